@@ -1,0 +1,6 @@
+"""What runs, when and in what order: the fan-out graph, assets, jobs, schedules, sensors.
+
+The work inside an op belongs in `workers`; how servers are reached belongs in `resources`.
+
+Read: assets (what there is), fanout (the graph), jobs, schedules, sensors, definitions, cli.
+"""

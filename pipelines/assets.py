@@ -1,0 +1,19 @@
+"""The assets there are: one declaration each. Their tasks are in workers/tasks/."""
+
+from workers.model import Asset, Partitions, Sizes, Tolerance
+
+USER_PROFILES = Asset(
+    name="user_profiles",
+    task="user_profiles",
+    description=(
+        "What each user did and likes: likes and clickstream under `events/dt={partition}/` "
+        "folded into one MongoDB document a user."
+    ),
+    partitions=Partitions(every="day", start="1997-01-01"),
+    template="events/dt={partition}/",
+    # Events are cheap: a batch holds many, so that reading one block is worth a worker.
+    sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_01),
+    tolerance=Tolerance(count=100, rate=0.01),
+)
+
+ASSETS = {asset.name: asset for asset in (USER_PROFILES,)}

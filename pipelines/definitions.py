@@ -1,0 +1,46 @@
+"""The code location that workspace.yaml names: everything the UI and the daemon see."""
+
+import os
+
+import dagster as dg
+
+from pipelines.assets import ASSETS
+from pipelines.fanout import fanout_asset
+from pipelines.jobs import asset_job
+from pipelines.schedules import closed_partition_schedule
+from pipelines.sensors import news_sensor
+from resources.blocks import BlocksResource
+from resources.mongo import MongoResource
+from resources.references import References
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """Build every asset with its job, schedule and sensor, and the doors they share."""
+    blocks = BlocksResource()
+    return dg.Definitions(
+        assets=[fanout_asset(asset) for asset in ASSETS.values()],
+        jobs=[asset_job(asset) for asset in ASSETS.values()],
+        schedules=[closed_partition_schedule(asset) for asset in ASSETS.values()],
+        sensors=[news_sensor(asset) for asset in ASSETS.values()],
+        resources={
+            "blocks": blocks,
+            "mongo": MongoResource(),
+            "io_manager": References(blocks=blocks),
+        },
+        executor=executor(os.environ.get("FANFOLD_EXECUTOR") or "local"),
+    )
+
+
+def executor(name: str) -> dg.ExecutorDefinition:
+    """Return the executor that FANFOLD_EXECUTOR names: local or in_process."""
+    if name == "in_process":
+        return dg.in_process_executor
+    if name != "local":
+        raise ValueError(f"FANFOLD_EXECUTOR is {name!r}; it can be local or in_process")
+    return dg.multiprocess_executor.configured(
+        {
+            "max_concurrent": os.cpu_count() or 1,
+            "start_method": {"forkserver": {"preload_modules": ["pipelines.preload"]}},
+        }
+    )

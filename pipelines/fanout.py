@@ -1,0 +1,218 @@
+"""The fan-out graph: an asset's declaration in, a graph-backed asset out.
+
+The ops are shared by all assets and listed in data order. Only references cross between them;
+an op that is retried or run again finds what it did in the ledger and goes on from there.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from pymongo.database import Database
+
+from pipelines.assets import ASSETS
+from resources.references import run_folder
+from workers import batch, fold, plan, reconcile, slicing, task
+from workers.blocks import BlockStore
+from workers.errors import Refused, Unavailable, mongodb_errors
+from workers.ledger import Document, Ledger
+from workers.model import Asset, Partitions
+
+Mongo = dg.ResourceParam[Database[Document]]
+Blocks = dg.ResourceParam[BlockStore]
+RETRIES = 3  # times an op tries again while a server is unavailable
+BLOCKS_PER_MASTER = 1_000
+
+
+def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
+    """Return the graph-backed asset that a declaration stands for."""
+
+    @dg.graph_asset(
+        name=asset.name,
+        description=asset.description,
+        group_name="profiles",
+        kinds={"s3", "mongodb"},
+        partitions_def=partitions_definition(asset.partitions),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def graph() -> Any:
+        groups, listings = list_blocks()
+        batches, plans = queue_batches(listings, groups.map(slice_blocks).collect())
+        shards, reconciled = reconcile_batches(plans, batches.map(run_batch).collect())
+        return publish(reconciled, shards.map(fold_shard).collect())
+
+    return graph
+
+
+def partitions_definition(partitions: Partitions) -> dg.TimeWindowPartitionsDefinition:
+    """Return Dagster's form of the partitions; the one that time is in now is among them."""
+    daily = partitions.every == "day"
+    kind = dg.DailyPartitionsDefinition if daily else dg.HourlyPartitionsDefinition
+    return kind(start_date=partitions.start, end_offset=1)
+
+
+def declared(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> Asset:
+    """Return the declaration of the asset that the op works for."""
+    return ASSETS[context.assets_def.key.path[-1]]
+
+
+@contextmanager
+def explained(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> Iterator[None]:
+    """Try again later where a server is unavailable; fail in one sentence where it is refused."""
+    try:
+        with mongodb_errors():
+            yield
+    except Unavailable as error:
+        context.log.warning(str(error))
+        if context.retry_number >= RETRIES:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        raise dg.RetryRequested(RETRIES, seconds_to_wait=2**context.retry_number) from error
+    except Refused as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+@dg.op(out={"groups": dg.DynamicOut(), "listings": dg.Out()})
+def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) -> Iterator[Any]:
+    """List the partitions' blocks and hand what is not planned yet to masters, in groups."""
+    asset, ledger = declared(context), Ledger(mongo)
+    with explained(context):
+        ledger.ensure_indexes()
+        version = task.load(asset.task).version
+        listings = [
+            plan.list_partition(blocks, ledger, asset, version, partition)
+            for partition in context.partition_keys
+        ]
+    gaps = [gap.to_json() for listing in listings for gap in listing.gaps]
+    context.log.info(f"{sum(one.blocks for one in listings)} blocks, {len(gaps)} parts to slice")
+    yield dg.Output([one.to_json() | {"gaps": []} for one in listings], "listings")
+    for start in range(0, len(gaps), BLOCKS_PER_MASTER):
+        group = gaps[start : start + BLOCKS_PER_MASTER]
+        yield dg.DynamicOutput(group, str(start // BLOCKS_PER_MASTER), "groups")
+
+
+@dg.op
+def slice_blocks(
+    context: dg.OpExecutionContext, group: list[dict[str, Any]], blocks: Blocks
+) -> dict[str, list[dict[str, Any]]]:
+    """A master: cut a group's blocks into ranges, from samples of them."""
+    gaps = [slicing.Gap.of(gap) for gap in group]
+    with explained(context):
+        ranges = slicing.slice_gaps(blocks, gaps, declared(context).sizes)
+    return {partition: [cut.to_json() for cut in cuts] for partition, cuts in ranges.items()}
+
+
+@dg.op(out={"batches": dg.DynamicOut(), "plans": dg.Out()})
+def queue_batches(
+    context: dg.OpExecutionContext,
+    listings: list[dict[str, Any]],
+    groups: list[dict[str, Any]],
+    blocks: Blocks,
+    mongo: Mongo,
+) -> Iterator[Any]:
+    """Pack ranges into batches, write the plans, and queue the batches that have no result."""
+    asset, ledger = declared(context), Ledger(mongo)
+    found = [plan.Listing.of(listing) for listing in listings]
+    with explained(context):
+        version = task.load(asset.task).version
+        ranges = plan.gather(groups)
+        work = plan.make_plans(blocks, ledger, asset, version, context.run_id, found, ranges)
+        ledger.save(work.plans, work.new, work.lost)
+    of_batch = {one: made.partition for made in work.plans for one in made.batches}
+    context.log.info(f"{len(of_batch)} batches, {len(work.to_run)} of them to run")
+    yield dg.Output([made.id for made in work.plans], "plans")
+    for one in work.to_run:
+        # The partition in front lets a person find a batch in the UI.
+        readable = re.sub(r"\W", "_", of_batch[one])
+        yield dg.DynamicOutput(one, f"{readable}_{one}", "batches")
+
+
+@dg.op
+def run_batch(
+    context: dg.OpExecutionContext, batch_id: str, blocks: Blocks, mongo: Mongo
+) -> dict[str, Any]:
+    """A worker: run one batch. Its failure is an answer too, so that reconcile decides."""
+    try:
+        with mongodb_errors():
+            outcome = batch.run_batch(batch_id, Ledger(mongo), blocks)
+    except Unavailable as error:
+        context.log.warning(str(error))
+        if context.retry_number < RETRIES:
+            raise dg.RetryRequested(RETRIES, seconds_to_wait=2**context.retry_number) from error
+        return {"batch": batch_id, "error": str(error)}
+    except Refused as error:
+        context.log.error(str(error))
+        return {"batch": batch_id, "error": str(error)}
+    return {"batch": batch_id, "items": outcome.items, "dead": outcome.dead}
+
+
+@dg.op(out={"shards": dg.DynamicOut(), "reconciled": dg.Out()})
+def reconcile_batches(
+    context: dg.OpExecutionContext,
+    plans: list[str],
+    outcomes: list[dict[str, Any]],
+    mongo: Mongo,
+) -> Iterator[Any]:
+    """Hold the plans against the ledger's outcomes, then hand out shards of profiles to fold."""
+    with explained(context):
+        answer = reconcile.reconcile_plans(Ledger(mongo), declared(context), plans)
+    context.log.info(f"{len(outcomes)} workers answered, {len(answer.shards)} shards to fold")
+    yield dg.Output(answer.to_json() | {"shards": []}, "reconciled")
+    for number, shard in enumerate(answer.shards):
+        yield dg.DynamicOutput(shard.to_json(), str(number), "shards")
+
+
+@dg.op
+def fold_shard(
+    context: dg.OpExecutionContext, shard: dict[str, Any], blocks: Blocks, mongo: Mongo
+) -> dict[str, Any]:
+    """Merge a shard's contributions into its profiles."""
+    asset = declared(context)
+    with explained(context):
+        folded = fold.fold_shard(
+            fold.Shard.of(shard),
+            asset,
+            task.load(asset.task),
+            Ledger(mongo),
+            blocks,
+            mongo[asset.name],
+        )
+    return folded.to_json()
+
+
+@dg.op
+def publish(
+    context: dg.AssetExecutionContext,
+    reconciled: dict[str, Any],
+    folded: list[dict[str, Any]],
+    blocks: Blocks,
+    mongo: Mongo,
+) -> None:
+    """Record that the partitions are folded and say what came of them."""
+    asset = declared(context)
+    answer = reconcile.Reconciled.of(reconciled)
+    shards = [fold.Folded.of(one) for one in folded]
+    with explained(context):
+        published = reconcile.settle(Ledger(mongo), asset, answer, shards)
+        blocks.put_json(
+            f"{run_folder(context.run_id)}summary.json", {"run_id": context.run_id, **published}
+        )
+    for one in answer.counts:
+        context.add_asset_metadata(
+            {
+                "items": one.items,
+                "items_used": one.used,
+                "dead_letters": one.dead,
+                "profiles": sum(shard.profiles.get(one.partition, 0) for shard in shards),
+                "blocks": one.blocks,
+                "bytes": one.bytes,
+                "batches": one.batches,
+                "batches_reused": one.reused,
+                "work_seconds": one.work_seconds,
+                "closed_unchanged": one.is_unchanged,
+            },
+            partition_key=one.partition,
+        )
+    for name, value in published.items():
+        context.log.info(f"{name}: {value}")

@@ -1,0 +1,86 @@
+"""Materialise an asset the way the UI does: one Dagster run, on the UI's instance."""
+
+import os
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from pipelines.definitions import definitions
+from pipelines.jobs import job_name
+from resources import embedded
+from resources.references import run_folder
+from workers import blocks, ledger
+from workers.errors import Refused, mongodb_errors
+from workers.model import Asset
+
+
+def materialise(asset: Asset, partitions: Sequence[str]) -> dict[str, Any]:
+    """Run an asset over adjacent partitions in one run.
+
+    Returns the run's summary, with `success`, `seconds` and, where it failed, `errors`.
+    """
+    settings = embedded.settings()
+    store = blocks.connect(settings)
+    with mongodb_errors(), ledger.connect(settings).client as client:
+        client.admin.command("ping")
+    next(store.list(asset.prefix(partitions[0])), None)
+    started = time.monotonic()
+    with instance() as here:
+        result = dg.execute_job(
+            dg.build_reconstructable_job(
+                "pipelines.runs", "resolve", reconstructable_kwargs={"name": job_name(asset)}
+            ),
+            instance=here,
+            tags=tags(partitions),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        summary = {"run_id": result.run_id, "asset": asset.name, "success": result.success}
+        if result.success:
+            summary |= store.get_json(f"{run_folder(result.run_id)}summary.json")
+        else:
+            summary |= {"partitions": list(partitions), "errors": errors(result)}
+    return summary | {"seconds": round(time.monotonic() - started, 3)}
+
+
+@cache
+def resolve(name: str) -> dg.JobDefinition:
+    """Return a job of the code location; each op's process calls this, and inherits the answer."""
+    return definitions().resolve_job_def(name)
+
+
+def tags(partitions: Sequence[str]) -> dict[str, str]:
+    """Return the tags that tell Dagster which partitions a run is for."""
+    if len(partitions) == 1:
+        return {"dagster/partition": partitions[0]}
+    return {
+        "dagster/asset_partition_range_start": partitions[0],
+        "dagster/asset_partition_range_end": partitions[-1],
+    }
+
+
+def instance() -> dg.DagsterInstance:
+    """Return the instance that the UI shows: DAGSTER_HOME's, else the project's own."""
+    if "DAGSTER_HOME" not in os.environ:
+        project = Path(__file__).parent.parent
+        if not (project / "dagster.yaml").exists():
+            raise Refused("DAGSTER_HOME is not set; set it to the folder of your dagster.yaml")
+        os.environ["DAGSTER_HOME"] = str(project)
+        os.chdir(project)  # dagster.yaml names its folders from here
+    return dg.DagsterInstance.get()
+
+
+def errors(result: dg.JobExecutionResult) -> list[str]:
+    """Return what each failed step says, in one sentence where Fanfold raised it."""
+    said = []
+    for event in result.filter_events(lambda e: e.is_step_failure):
+        data = event.step_failure_data
+        failure, cause = data.user_failure_data, data.error
+        while cause and cause.cause:
+            cause = cause.cause  # Dagster wraps what was raised
+        text = failure.description if failure else cause and cause.message
+        said.append(f"{event.step_key}: {(text or 'failed').strip()}")
+    return said

@@ -1,0 +1,151 @@
+"""Embedded servers: a real mongod and a real SeaweedFS on loopback, for whoever needs them.
+
+Any process finds the ones that run or starts them; a lock makes sure that only one does. What is
+known of them is in servers.json, which only its owner can read.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock
+
+from resources import servers
+from resources.servers import MONGOD, SEAWEEDFS, Server
+from workers import blocks
+from workers.errors import Unavailable
+from workers.settings import Settings, gives_mongodb, gives_s3, home, read
+
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+def settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings, with embedded servers running where none are given."""
+    up(environ)
+    return read(environ)
+
+
+def up(environ: Mapping[str, str] = os.environ) -> None:
+    """Make sure that the servers which are not given run, and that the bucket exists."""
+    folder = home(environ)
+    notes = _notes(folder)
+    wanted = needed(environ)
+    if all(is_running(notes.get(server.name)) for server in wanted):
+        return
+    with _locked(folder):
+        notes = _notes(folder)
+        for server in wanted:
+            if not is_running(notes.get(server.name)):
+                notes[server.name] = _start(server, folder, notes.get(server.name))
+                _write(folder, notes)
+        if SEAWEEDFS in wanted:
+            blocks.connect(read(environ)).ensure()
+
+
+def down(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Stop the embedded servers that run; return their names. Their data stays."""
+    folder, stopped = home(environ), []
+    if not folder.exists():
+        return []
+    with _locked(folder):
+        for name, note in _notes(folder).items():
+            if process := _process(note):
+                _stop(process)
+                stopped.append(name)
+    return stopped
+
+
+def needed(environ: Mapping[str, str]) -> list[Server]:
+    """Return the servers that the environment does not give."""
+    given = {MONGOD.name: gives_mongodb(environ), SEAWEEDFS.name: gives_s3(environ)}
+    return [server for server in (MONGOD, SEAWEEDFS) if not given[server.name]]
+
+
+def status(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]:
+    """Return what is known of each embedded server: running, pid, address."""
+    notes = _notes(home(environ))
+    found = {}
+    for server in (MONGOD, SEAWEEDFS):
+        note = notes.get(server.name)
+        running = is_running(note)
+        found[server.name] = {
+            "needed": server in needed(environ),
+            "running": running,
+            "pid": note["pid"] if note and running else None,
+            "port": note["ports"][6 if server is SEAWEEDFS else 0] if note and running else None,
+        }
+    return found
+
+
+def is_running(note: dict[str, Any] | None) -> bool:
+    """Tell whether the server that a note speaks of still runs, and not another with its pid."""
+    return note is not None and _process(note) is not None
+
+
+def _process(note: dict[str, Any]) -> psutil.Process | None:
+    try:
+        process = psutil.Process(note["pid"])
+        same = abs(process.create_time() - note["born"]) < 1
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (psutil.NoSuchProcess, KeyError):
+        return None
+
+
+def _start(server: Server, folder: Path, note: dict[str, Any] | None) -> dict[str, Any]:
+    """Start a server and wait until it answers; return its note.
+
+    It keeps its ports where they are still free, and its secret always. Ports that somebody
+    takes in between cost another try.
+    """
+    note = note or servers.new_note(server)
+    place = folder / server.name
+    for _ in range(3):
+        process = servers.spawn(server, place, note)
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if server.greet(note):
+                born = psutil.Process(process.pid).create_time()
+                known = {"pid": process.pid, "born": born, "settings": server.settings(note)}
+                return note | known
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+        note = note | {"ports": servers.free_ports(server.ports)}
+    raise Unavailable(f"the embedded {server.name} does not start; its log is {place}/log")
+
+
+def _stop(process: psutil.Process) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(folder / "lock", timeout=4 * START_SECONDS):
+        yield
+
+
+def _notes(folder: Path) -> dict[str, Any]:
+    try:
+        notes: dict[str, Any] = json.loads((folder / "servers.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return notes
+
+
+def _write(folder: Path, notes: dict[str, Any]) -> None:
+    new = folder / "servers.json.new"
+    with open(new, "w", opener=servers.owner_only) as file:
+        json.dump(notes, file, indent=2)
+    new.replace(folder / "servers.json")

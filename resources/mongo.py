@@ -1,0 +1,25 @@
+"""Dagster's door to MongoDB: ops and sensors that ask for `mongo` get a `Database`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from pymongo.database import Database
+
+from resources import embedded
+from workers import ledger
+
+
+class MongoResource(dg.ConfigurableResource[Database[dict[str, Any]]]):
+    """The database that the settings name; one client for as long as an op runs."""
+
+    @contextmanager
+    def yield_for_execution(
+        self, context: dg.InitResourceContext
+    ) -> Iterator[Database[dict[str, Any]]]:
+        database = ledger.connect(embedded.settings())
+        try:
+            yield database
+        finally:
+            database.client.close()

@@ -1,0 +1,34 @@
+"""Run one batch from the ledger: `python -m workers --batch ID`. Needs no Dagster.
+
+Prints the outcome as JSON. Exit codes: 0 done, 1 the batch failed, 2 it cannot be run.
+"""
+
+import argparse
+import json
+import sys
+
+from workers import blocks, ledger, settings
+from workers.batch import run_batch
+from workers.errors import FanfoldError, Refused, mongodb_errors
+
+
+def main() -> int:
+    """Run the batch named on the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+    parser.add_argument("--batch", required=True, metavar="ID", help="as `fanfold batches` says")
+    batch = parser.parse_args().batch
+    try:
+        found = settings.read()
+        with mongodb_errors():
+            outcome = run_batch(
+                batch, ledger.Ledger(ledger.connect(found)), blocks.connect(found)
+            )
+    except FanfoldError as error:
+        print(f"batch {batch}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, Refused) else 1
+    print(json.dumps({"batch": batch} | outcome.to_json()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""What a profile's fields hold and how two values merge.
+
+Every rule is commutative and associative, with ties broken by value, so the order of batches
+never matters. A field knows its rule three times over: on columns (`reduce`), on two values
+(`merge`), and for readers (`view`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+
+Rule = Literal["sum", "min", "max", "latest"]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# The column of a result that holds a value of this type. Times are milliseconds since 1970.
+COLUMNS: dict[type, str] = {
+    int: "number",
+    bool: "number",
+    datetime: "number",
+    float: "real",
+    str: "text",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a profile: one value, or (`keyed`) a map of values."""
+
+    type: type = int
+    rule: ClassVar[Rule]
+    keyed: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.type not in COLUMNS:
+            raise TypeError(f"{self}: a field holds int, bool, datetime, float or str")
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that contributions to this field have, beside the profile's id."""
+        return ["key"] * self.keyed + ["at"] * (self.rule == "latest") + ["value"]
+
+    def reduce(self, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+        """Merge the rows that agree in the columns `by` (and the key) into one row each."""
+        by = [*by, "key"] if self.keyed else by
+        if self.rule == "latest":
+            latest = rows.sort_values([*by, "at", "value"], kind="stable")
+            return latest.drop_duplicates(by, keep="last", ignore_index=True)
+        return rows.groupby(by, sort=False)["value"].agg(self.rule).reset_index()
+
+    def merge(self, one: Any, other: Any) -> Any:
+        """Merge two states: what `reduce` does, on values already in profiles."""
+        if not self.keyed:
+            return self._merge_values(one, other)
+        merged = dict(one)
+        for key, value in other.items():
+            merged[key] = self._merge_values(merged[key], value) if key in merged else value
+        return merged
+
+    def _merge_values(self, one: Any, other: Any) -> Any:
+        if self.rule == "sum":
+            return one + other
+        return min(one, other) if self.rule == "min" else max(one, other)
+
+    def view(self, state: Any) -> Any:
+        """Return what readers see of a state: no bookkeeping, real dates and truth values.
+
+        The state of a profile that nothing was said about is None, or {} where keyed.
+        """
+        if self.keyed:
+            return {key: self._shown(value) for key, value in state.items()}
+        return None if state is None else self._shown(state)
+
+    def _shown(self, value: Any) -> Any:
+        value = value[1] if self.rule == "latest" else value
+        if self.type is datetime:
+            return EPOCH + timedelta(milliseconds=value)
+        return bool(value) if self.type is bool else value
+
+
+class Sum(Field):
+    """A total of integers; exact, whatever the order."""
+
+    rule = "sum"
+
+    def __post_init__(self) -> None:
+        if self.type is not int:
+            raise TypeError(f"{self}: sums must be exact, so of int; scale what has decimals")
+
+
+class SumBy(Sum):
+    """A map of totals."""
+
+    keyed = True
+
+
+class Min(Field):
+    """The least value."""
+
+    rule = "min"
+
+
+class Max(Field):
+    """The greatest value."""
+
+    rule = "max"
+
+
+class Latest(Field):
+    """The value with the latest time; the greater value where two are equally late."""
+
+    rule = "latest"
+
+
+class LatestBy(Latest):
+    """A map of latest values."""
+
+    keyed = True
+
+
+class Union(Field):
+    """A set; readers see a sorted list. Contributions have a key for each member, and value 1."""
+
+    rule = "max"
+    keyed = True
+
+    def view(self, state: Any) -> list[str]:
+        return sorted(from_key(key) for key in state)
+
+
+class Marked(LatestBy):
+    """The keys whose latest mark is set; readers see a sorted list."""
+
+    def view(self, state: Any) -> list[str]:
+        return sorted(from_key(key) for key, (_, is_set) in state.items() if is_set)
+
+
+Fields = Mapping[str, Field]
+
+# MongoDB gives these a meaning inside names, or cannot hold them there.
+SPECIAL = re.compile(r"[%.$\0]")
+ESCAPED = re.compile(r"%(25|2E|24|00)")
+
+
+def to_key(text: str) -> str:
+    """Return text as a name inside a document: `.`, `$`, `%` and NUL become %2E, %24, %25, %00."""
+    return SPECIAL.sub(lambda match: f"%{ord(match[0]):02X}", text)
+
+
+def from_key(name: str) -> str:
+    """Return the text that `to_key` wrote."""
+    return ESCAPED.sub(lambda match: chr(int(match[1], 16)), name)

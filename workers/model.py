@@ -1,0 +1,221 @@
+"""The values that travel between the rooms: small, frozen, and JSON on the way.
+
+A comment over a field says what the field means for what happens.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self, TypeVar
+
+import msgspec
+
+from workers.errors import Refused
+
+BUCKETS = 256  # profiles are spread over this many hash buckets; a shard is a run of buckets
+RESULTS_FORMAT = 1  # part of every batch's id: a new layout of results repeats the batches
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen value with a JSON form."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value as plain dicts, lists, strings and numbers."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        return document
+
+    @classmethod
+    def of(cls, document: Any) -> Self:
+        """Return the value that `to_json` (or a ledger document) holds; extra keys are ignored."""
+        return msgspec.convert(document, cls)
+
+
+class Block(Value, kw_only=True):
+    """One S3 object that holds items."""
+
+    key: str
+    # Reads are conditional on it, so that a block replaced midway is never half old, half new.
+    etag: str
+    size: int
+
+
+class Range(Value, kw_only=True):
+    """Bytes `start` to `end` (exclusive) of a block: the lines that *start* there."""
+
+    key: str
+    etag: str
+    size: int
+    start: int
+    end: int
+    # An estimate from samples; the worker counts.
+    items: int
+
+
+class Batch(Value, kw_only=True):
+    """What one worker handles: ranges of blocks of one partition."""
+
+    id: str
+    asset: str
+    partition: str
+    task: str
+    # A worker with other code refuses the batch rather than mixing two codes' results.
+    version: str
+    ranges: list[Range]
+
+    @classmethod
+    def cut(cls, asset: "Asset", version: str, partition: str, ranges: list[Range]) -> Self:
+        """Make the batch whose id is the digest of what would make its result differ."""
+        identity = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
+        identity += [[r.key, r.etag, r.start, r.end] for r in ranges]
+        return cls(
+            id=digest(identity)[:20],
+            asset=asset.name,
+            partition=partition,
+            task=asset.task,
+            version=version,
+            ranges=ranges,
+        )
+
+    @property
+    def items(self) -> int:
+        return sum(r.items for r in self.ranges)
+
+    @property
+    def bytes(self) -> int:
+        return sum(r.end - r.start for r in self.ranges)
+
+
+class Outcome(Value, kw_only=True):
+    """What a worker says of a finished batch. items = used + dead, always."""
+
+    items: int
+    used: int
+    dead: int
+    # Held against the plan: a range read short would show here.
+    bytes: int
+    rows: int
+    profiles: int
+    seconds: float
+    # Key of the Parquet object with the contributions.
+    result: str
+
+
+class Sizes(Value, kw_only=True):
+    """How much work goes into a batch. Defaults suit items that take a while, such as a page."""
+
+    min_items: int = 20
+    max_items: int = 1_000
+    target_seconds: float = 120.0
+    # The cost of one item, used while the ledger has no history.
+    seconds_per_item: float = 0.1
+    # A run that would need more batches than this is refused: Dagster's pages and events grow
+    # with every mapped step.
+    max_batches: int = 500
+    # Contribution rows one fold op holds at a time; more rows make more shards.
+    rows_per_shard: int = 500_000
+
+
+class Tolerance(Value, kw_only=True):
+    """How many items of a partition may be dead letters: at most `count`, or at most `rate`."""
+
+    count: int = 0
+    rate: float = 0.0
+
+    def allows(self, dead: int, items: int) -> bool:
+        """Tell whether `dead` of `items` may be folded all the same."""
+        return dead <= self.count or dead <= self.rate * items
+
+
+class Partitions(Value, kw_only=True):
+    """The coarse units of an asset: every day or every hour since `start` (UTC)."""
+
+    every: Literal["day", "hour"] = "day"
+    start: str
+
+    @property
+    def format(self) -> str:
+        return "%Y-%m-%d" if self.every == "day" else "%Y-%m-%d-%H:%M"
+
+    def time(self, key: str) -> datetime:
+        """Return when the partition starts; a key that is not one is Refused."""
+        try:
+            time = datetime.strptime(key, self.format)
+        except ValueError:
+            time = None
+        if time is None or self.key(time) != key:
+            example = self.key(datetime(1998, 4, 1))
+            raise Refused(f"{key!r} is not a partition; write it like {example}")
+        return time
+
+    def key(self, time: datetime) -> str:
+        """Return the key of the partition that holds this time."""
+        if self.every == "hour":
+            time = time.replace(minute=0)
+        return time.strftime(self.format)
+
+    def shift(self, key: str, steps: int) -> str:
+        """Return the key `steps` partitions later (earlier where negative)."""
+        return self.key(self.time(key) + steps * timedelta(**{f"{self.every}s": 1}))
+
+    def between(self, first: str, last: str) -> list[str]:
+        """Return every key from first to last, both included."""
+        keys, time, end = [], self.time(first), self.time(last)
+        while time <= end:
+            keys.append(self.key(time))
+            time += timedelta(**{f"{self.every}s": 1})
+        return keys
+
+
+class Asset(Value, kw_only=True):
+    """The declaration of one kind of profile: everything the fan-out graph needs to know."""
+
+    # Also the name of the MongoDB collection and of the asset in Dagster.
+    name: str
+    # The module under workers/tasks/ that holds its `task`.
+    task: str
+    description: str
+    partitions: Partitions
+    # Where the blocks of a partition lie in the bucket.
+    template: str = "events/dt={partition}/"
+    sizes: Sizes = Sizes()
+    tolerance: Tolerance = Tolerance()
+    # Partitions this many steps behind the newest folded one merge into the base for good.
+    keep_open: int = 35
+    # The sensor looks this many partitions back from now for new or replaced blocks.
+    look_back: int = 7
+
+    @property
+    def root(self) -> str:
+        """The prefix under which the blocks of all partitions lie."""
+        return self.template.split("{partition}")[0]
+
+    def prefix(self, partition: str) -> str:
+        """Return the prefix under which the blocks of one partition lie."""
+        return self.template.format(partition=partition)
+
+    def partition_of(self, key: str) -> str | None:
+        """Return the partition a block's key belongs to, or None where it fits no partition."""
+        head, _, tail = self.template.partition("{partition}")
+        width = len(self.partitions.shift(self.partitions.start, 0))
+        partition = key[len(head) : len(head) + width]
+        if not key.startswith(head + partition + tail):
+            return None
+        try:
+            self.partitions.time(partition)
+        except Refused:
+            return None
+        return partition
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a value's JSON, in hexadecimal."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def news(blocks: Iterable[Block]) -> str:
+    """Return a digest of a set of blocks: it changes when one is added, replaced or removed."""
+    return digest(sorted([b.key, b.etag, b.size] for b in blocks))

@@ -1,0 +1,71 @@
+"""Where MongoDB and S3 are: from the environment, else the embedded servers that run."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from workers.errors import Refused
+
+# Any of these means that S3 is given, and that boto3 finds the rest by its own rules.
+S3_VARIABLES = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker needs to know of its surroundings. Never logged: it holds secrets."""
+
+    mongodb_uri: str
+    database: str
+    bucket: str
+    # Arguments for boto3's client; empty where boto3 finds everything by itself.
+    s3: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Settings(database={self.database!r}, bucket={self.bucket!r})"
+
+
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of local state: FANFOLD_HOME, else .fanfold in the project's folder."""
+    if "FANFOLD_HOME" in environ:
+        return Path(environ["FANFOLD_HOME"]).absolute()
+    project = Path(__file__).parent.parent
+    return (project if (project / "workspace.yaml").exists() else Path.cwd()) / ".fanfold"
+
+
+def gives_mongodb(environ: Mapping[str, str]) -> bool:
+    """Tell whether the environment names a MongoDB."""
+    return bool(environ.get("MONGODB_URI"))
+
+
+def gives_s3(environ: Mapping[str, str]) -> bool:
+    """Tell whether the environment names an S3 or credentials for one."""
+    return any(environ.get(name) for name in S3_VARIABLES)
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings; Refused where a server is neither given nor running embedded."""
+    file = home(environ) / "servers.json"
+    embedded = json.loads(file.read_text()) if file.exists() else {}
+    if not gives_mongodb(environ) and "mongod" not in embedded:
+        raise Refused("MONGODB_URI is not set and no embedded mongod runs; set it, or `fanfold up`")
+    if not gives_s3(environ) and "seaweedfs" not in embedded:
+        raise Refused(
+            "No S3 is set (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, ...) and no embedded "
+            "SeaweedFS runs; set it, or `fanfold up`"
+        )
+    return Settings(
+        mongodb_uri=environ.get("MONGODB_URI") or embedded["mongod"]["settings"]["uri"],
+        database=environ.get("FANFOLD_DATABASE") or "fanfold",
+        bucket=environ.get("FANFOLD_BUCKET") or "fanfold",
+        s3={} if gives_s3(environ) else embedded["seaweedfs"]["settings"],
+    )
