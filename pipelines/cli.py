@@ -4,11 +4,11 @@ Exit codes: 0 done, 1 the run failed or the profiles do not match, 2 the command
 """
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from pipelines import runs, samples
 from pipelines.assets import ASSETS
+from pipelines.demo import show_demo
 from resources import embedded
 from workers import blocks, ledger, plan, slicing, task, verify
 from workers.blocks import BlockStore
@@ -72,6 +74,8 @@ def selected(asset: Asset, partition: str | None, partitions: str | None) -> lis
         raise Refused(f"the range {partitions} ends before it starts")
     if asset.partitions.time(first) < asset.partitions.time(asset.partitions.start):
         raise Refused(f"{asset.name} has no partitions before {asset.partitions.start}")
+    if asset.partitions.time(last) > datetime.now(UTC):
+        raise Refused(f"{asset.name} has no partition {last} yet")
     return keys
 
 
@@ -165,8 +169,6 @@ def sample() -> None:
 @json_option
 def sample_load(name: str, as_json: bool) -> None:
     """Fetch the sample NAME (movielens) and put it into S3; what is there already stays."""
-    from pipelines import samples
-
     if name not in samples.SAMPLES:
         raise Refused(f"there is no sample {name!r}; there are: {', '.join(samples.SAMPLES)}")
     with servers() as (store, _), Progress(console=err) as progress:
@@ -187,8 +189,6 @@ def sample_load(name: str, as_json: bool) -> None:
 @json_option
 def run(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> int:
     """Materialise partitions of ASSET in one Dagster run, which the UI shows too."""
-    from pipelines import runs
-
     keys = selected(asset, partition, partitions)
     if keys is None:
         raise Refused("say which: --partition P, or --partitions A...B")
@@ -310,6 +310,8 @@ def verify_(asset: Asset, partition: str | None, partitions: str | None, as_json
 @cli.command()
 def demo() -> None:
     """Show the whole pattern on real data, from blocks to profiles; `make demo` calls this."""
-    from pipelines.demo import show_demo
+    show_demo(out)
 
-    show_demo(out, dict(os.environ))
+
+if __name__ == "__main__":
+    main()

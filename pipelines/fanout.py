@@ -53,13 +53,13 @@ def partitions_definition(partitions: Partitions) -> dg.TimeWindowPartitionsDefi
     return kind(start_date=partitions.start, end_offset=1)
 
 
-def declared(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> Asset:
+def declared(context: dg.OpExecutionContext) -> Asset:
     """Return the declaration of the asset that the op works for."""
     return ASSETS[context.assets_def.key.path[-1]]
 
 
 @contextmanager
-def explained(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> Iterator[None]:
+def explained(context: dg.OpExecutionContext) -> Iterator[None]:
     """Try again later where a server is unavailable; fail in one sentence where it is refused."""
     try:
         with mongodb_errors():
@@ -96,7 +96,7 @@ def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) ->
 def slice_blocks(
     context: dg.OpExecutionContext, group: list[dict[str, Any]], blocks: Blocks
 ) -> dict[str, list[dict[str, Any]]]:
-    """A master: cut a group's blocks into ranges, from samples of them."""
+    """Cut a group's blocks into ranges, from samples of them: a master."""
     gaps = [slicing.Gap.of(gap) for gap in group]
     with explained(context):
         ranges = slicing.slice_gaps(blocks, gaps, declared(context).sizes)
@@ -132,7 +132,7 @@ def queue_batches(
 def run_batch(
     context: dg.OpExecutionContext, batch_id: str, blocks: Blocks, mongo: Mongo
 ) -> dict[str, Any]:
-    """A worker: run one batch. Its failure is an answer too, so that reconcile decides."""
+    """Run one batch: a worker. Its failure is an answer too, so that reconcile decides."""
     try:
         with mongodb_errors():
             outcome = batch.run_batch(batch_id, Ledger(mongo), blocks)
@@ -142,12 +142,12 @@ def run_batch(
             raise dg.RetryRequested(RETRIES, seconds_to_wait=2**context.retry_number) from error
         return {"batch": batch_id, "error": str(error)}
     except Refused as error:
-        context.log.error(str(error))
+        context.log.warning(str(error))
         return {"batch": batch_id, "error": str(error)}
     return {"batch": batch_id, "items": outcome.items, "dead": outcome.dead}
 
 
-@dg.op(out={"shards": dg.DynamicOut(), "reconciled": dg.Out()})
+@dg.op(name="reconcile", out={"shards": dg.DynamicOut(), "reconciled": dg.Out()})
 def reconcile_batches(
     context: dg.OpExecutionContext,
     plans: list[str],
@@ -190,14 +190,13 @@ def publish(
     mongo: Mongo,
 ) -> None:
     """Record that the partitions are folded and say what came of them."""
-    asset = declared(context)
+    op, run_id = context.op_execution_context, context.run.run_id
+    asset = declared(op)
     answer = reconcile.Reconciled.of(reconciled)
     shards = [fold.Folded.of(one) for one in folded]
-    with explained(context):
+    with explained(op):
         published = reconcile.settle(Ledger(mongo), asset, answer, shards)
-        blocks.put_json(
-            f"{run_folder(context.run_id)}summary.json", {"run_id": context.run_id, **published}
-        )
+        blocks.put_json(f"{run_folder(run_id)}summary.json", {"run_id": run_id, **published})
     for one in answer.counts:
         context.add_asset_metadata(
             {

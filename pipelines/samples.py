@@ -26,9 +26,7 @@ OPINIONS = {1: "dislike", 2: "dislike", 3: "view", 4: "like", 5: "like"}
 Block = tuple[str, bytes]
 
 
-def load(
-    store: BlockStore, blocks: list[Block], progress: Callable[[str], None]
-) -> dict[str, int]:
+def load(store: BlockStore, blocks: list[Block], progress: Callable[[str], None]) -> dict[str, int]:
     """Put blocks into S3, but for those that are there already, byte for byte."""
     there = {block.key: block.etag for block in store.list(USER_PROFILES.root)}
     put = 0

@@ -10,5 +10,5 @@ from workers.blocks import BlockStore
 class BlocksResource(dg.ConfigurableResource[BlockStore]):
     """The bucket that the settings name; see the README's table of settings."""
 
-    def create_resource(self, context: dg.InitResourceContext) -> BlockStore:
+    def create_resource(self, context: dg.InitResourceContext) -> BlockStore:  # noqa: ARG002
         return blocks.connect(embedded.settings())

@@ -22,7 +22,6 @@ from workers.errors import Unavailable
 from workers.settings import Settings, gives_mongodb, gives_s3, home, read
 
 START_SECONDS = 60
-STOP_SECONDS = 20
 
 
 def settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -42,7 +41,9 @@ def up(environ: Mapping[str, str] = os.environ) -> None:
         notes = _notes(folder)
         for server in wanted:
             if not is_running(notes.get(server.name)):
-                notes[server.name] = _start(server, folder, notes.get(server.name))
+                notes.setdefault(server.name, servers.new_note(server))
+                _write(folder, notes)  # or a kill right now would lose the secret of its data
+                notes[server.name] = _start(server, folder / server.name, notes[server.name])
                 _write(folder, notes)
         if SEAWEEDFS in wanted:
             blocks.connect(read(environ)).ensure()
@@ -54,10 +55,11 @@ def down(environ: Mapping[str, str] = os.environ) -> list[str]:
     if not folder.exists():
         return []
     with _locked(folder):
-        for name, note in _notes(folder).items():
-            if process := _process(note):
-                _stop(process)
-                stopped.append(name)
+        for server in (MONGOD, SEAWEEDFS):
+            note = _notes(folder).get(server.name)
+            if note and (process := _process(note)):
+                _stop(process, server.stop_seconds)
+                stopped.append(server.name)
     return stopped
 
 
@@ -97,19 +99,20 @@ def _process(note: dict[str, Any]) -> psutil.Process | None:
         return None
 
 
-def _start(server: Server, folder: Path, note: dict[str, Any] | None) -> dict[str, Any]:
+def _start(server: Server, place: Path, note: dict[str, Any]) -> dict[str, Any]:
     """Start a server and wait until it answers; return its note.
 
     It keeps its ports where they are still free, and its secret always. Ports that somebody
     takes in between cost another try.
     """
-    note = note or servers.new_note(server)
-    place = folder / server.name
+    for leftover in _leftovers(place):
+        _stop(leftover, server.stop_seconds)
     for _ in range(3):
         process = servers.spawn(server, place, note)
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
             if server.greet(note):
+                process.returncode = 0  # disowned: it is meant to outlive us, without a warning
                 born = psutil.Process(process.pid).create_time()
                 known = {"pid": process.pid, "born": born, "settings": server.settings(note)}
                 return note | known
@@ -120,13 +123,23 @@ def _start(server: Server, folder: Path, note: dict[str, Any] | None) -> dict[st
     raise Unavailable(f"the embedded {server.name} does not start; its log is {place}/log")
 
 
-def _stop(process: psutil.Process) -> None:
+def _leftovers(place: Path) -> list[psutil.Process]:
+    """Return processes that serve our data though no note knows them: a start was cut off."""
+    data = f"{place}/data"
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(data in argument for argument in process.info["cmdline"] or [])
+    ]
+
+
+def _stop(process: psutil.Process, seconds: int) -> None:
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except psutil.TimeoutExpired:
         process.kill()
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
 
 
 @contextmanager

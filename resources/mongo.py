@@ -16,7 +16,7 @@ class MongoResource(dg.ConfigurableResource[Database[dict[str, Any]]]):
 
     @contextmanager
     def yield_for_execution(
-        self, context: dg.InitResourceContext
+        self, _context: dg.InitResourceContext
     ) -> Iterator[Database[dict[str, Any]]]:
         database = ledger.connect(embedded.settings())
         try:

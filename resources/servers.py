@@ -36,6 +36,8 @@ class Server:
     settings: Callable[[dict[str, Any]], dict[str, str]]
     # From a note: whether the server answers to its secret by now.
     greet: Callable[[dict[str, Any]], bool]
+    # How long it may take to stop before it is killed.
+    stop_seconds: int
 
 
 def free_ports(count: int) -> list[int]:
@@ -129,8 +131,13 @@ def _weed_command(folder: Path, note: dict[str, Any]) -> list[str]:
     command = [program, "-logtostderr=true", "server", f"-dir={folder}/data", f"-ip={HOST}"]
     command += [f"-ip.bind={HOST}", "-filer", "-s3", f"-s3.config={config}", *ports]
     command += ["-master.peers=none", "-master.telemetry=false", "-s3.iam=false"]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-filer.localSocket={folder}/filer"]
-    return [*command, "-volume.max=0", "-master.volumeSizeLimitMB=1024"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    return [
+        *command,
+        "-volume.max=1000",
+        "-master.volumeSizeLimitMB=256",
+        "-volume.preStopSeconds=0",
+    ]
 
 
 def _weed_settings(note: dict[str, Any]) -> dict[str, str]:
@@ -175,5 +182,6 @@ def spawn(server: Server, folder: Path, note: dict[str, Any]) -> subprocess.Pope
         )
 
 
-MONGOD = Server("mongod", 1, _mongod_command, _mongod_settings, _mongod_greet)
-SEAWEEDFS = Server("seaweedfs", 8, _weed_command, _weed_settings, _weed_greet)
+MONGOD = Server("mongod", 1, _mongod_command, _mongod_settings, _mongod_greet, 20)
+# Its volumes are on disk within milliseconds; then its filer waits 15 s for its own S3 gateway.
+SEAWEEDFS = Server("seaweedfs", 8, _weed_command, _weed_settings, _weed_greet, 2)

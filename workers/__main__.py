@@ -20,9 +20,7 @@ def main() -> int:
     try:
         found = settings.read()
         with mongodb_errors():
-            outcome = run_batch(
-                batch, ledger.Ledger(ledger.connect(found)), blocks.connect(found)
-            )
+            outcome = run_batch(batch, ledger.Ledger(ledger.connect(found)), blocks.connect(found))
     except FanfoldError as error:
         print(f"batch {batch}: {error}", file=sys.stderr)
         return 2 if isinstance(error, Refused) else 1

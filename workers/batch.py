@@ -146,7 +146,7 @@ def contribute(
         frames = task.contribute(reader.frame(items))
     except (FanfoldError, MemoryError):
         raise
-    except Exception as error:  # the task's own: whatever it is, it concerns these items
+    except Exception as error:  # noqa: BLE001  the task's own: whatever it is, it concerns these items
         if len(items) == 1:
             yield first, first + 1, error
             return

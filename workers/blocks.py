@@ -15,6 +15,9 @@ from botocore.exceptions import (
     IncompleteReadError,
     ResponseStreamingError,
 )
+from botocore.exceptions import (
+    ConnectionError as NoConnection,
+)
 
 from workers.errors import Refused, Unavailable
 from workers.model import Block
@@ -131,7 +134,7 @@ def s3_errors(name: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _explained(error, name) from error
-    except (HTTPClientError, IncompleteReadError, ResponseStreamingError) as error:
+    except (NoConnection, HTTPClientError, IncompleteReadError, ResponseStreamingError) as error:
         raise Unavailable(
             f"S3 did not answer for {name}; check the endpoint and that the server runs "
             f"({type(error).__name__})"

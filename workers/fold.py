@@ -1,5 +1,6 @@
-"""Fold contributions into profiles: each profile keeps them by partition, so folding a partition
-again replaces what it said before.
+"""Fold contributions into profiles, so that folding a partition again replaces what it said.
+
+Each profile keeps its contributions by partition.
 
 What makes it exact under retries, kills and runs side by side: a write goes through only if the
 document is as it was read (`_fold.version`), and between the read and the write the ledger is
@@ -7,7 +8,7 @@ asked whether the claim is still the highest. See docs/decisions/0002-folding-ex
 """
 
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -35,16 +36,18 @@ State = dict[str, Any]
 States = dict[str, dict[str, State]]
 
 
-class Shard(Value, kw_only=True):
+class Shard(Value, frozen=True, kw_only=True):
     """The part of a fold that one op does: buckets `low` to `high` (exclusive) of its claims."""
 
     asset: str
     claims: list[Claim]
+    # Plans of closed partitions that are as they were: counted, not folded.
+    unchanged: list[str]
     low: int
     high: int
 
 
-class Folded(Value, kw_only=True):
+class Folded(Value, frozen=True, kw_only=True):
     """What a shard's fold did; counts are of profiles."""
 
     # Profiles that the partitions contribute to, by partition, and all of them once.
@@ -63,11 +66,13 @@ def fold_shard(
     """Fold a shard of the claimed plans into the profiles."""
     results, retired, unsure = _results(shard, ledger)
     states = read_states(store, results, task.fields, shard)
-    counts = {claim.partition: 0 for claim in shard.claims}
-    for of_profile in states.values():
-        for partition in of_profile:
-            counts[partition] += 1
-    folded = Folded(profiles=counts, distinct=len(states))
+    seen = {(partition, profile) for profile, said in states.items() for partition in said}
+    for plan_id in shard.unchanged:
+        seen.update(_mentioned(store, _results_of(ledger, ledger.plan(plan_id)), shard))
+    folded = Folded(
+        profiles=dict(Counter(partition for partition, _ in seen)),
+        distinct=len({profile for _, profile in seen}),
+    )
     for partition, profile in _mentioned(store, retired, shard):
         states.setdefault(profile, {}).setdefault(partition, {})
     folder = _Folder(asset, task, ledger, profiles, shard.claims, unsure)
@@ -77,22 +82,29 @@ def fold_shard(
     return folded
 
 
-def _results(shard: Shard, ledger: Ledger) -> tuple[list[Any], list[Any], bool]:
-    """Return (partition, key) of the results to fold, of those to take back, and whether one of
-    the latter may belong to a run that is still at work."""
-    results, retired, unsure = [], [], False
+def _results(
+    shard: Shard, ledger: Ledger
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]], bool]:
+    """Return (partition, key) of the results to fold, and of those to take back.
+
+    The third value tells whether one of the latter may belong to a run that is still at work.
+    """
+    results: list[tuple[str, str]] = []
+    retired: list[tuple[str, str]] = []
+    unsure = False
     for claim in shard.claims:
-        plan = ledger.plan(claim.plan)
-        mine = set(plan["batches"])
-        results += [(claim.partition, b["outcome"]["result"]) for b in ledger.batches_of(plan)]
+        mine = _results_of(ledger, ledger.plan(claim.plan))
+        results += mine
         for before in ledger.earlier(claim, shard.asset):
             unsure |= before["state"] != "folded"
-            retired += [
-                (claim.partition, batch["outcome"]["result"])
-                for batch in ledger.batches_of(before)
-                if batch["_id"] not in mine and "outcome" in batch
-            ]
+            retired += [one for one in _results_of(ledger, before) if one not in mine]
     return results, retired, unsure
+
+
+def _results_of(ledger: Ledger, plan: Document) -> list[tuple[str, str]]:
+    """Return (partition, key) of the results of a plan's batches."""
+    done = [batch for batch in ledger.batches_of(plan) if batch["state"] == "done"]
+    return [(plan["partition"], batch["outcome"]["result"]) for batch in done]
 
 
 def _read(store: BlockStore, key: str, shard: Shard, columns: list[str] | None) -> pa.Table:
@@ -239,7 +251,7 @@ class _Folder:
 
     def _write(self, profile: str, old: Document | None, states: dict[str, State]) -> Any:
         """Return the write that brings one profile up to date, or None where it is."""
-        fold = old["_fold"] if old else {"version": 0, "base": {}, "open": {}}
+        fold: Document = old["_fold"] if old else {"version": 0, "base": {}, "open": {}}
         open_ = dict(fold["open"])
         for partition, state in states.items():
             epoch = self.epochs[partition]
@@ -259,7 +271,7 @@ class _Folder:
         is_empty = not base and not any(entry["fields"] for entry in open_.values())
         if is_empty and not self.unsure:
             return DeleteOne(as_read) if old else None
-        document = {"_id": profile}
+        document: Document = {"_id": profile}
         if not is_empty:
             document |= view(self.task, total(self.task.fields, new))
         document["_fold"] = new

@@ -34,12 +34,12 @@ class Time(int):
 
     @classmethod
     def read(cls, value: object) -> "Time":
-        """Return the time that a JSON value means; ValueError where it is none."""
+        """Return the time that a JSON value means; ValueError or TypeError where it is none."""
         if isinstance(value, str):
             time = datetime.fromisoformat(value)
             value = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError("Expected ISO 8601 or epoch seconds")
+            raise TypeError("Expected ISO 8601 or epoch seconds")
         if not FIRST_SECOND <= value < LAST_SECOND:
             raise ValueError("Expected a time in the years 1 to 9999, in seconds")
         return cls(math.floor(value * 1000 + 0.5))

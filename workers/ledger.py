@@ -25,7 +25,7 @@ Document = dict[str, Any]
 ITEM_KEPT = 4096  # bytes of a bad item that its dead letter keeps
 
 
-class Plan(Value, kw_only=True):
+class Plan(Value, frozen=True, kw_only=True):
     """What one run will do for one partition."""
 
     asset: str
@@ -45,7 +45,7 @@ class Plan(Value, kw_only=True):
         return f"{self.asset}/{self.partition}/{self.run}"
 
 
-class Claim(Value, kw_only=True):
+class Claim(Value, frozen=True, kw_only=True):
     """The right to fold a plan: profiles keep what the highest epoch of a partition wrote."""
 
     plan: str
@@ -53,7 +53,7 @@ class Claim(Value, kw_only=True):
     epoch: int
 
 
-class DeadLetter(Value, kw_only=True):
+class DeadLetter(Value, frozen=True, kw_only=True):
     """One item that could not be used."""
 
     batch: str
@@ -309,5 +309,3 @@ class Ledger:
             },
             {"$set": {"state": "discarded", "why": "its block was replaced or removed"}},
         )
-
-

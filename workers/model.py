@@ -6,7 +6,7 @@ A comment over a field says what the field means for what happens.
 import hashlib
 import json
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self, TypeVar
 
 import msgspec
@@ -33,7 +33,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(document, cls)
 
 
-class Block(Value, kw_only=True):
+class Block(Value, frozen=True, kw_only=True):
     """One S3 object that holds items."""
 
     key: str
@@ -42,7 +42,7 @@ class Block(Value, kw_only=True):
     size: int
 
 
-class Range(Value, kw_only=True):
+class Range(Value, frozen=True, kw_only=True):
     """Bytes `start` to `end` (exclusive) of a block: the lines that *start* there."""
 
     key: str
@@ -54,7 +54,7 @@ class Range(Value, kw_only=True):
     items: int
 
 
-class Batch(Value, kw_only=True):
+class Batch(Value, frozen=True, kw_only=True):
     """What one worker handles: ranges of blocks of one partition."""
 
     id: str
@@ -88,7 +88,7 @@ class Batch(Value, kw_only=True):
         return sum(r.end - r.start for r in self.ranges)
 
 
-class Outcome(Value, kw_only=True):
+class Outcome(Value, frozen=True, kw_only=True):
     """What a worker says of a finished batch. items = used + dead, always."""
 
     items: int
@@ -103,7 +103,7 @@ class Outcome(Value, kw_only=True):
     result: str
 
 
-class Sizes(Value, kw_only=True):
+class Sizes(Value, frozen=True, kw_only=True):
     """How much work goes into a batch. Defaults suit items that take a while, such as a page."""
 
     min_items: int = 20
@@ -118,7 +118,7 @@ class Sizes(Value, kw_only=True):
     rows_per_shard: int = 500_000
 
 
-class Tolerance(Value, kw_only=True):
+class Tolerance(Value, frozen=True, kw_only=True):
     """How many items of a partition may be dead letters: at most `count`, or at most `rate`."""
 
     count: int = 0
@@ -129,7 +129,7 @@ class Tolerance(Value, kw_only=True):
         return dead <= self.count or dead <= self.rate * items
 
 
-class Partitions(Value, kw_only=True):
+class Partitions(Value, frozen=True, kw_only=True):
     """The coarse units of an asset: every day or every hour since `start` (UTC)."""
 
     every: Literal["day", "hour"] = "day"
@@ -142,11 +142,11 @@ class Partitions(Value, kw_only=True):
     def time(self, key: str) -> datetime:
         """Return when the partition starts; a key that is not one is Refused."""
         try:
-            time = datetime.strptime(key, self.format)
+            time = datetime.strptime(key, self.format).replace(tzinfo=UTC)
         except ValueError:
             time = None
         if time is None or self.key(time) != key:
-            example = self.key(datetime(1998, 4, 1))
+            example = self.key(datetime(1998, 4, 1, tzinfo=UTC))
             raise Refused(f"{key!r} is not a partition; write it like {example}")
         return time
 
@@ -169,7 +169,7 @@ class Partitions(Value, kw_only=True):
         return keys
 
 
-class Asset(Value, kw_only=True):
+class Asset(Value, frozen=True, kw_only=True):
     """The declaration of one kind of profile: everything the fan-out graph needs to know."""
 
     # Also the name of the MongoDB collection and of the asset in Dagster.

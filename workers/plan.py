@@ -13,7 +13,7 @@ from workers.model import Asset, Batch, Range, Value, news
 from workers.slicing import Gap, gaps, pack
 
 
-class Listing(Value, kw_only=True):
+class Listing(Value, frozen=True, kw_only=True):
     """A partition as it lies in S3 now, held against the newest plan of it."""
 
     partition: str
@@ -25,7 +25,7 @@ class Listing(Value, kw_only=True):
     gaps: list[Gap]
 
 
-class Work(Value, kw_only=True):
+class Work(Value, frozen=True, kw_only=True):
     """What a run is about to do."""
 
     plans: list[Plan]

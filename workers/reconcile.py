@@ -6,6 +6,7 @@ a failure can drop workers without a word (dagster issues 19490 and 30077).
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from workers.errors import Refused
@@ -16,7 +17,7 @@ from workers.model import BUCKETS, Asset, Outcome, Value
 NAMED = 5  # batches that an error names
 
 
-class Counts(Value, kw_only=True):
+class Counts(Value, frozen=True, kw_only=True):
     """What became of one partition's items."""
 
     plan: str
@@ -34,7 +35,7 @@ class Counts(Value, kw_only=True):
     is_unchanged: bool
 
 
-class Reconciled(Value, kw_only=True):
+class Reconciled(Value, frozen=True, kw_only=True):
     """The outcome of a run before it is folded."""
 
     counts: list[Counts]
@@ -57,17 +58,16 @@ def reconcile_plans(ledger: Ledger, asset: Asset, plan_ids: Sequence[str]) -> Re
         counts.append(_count(ledger, plan, outcomes))
         rows += sum(outcome.rows for outcome in outcomes)
     _check_tolerance(asset, counts)
-    changed = {one.plan for one in counts if not one.is_unchanged}
-    claims = [ledger.claim(plan) for plan in plans if plan["_id"] in changed]
+    unchanged = [one.plan for one in counts if one.is_unchanged]
+    claims = [ledger.claim(plan) for plan in plans if plan["_id"] not in unchanged]
     shards = min(max(math.ceil(rows / asset.sizes.rows_per_shard), 1), BUCKETS)
     edges = [BUCKETS * shard // shards for shard in range(shards + 1)]
     return Reconciled(
         counts=counts,
         claims=claims,
         shards=[
-            Shard(asset=asset.name, claims=claims, low=low, high=high)
-            for low, high in zip(edges, edges[1:], strict=False)
-            if claims
+            Shard(asset=asset.name, claims=claims, unchanged=unchanged, low=low, high=high)
+            for low, high in pairwise(edges)
         ],
     )
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from workers.blocks import BlockStore
 from workers.errors import Malformed
@@ -12,7 +13,7 @@ SAMPLE = 64 << 10  # bytes read of a sampled block
 SAMPLES = 16  # blocks of a kind that a master samples
 
 
-class Gap(Value, kw_only=True):
+class Gap(Value, frozen=True, kw_only=True):
     """Bytes of a block that no batch of an earlier plan covers."""
 
     partition: str
@@ -72,7 +73,7 @@ def cut(gap: Gap, parts: int, items: float) -> list[Range]:
             end=end,
             items=max(1, round(items / parts)),
         )
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
 
 
@@ -82,9 +83,7 @@ def items_per_byte(store: BlockStore, alike: Sequence[Gap]) -> float:
     for gap in alike[:: max(1, len(alike) // SAMPLES)]:
         whole = is_gzip(gap.key) or gap.size <= SAMPLE
         end = gap.size if whole else min(gap.start + SAMPLE, gap.end)
-        sample = Range(
-            key=gap.key, etag=gap.etag, size=gap.size, start=gap.start, end=end, items=0
-        )
+        sample = Range(key=gap.key, etag=gap.etag, size=gap.size, start=gap.start, end=end, items=0)
         try:
             runs = read_lines(store, sample)
             items += sum(len([line for line in run.lines if line.strip()]) for run in runs)

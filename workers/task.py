@@ -85,6 +85,8 @@ def load(name: str) -> Task:
     except ModuleNotFoundError as error:
         if error.name != f"workers.tasks.{name}":
             raise
-        raise Refused(f"there is no task {name!r}: workers/tasks/{name}.py does not exist") from error
+        raise Refused(
+            f"there is no task {name!r}: workers/tasks/{name}.py does not exist"
+        ) from error
     task: Task = module.task
     return task

@@ -89,13 +89,11 @@ def _count(
 ) -> int:
     if block.size == 0:
         return 0
-    whole = Range(
-        key=block.key, etag=block.etag, size=block.size, start=0, end=block.size, items=0
-    )
+    whole = Range(key=block.key, etag=block.etag, size=block.size, start=0, end=block.size, items=0)
     items = 0
     try:
         for run in read_lines(store, whole):
-            good, _ = reader.items(run, lambda place, item, reason: None)
+            good, _ = reader.items(run, _unheard)
             for first, last, frames in contribute(task, reader, good):
                 if not isinstance(frames, Exception):
                     contributed.add(frames)
@@ -103,6 +101,10 @@ def _count(
     except Malformed:
         pass  # what was read before the block breaks off counts; the run keeps a dead letter
     return items
+
+
+def _unheard(_place: str, _item: bytes, _reason: str) -> None:
+    """Leave a bad item out; that it is bad is for a run to say."""
 
 
 def _shown(

@@ -1,0 +1,43 @@
+# Every target sets up all it needs, into .venv/ in this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo dev test lint types clean
+
+help:
+	@echo "make demo   real data from S3 to verified profiles, in minutes"
+	@echo "make dev    the Dagster UI on http://127.0.0.1:3000, with the servers it needs"
+	@echo "make test   lint, types and tests: what CI runs"
+	@echo "make clean  stop the embedded servers and remove .venv and .fanfold"
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fanfold needs Python 3.11 or newer; say which: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@# `dagster asset materialize` does not read workspace.yaml; this names the code location for it.
+	@echo 'import os; os.environ.setdefault("DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME", "pipelines.definitions")' \
+		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dagster_code_location.pth"
+	@touch $@
+
+demo: setup
+	$(BIN)/fanfold demo
+
+dev: setup
+	$(BIN)/fanfold up
+	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/pytest
+
+clean:
+	-$(BIN)/fanfold down
+	rm -rf .venv .fanfold

@@ -1,0 +1,82 @@
+"""A real mongod and a real SeaweedFS for the whole session; each test has a bucket and a database
+of its own, and no way to a cloud."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymongo.database import Database
+
+from resources import embedded
+from tests.world import World
+from workers import blocks, ledger, settings
+from workers.blocks import BlockStore
+from workers.errors import FanfoldError
+from workers.ledger import Document, Ledger
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Local state of the session; settings of the developer's shell do not reach the tests."""
+    folder = tmp_path_factory.mktemp("fanfold")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "MONGODB_", "FANFOLD_", "DAGSTER_")):
+                patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", str(folder / "none"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "none"))
+        patch.setenv("FANFOLD_HOME", str(folder))
+        patch.setenv("FANFOLD_EXECUTOR", "in_process")
+        patch.setenv("DAGSTER_HOME", str(folder))
+        text = (PROJECT / "dagster.yaml").read_text()
+        (folder / "dagster.yaml").write_text(
+            text.replace(".fanfold/dagster", str(folder / "dagster"))
+        )
+        yield folder
+        embedded.down()
+
+
+@pytest.fixture(scope="session")
+def servers(home: Path) -> settings.Settings:
+    """The running servers; a laptop without them skips, CI fails."""
+    try:
+        return embedded.settings()
+    except FanfoldError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def store(servers: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockStore]:
+    """An empty bucket, which the settings name too."""
+    monkeypatch.setenv("FANFOLD_BUCKET", f"test-{uuid.uuid4().hex[:12]}")
+    made = blocks.connect(settings.read())
+    made.ensure()
+    yield made
+    for block in made.list(""):
+        made.client.delete_object(Bucket=made.bucket, Key=block.key)
+    made.client.delete_bucket(Bucket=made.bucket)
+
+
+@pytest.fixture
+def database(
+    servers: settings.Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database[Document]]:
+    """An empty database, which the settings name too."""
+    monkeypatch.setenv("FANFOLD_DATABASE", f"test_{uuid.uuid4().hex[:12]}")
+    made = ledger.connect(settings.read())
+    with made.client:
+        yield made
+        made.client.drop_database(made.name)
+
+
+@pytest.fixture
+def world(store: BlockStore, database: Database[Document]) -> World:
+    """A bucket, a database, and short ways to use them."""
+    return World(store, database, Ledger(database))

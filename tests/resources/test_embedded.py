@@ -1,0 +1,127 @@
+"""Embedded servers of their own, in a folder of their own: these tests kill them."""
+
+import json
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from resources import embedded
+from workers import blocks, ledger, settings
+from workers.errors import Refused
+
+
+@pytest.fixture
+def own(servers, tmp_path, monkeypatch):
+    """A fresh folder of local state, whose servers stop with the test."""
+    monkeypatch.setenv("FANFOLD_HOME", str(tmp_path / "home"))
+    yield tmp_path / "home"
+    embedded.down()
+
+
+def pids() -> dict[str, int]:
+    return {name: server["pid"] for name, server in embedded.status().items()}
+
+
+def works() -> bool:
+    found = embedded.settings()
+    store = blocks.connect(found)
+    store.put("greeting", b"hello")
+    database = ledger.connect(found)
+    with database.client:
+        database["greetings"].insert_one({})
+    return store.get("greeting") == b"hello"
+
+
+def test_servers_start_once_listen_on_loopback_only_and_keep_their_secrets(own):
+    assert works()
+    first = pids()
+    assert works()
+    assert pids() == first
+    listening = {
+        connection.laddr.ip
+        for pid in first.values()
+        for connection in psutil.Process(pid).net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+    for secret in (own / "servers.json", own / "seaweedfs" / "s3.json"):
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+
+
+def test_a_killed_server_and_a_taken_port_heal(own):
+    assert works()
+    notes = json.loads((own / "servers.json").read_text())
+    for server in ("mongod", "seaweedfs"):
+        psutil.Process(notes[server]["pid"]).send_signal(signal.SIGKILL)
+        psutil.Process(notes[server]["pid"]).wait(10)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", notes["mongod"]["ports"][0]))
+        taken.listen()
+        assert works()
+    healed = json.loads((own / "servers.json").read_text())
+    assert healed["mongod"]["ports"] != notes["mongod"]["ports"]
+    assert healed["mongod"]["secret"] == notes["mongod"]["secret"]
+
+
+def test_a_pid_that_another_process_has_now_is_not_taken_for_the_server(own):
+    assert works()
+    notes = json.loads((own / "servers.json").read_text())
+    lost = notes["seaweedfs"]["pid"]
+    notes["seaweedfs"]["pid"] = psutil.Process().pid
+    (own / "servers.json").write_text(json.dumps(notes))
+    assert not embedded.status()["seaweedfs"]["running"]
+    assert works()
+    assert not psutil.pid_exists(lost)  # two servers on one folder would ruin it
+
+
+def test_processes_that_start_at_once_share_the_same_servers(own):
+    code = "from resources import embedded; embedded.up(); print(embedded.status())"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)
+    ]
+    said = {process.communicate()[0] for process in started}
+    assert len(said) == 1
+    assert b"'running': True" in said.pop()
+
+
+def test_data_outlives_down(own):
+    assert works()
+    assert sorted(embedded.down()) == ["mongod", "seaweedfs"]
+    assert embedded.down() == []
+    assert blocks.connect(embedded.settings()).get("greeting") == b"hello"
+
+
+def test_nothing_is_started_where_settings_are_given(tmp_path):
+    given = {
+        "FANFOLD_HOME": str(tmp_path / "none"),
+        "MONGODB_URI": "mongodb://elsewhere/",
+        "AWS_ACCESS_KEY_ID": "someone",
+    }
+    found = embedded.settings(given)
+    assert (found.mongodb_uri, found.s3) == ("mongodb://elsewhere/", {})
+    assert not (tmp_path / "none").exists()
+
+
+def test_settings_never_show_their_secrets(servers):
+    secret = servers.s3["aws_secret_access_key"]
+    assert secret not in repr(servers)
+    assert "mongodb://" not in str(servers)
+
+
+def test_without_servers_or_settings_the_error_names_both_ways_out(tmp_path):
+    with pytest.raises(Refused, match=r"MONGODB_URI.*fanfold up"):
+        settings.read({"FANFOLD_HOME": str(tmp_path)})
+    with pytest.raises(Refused, match=r"AWS_ENDPOINT_URL_S3.*fanfold up"):
+        settings.read({"FANFOLD_HOME": str(tmp_path), "MONGODB_URI": "mongodb://elsewhere/"})
+
+
+def test_local_state_lies_in_the_projects_folder():
+    assert settings.home({}) == Path(settings.__file__).parent.parent / ".fanfold"
