@@ -26,7 +26,7 @@ demo: setup
 
 dev: setup
 	$(BIN)/fanfold up
-	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
+	DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ USER_PROFILES = Asset(
         "What each user did and likes: likes and clickstream under `events/dt={partition}/` "
         "folded into one MongoDB document a user."
     ),
-    partitions=Partitions(every="day", start="1997-01-01"),
+    partitions=Partitions(every="day", start="1997-09-01"),
     template="events/dt={partition}/",
     # Events are cheap: a batch holds many, so that reading one block is worth a worker.
     sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_01),

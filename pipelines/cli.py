@@ -303,6 +303,7 @@ def verify_(asset: Asset, partition: str | None, partitions: str | None, as_json
     if verdict.differing:
         text += f" ({verdict.expected_profiles:,} expected); differing: "
         text += ", ".join(verdict.differing)
+        text += "\nBlocks of partitions that never ran count too; --partitions narrows the view."
     show(as_json, document, lambda: out.print(text, markup=False))
     return 0 if verdict.match else 1
 

@@ -127,7 +127,7 @@ def test_verify_exits_1_where_profiles_differ(world, fanfold):
         (["run", "user_profiles", "--partition", "1998-4-1"], "'1998-4-1' is not a partition"),
         (["run", "user_profiles", "--partitions", "1998-04-01"], "is not a range"),
         (["run", "user_profiles", "--partitions", "1998-04-02...1998-04-01"], "ends before"),
-        (["run", "user_profiles", "--partition", "1901-01-01"], "no partitions before 1997-01-01"),
+        (["run", "user_profiles", "--partition", "1901-01-01"], "no partitions before 1997-09-01"),
         (["run", "user_profiles", "--partition", "2901-01-01"], "has no partition 2901-01-01 yet"),
         (["run", "user_profiles"], "--partition P, or --partitions A...B"),
         (["run", "user_profiles", "--partition", DAY, "--partitions", "A...B"], "exclude"),
