@@ -213,5 +213,7 @@ def publish(
             },
             partition_key=one.partition,
         )
-    for name, value in published.items():
-        context.log.info(f"{name}: {value}")
+    context.log.info(
+        f"{published['items_used']} items of {published['items']} used, "
+        f"{published['dead_letters']} dead letters, {published['profiles']} profiles"
+    )

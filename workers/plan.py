@@ -76,12 +76,13 @@ def make_plans(
     work = Work(plans=[], new=[], to_run=[], lost=[])
     for listing in listings:
         packed = pack(asset, version, listing.partition, ranges.get(listing.partition, []))
-        kept = list(ledger.batches.find({"_id": {"$in": listing.kept}}))
-        lost = _without_result(store, kept)
-        to_run = [b["_id"] for b in kept if b["state"] != "done" or b["_id"] in lost]
-        work.new.extend(packed)
+        batches = sorted([*listing.kept, *(batch.id for batch in packed)])
+        known = {b["_id"]: b for b in ledger.batches.find({"_id": {"$in": batches}})}
+        lost = _without_result(store, known.values())
+        reused = {i for i, b in known.items() if b["state"] == "done"} - set(lost)
+        work.new.extend(batch for batch in packed if batch.id not in known)
         work.lost.extend(lost)
-        work.to_run.extend([*to_run, *(batch.id for batch in packed)])
+        work.to_run.extend(batch for batch in batches if batch not in reused)
         work.plans.append(
             Plan(
                 asset=asset.name,
@@ -91,9 +92,10 @@ def make_plans(
                 news=listing.news,
                 blocks=listing.blocks,
                 bytes=listing.bytes,
-                batches=sorted([*listing.kept, *(batch.id for batch in packed)]),
-                reused=len(kept) - len(to_run),
-                items=sum(b["items"] for b in kept) + sum(batch.items for batch in packed),
+                batches=batches,
+                reused=len(reused),
+                items=sum(b["items"] for b in known.values())
+                + sum(batch.items for batch in packed if batch.id not in known),
             )
         )
     _check_bounds(asset, work.to_run)
@@ -105,9 +107,9 @@ def _batch(document: Document) -> Batch:
     return Batch.of({**document, "id": document["_id"]})
 
 
-def _without_result(store: BlockStore, kept: Sequence[Document]) -> list[str]:
+def _without_result(store: BlockStore, batches: Iterable[Document]) -> list[str]:
     """Return the done batches whose result is no longer in S3."""
-    done = {b["_id"]: result_key(_batch(b)) for b in kept if b["state"] == "done"}
+    done = {b["_id"]: result_key(_batch(b)) for b in batches if b["state"] == "done"}
     if not done:
         return []
     folder = next(iter(done.values())).rpartition("/")[0]
@@ -130,7 +132,9 @@ def _check_closed(ledger: Ledger, asset: Asset, plans: Sequence[Plan]) -> None:
             raise Refused(
                 f"{asset.name}: partition {plan.partition} is closed (more than "
                 f"{asset.keep_open} partitions behind the newest) and its blocks or code have "
-                f"changed since; `fanfold rebuild {asset.name}` makes all profiles anew"
+                f"changed since. To fold it all the same, drop the collection {asset.name} and "
+                "this asset's documents in plans, and run all its partitions again; finished "
+                "batches are reused"
             )
 
 

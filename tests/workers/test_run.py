@@ -251,6 +251,29 @@ def test_a_closed_partition_is_left_as_it_is_and_refuses_changed_blocks(world):
     assert world.run(*days[2:])["items"] == 2
 
 
+def test_the_way_out_of_a_closed_partition_works_and_reuses_finished_batches(world):
+    world.asset = msgspec.structs.replace(world.asset, keep_open=1)
+    days = world.asset.partitions.between("1998-04-01", "1998-04-04")
+    for day in days:
+        world.put([event("ann")], day)
+    world.run(*days)
+    world.put([event("bo")], days[0], "late.jsonl")
+    world.profiles.drop()
+    world.ledger.plans.delete_many({"asset": world.asset.name})
+    assert world.run(*days)["batches_reused"] == 3  # the first day's two blocks share a batch
+    assert world.verify().match
+
+
+def test_a_block_that_changes_there_and_back_finds_its_finished_batch(world):
+    world.put([event("ann")])
+    world.run()
+    world.put([event("bo")])
+    world.run()
+    world.put([event("ann")])
+    assert world.run()["batches_reused"] == 1
+    assert world.verify().match
+
+
 def test_a_slower_run_of_the_same_partition_cannot_undo_a_newer_one(world):
     key = world.put([event("ann"), event("bo")])
     slow = world.plan()
