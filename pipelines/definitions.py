@@ -5,7 +5,7 @@ import os
 import dagster as dg
 
 from pipelines.assets import ASSETS
-from pipelines.fanout import fanout_asset
+from pipelines.fanout import SLOTS, fanout_asset
 from pipelines.jobs import asset_job
 from pipelines.schedules import closed_partition_schedule
 from pipelines.sensors import news_sensor
@@ -40,7 +40,7 @@ def executor(name: str) -> dg.ExecutorDefinition:
         raise ValueError(f"FANFOLD_EXECUTOR is {name!r}; it can be local or in_process")
     return dg.multiprocess_executor.configured(
         {
-            "max_concurrent": os.cpu_count() or 1,
+            "max_concurrent": SLOTS,
             "start_method": {"forkserver": {"preload_modules": ["pipelines.preload"]}},
         }
     )

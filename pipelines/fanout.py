@@ -4,6 +4,7 @@ The ops are shared by all assets and listed in data order. Only references cross
 an op that is retried or run again finds what it did in the ledger and goes on from there.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ Mongo = dg.ResourceParam[Database[Document]]
 Blocks = dg.ResourceParam[BlockStore]
 RETRIES = 3  # times an op tries again while a server is unavailable
 BLOCKS_PER_MASTER = 1_000
+SLOTS = os.cpu_count() or 1  # ops that run at once under the local executor
 
 
 def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
@@ -120,44 +122,49 @@ def queue_batches(
         work = plan.make_plans(blocks, ledger, asset, version, context.run_id, found, ranges)
         ledger.save(work.plans, work.new, work.lost)
     of_batch = {one: made.partition for made in work.plans for one in made.batches}
-    context.log.info(f"{len(of_batch)} batches, {len(work.to_run)} of them to run")
+    shares = slicing.share(work.to_run, SLOTS, asset.sizes)
+    context.log.info(
+        f"{len(of_batch)} batches, {len(work.to_run)} of them to run, by {len(shares)} workers"
+    )
     yield dg.Output([made.id for made in work.plans], "plans")
-    for one in work.to_run:
-        # The partition in front lets a person find a batch in the UI.
-        readable = re.sub(r"\W", "_", of_batch[one])
-        yield dg.DynamicOutput(one, f"{readable}_{one}", "batches")
+    for ids in shares:
+        # The first batch's partition in front lets a person find a worker in the UI.
+        readable = re.sub(r"\W", "_", of_batch[ids[0]])
+        yield dg.DynamicOutput(ids, f"{readable}_{ids[0]}", "batches")
 
 
 @dg.op
 def run_batch(
-    context: dg.OpExecutionContext, batch_id: str, blocks: Blocks, mongo: Mongo
-) -> dict[str, Any]:
-    """Run one batch: a worker. Its failure is an answer too, so that reconcile decides."""
-    try:
-        with mongodb_errors():
-            outcome = batch.run_batch(batch_id, Ledger(mongo), blocks)
-    except Unavailable as error:
-        context.log.warning(str(error))
-        if context.retry_number < RETRIES:
-            raise dg.RetryRequested(RETRIES, seconds_to_wait=2**context.retry_number) from error
-        return {"batch": batch_id, "error": str(error)}
-    except Refused as error:
-        context.log.warning(str(error))
-        return {"batch": batch_id, "error": str(error)}
-    return {"batch": batch_id, "items": outcome.items, "dead": outcome.dead}
+    context: dg.OpExecutionContext, batch_ids: list[str], blocks: Blocks, mongo: Mongo
+) -> list[dict[str, Any]]:
+    """Run a worker's batches. A batch's failure is an answer too, so that reconcile decides."""
+    answers: list[dict[str, Any]] = []
+    for batch_id in batch_ids:
+        try:
+            with mongodb_errors():
+                outcome = batch.run_batch(batch_id, Ledger(mongo), blocks)
+        except (Unavailable, Refused) as error:
+            context.log.warning(f"batch {batch_id}: {error}")
+            if isinstance(error, Unavailable) and context.retry_number < RETRIES:
+                wait = 2**context.retry_number
+                raise dg.RetryRequested(RETRIES, seconds_to_wait=wait) from error
+            answers.append({"batch": batch_id, "error": str(error)})
+        else:
+            answers.append({"batch": batch_id, "items": outcome.items, "dead": outcome.dead})
+    return answers
 
 
 @dg.op(name="reconcile", out={"shards": dg.DynamicOut(), "reconciled": dg.Out()})
 def reconcile_batches(
     context: dg.OpExecutionContext,
     plans: list[str],
-    outcomes: list[dict[str, Any]],
+    answers: list[list[dict[str, Any]]],
     mongo: Mongo,
 ) -> Iterator[Any]:
     """Hold the plans against the ledger's outcomes, then hand out shards of profiles to fold."""
     with explained(context):
         answer = reconcile.reconcile_plans(Ledger(mongo), declared(context), plans)
-    context.log.info(f"{len(outcomes)} workers answered, {len(answer.shards)} shards to fold")
+    context.log.info(f"{len(answers)} workers answered, {len(answer.shards)} shards to fold")
     yield dg.Output(answer.to_json() | {"shards": []}, "reconciled")
     for number, shard in enumerate(answer.shards):
         yield dg.DynamicOutput(shard.to_json(), str(number), "shards")

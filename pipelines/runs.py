@@ -2,8 +2,10 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def materialise(asset: Asset, partitions: Sequence[str]) -> dict[str, Any]:
         client.admin.command("ping")
     next(store.list(asset.prefix(partitions[0])), None)
     started = time.monotonic()
-    with instance() as here:
+    with instance() as here, fork_server_stopped():
         result = dg.execute_job(
             dg.build_reconstructable_job(
                 "pipelines.runs", "resolve", reconstructable_kwargs={"name": job_name(asset)}
@@ -44,6 +46,15 @@ def materialise(asset: Asset, partitions: Sequence[str]) -> dict[str, Any]:
         else:
             summary |= {"partitions": list(partitions), "errors": errors(result)}
     return summary | {"seconds": round(time.monotonic() - started, 3)}
+
+
+@contextmanager
+def fork_server_stopped() -> Iterator[None]:
+    """Stop the local executor's fork server at the end; else it outlives us for a moment."""
+    try:
+        yield
+    finally:
+        forkserver._forkserver._stop()  # noqa: SLF001  Python has no public name for it
 
 
 @cache

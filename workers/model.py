@@ -111,8 +111,8 @@ class Sizes(Value, frozen=True, kw_only=True):
     target_seconds: float = 120.0
     # The cost of one item, used while the ledger has no history.
     seconds_per_item: float = 0.1
-    # A run that would need more batches than this is refused: Dagster's pages and events grow
-    # with every mapped step.
+    # Workers of a run, at most; with more batches than this, some share one. Dagster's pages and
+    # events grow with every mapped step.
     max_batches: int = 500
     # Contribution rows one fold op holds at a time; more rows make more shards.
     rows_per_shard: int = 500_000

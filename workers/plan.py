@@ -10,7 +10,7 @@ from workers.blocks import OWN, BlockStore
 from workers.errors import Refused
 from workers.ledger import Document, Ledger, Plan
 from workers.model import Asset, Batch, Range, Value, news
-from workers.slicing import Gap, gaps, pack
+from workers.slicing import Gap, batch_seconds, gaps, pack
 
 
 class Listing(Value, frozen=True, kw_only=True):
@@ -30,8 +30,8 @@ class Work(Value, frozen=True, kw_only=True):
 
     plans: list[Plan]
     new: list[Batch]
-    # Ids of the batches, new and kept, that have no result yet.
-    to_run: list[str]
+    # The batches, new and kept, that have no result yet, and their expected seconds.
+    to_run: dict[str, float]
     # Those of them that were done, but whose result is gone from S3.
     lost: list[str]
 
@@ -73,16 +73,20 @@ def make_plans(
     ranges: Mapping[str, Sequence[Range]],
 ) -> Work:
     """Pack new ranges beside kept batches; `Ledger.save` writes the answer, if it is to be done."""
-    work = Work(plans=[], new=[], to_run=[], lost=[])
+    work = Work(plans=[], new=[], to_run={}, lost=[])
     for listing in listings:
         packed = pack(asset, version, listing.partition, ranges.get(listing.partition, []))
         batches = sorted([*listing.kept, *(batch.id for batch in packed)])
         known = {b["_id"]: b for b in ledger.batches.find({"_id": {"$in": batches}})}
         lost = _without_result(store, known.values())
         reused = {i for i, b in known.items() if b["state"] == "done"} - set(lost)
+        items = {b["_id"]: b["items"] for b in known.values()}
+        items |= {b.id: b.items for b in packed}
         work.new.extend(batch for batch in packed if batch.id not in known)
         work.lost.extend(lost)
-        work.to_run.extend(batch for batch in batches if batch not in reused)
+        work.to_run.update(
+            {one: batch_seconds(asset.sizes, items[one]) for one in batches if one not in reused}
+        )
         work.plans.append(
             Plan(
                 asset=asset.name,
@@ -94,11 +98,9 @@ def make_plans(
                 bytes=listing.bytes,
                 batches=batches,
                 reused=len(reused),
-                items=sum(b["items"] for b in known.values())
-                + sum(batch.items for batch in packed if batch.id not in known),
+                items=sum(items.values()),
             )
         )
-    _check_bounds(asset, work.to_run)
     _check_closed(ledger, asset, work.plans)
     return work
 
@@ -115,14 +117,6 @@ def _without_result(store: BlockStore, batches: Iterable[Document]) -> list[str]
     folder = next(iter(done.values())).rpartition("/")[0]
     there = {block.key for block in store.list(f"{folder}/")}
     return [batch for batch, key in done.items() if key not in there]
-
-
-def _check_bounds(asset: Asset, to_run: Sequence[str]) -> None:
-    if len(to_run) > asset.sizes.max_batches:
-        raise Refused(
-            f"{asset.name}: {len(to_run)} batches have to run, more than max_batches = "
-            f"{asset.sizes.max_batches}; run fewer partitions at a time, or raise max_items"
-        )
 
 
 def _check_closed(ledger: Ledger, asset: Asset, plans: Sequence[Plan]) -> None:

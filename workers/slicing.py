@@ -1,7 +1,7 @@
 """Decide at run time how to cut the work: gaps of blocks into ranges, ranges into batches."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from workers.blocks import BlockStore
@@ -11,6 +11,8 @@ from workers.model import Asset, Batch, Block, Range, Sizes, Value
 
 SAMPLE = 64 << 10  # bytes read of a sampled block
 SAMPLES = 16  # blocks of a kind that a master samples
+BATCH_SECONDS = 0.05  # what a batch costs beside its items: a few calls to S3 and the ledger
+WORKER_SECONDS = 5.0  # work that is worth starting a worker for
 
 
 class Gap(Value, frozen=True, kw_only=True):
@@ -111,3 +113,25 @@ def pack(asset: Asset, version: str, partition: str, ranges: Iterable[Range]) ->
         packs[-1].append(cut_)
         load += cut_.items
     return [Batch.cut(asset, version, partition, pack_) for pack_ in packs]
+
+
+def batch_seconds(sizes: Sizes, items: int) -> float:
+    """Return how long a batch of so many items is expected to take."""
+    return BATCH_SECONDS + items * sizes.seconds_per_item
+
+
+def share(seconds: Mapping[str, float], slots: int, sizes: Sizes) -> list[list[str]]:
+    """Deal batches, given with their expected seconds, out to workers: a list of ids for each.
+
+    A batch that is worth a worker gets its own; smaller ones share one, so that starting workers
+    never costs more than their work. All slots are kept busy, with at most `max_batches` workers.
+    """
+    total = sum(seconds.values())
+    worth = max(2 * slots, math.ceil(total / WORKER_SECONDS))
+    workers = min(len(seconds), worth, sizes.max_batches)
+    shares: list[list[str]] = [[] for _ in range(workers)]
+    before = 0.0
+    for batch, own in seconds.items():
+        shares[int((before + own / 2) / total * workers)].append(batch)
+        before += own
+    return [one for one in shares if one]

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from pipelines.assets import USER_PROFILES
 from tests.world import event
 from workers.model import Block, Range, Sizes
-from workers.slicing import Gap, batch_items, cut, gaps, pack, slice_gaps
+from workers.slicing import Gap, batch_items, cut, gaps, pack, share, slice_gaps
 
 
 def a_range(start: int, end: int, key: str = "k", items: int = 1) -> Range:
@@ -53,6 +53,26 @@ def test_packing_keeps_every_range_once_within_the_size_in_any_order(items, size
     assert all(batch.items <= size or len(batch.ranges) == 1 for batch in made)
     order.shuffle(ranges)
     assert pack(asset, "v", "p", ranges) == made
+
+
+@given(
+    seconds=st.lists(st.floats(0.05, 300), min_size=1, max_size=80),
+    slots=st.integers(1, 16),
+    most=st.integers(1, 60),
+)
+def test_sharing_deals_each_batch_once_and_in_order_within_the_bounds(seconds, slots, most):
+    batches = {str(number): own for number, own in enumerate(seconds)}
+    shares = share(batches, slots, Sizes(max_batches=most))
+    assert [one for own in shares for one in own] == list(batches)
+    assert len(shares) <= most
+
+
+def test_small_batches_share_workers_and_large_ones_do_not():
+    small = {str(n): 0.05 for n in range(200)}
+    assert [len(own) for own in share(small, 2, Sizes())] == [50] * 4
+    large = {str(n): 100.0 for n in range(20)}
+    assert len(share(large, 2, Sizes())) == 20
+    assert share({}, 2, Sizes()) == []
 
 
 def test_the_size_of_a_batch_meets_the_target_within_the_bounds():
