@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -19,8 +19,10 @@ from rich.table import Table
 from pipelines import runs, samples
 from pipelines.assets import ASSETS
 from pipelines.demo import show_demo
+from pipelines.fanout import SLOTS
 from resources import embedded
-from workers import blocks, ledger, plan, slicing, task, verify
+from resources.references import RUNS
+from workers import blocks, ledger, pieces, plan, task, verify
 from workers.blocks import BlockStore
 from workers.errors import FanfoldError, Refused, mongodb_errors
 from workers.ledger import Ledger
@@ -218,12 +220,11 @@ def plan_(asset: Asset, partition: str | None, partitions: str | None, as_json: 
     keys = selected(asset, partition, partitions)
     if keys is None:
         raise Refused("say which: --partition P, or --partitions A...B")
-    version = task.load(asset.task).version
+    version, slots = task.load(asset.task).version, SLOTS
     with servers() as (store, book):
-        listings = [plan.list_partition(store, book, asset, version, key) for key in keys]
-        gaps = [gap for listing in listings for gap in listing.gaps]
-        ranges = slicing.slice_gaps(store, gaps, asset.sizes)
-        work = plan.make_plans(store, book, asset, version, "planned", listings, ranges)
+        work, masters = plan.plan_partitions(
+            store, book, asset, version, "planned", keys, slots, dry=True
+        )
     rows = [
         {
             "partition": made.partition,
@@ -235,13 +236,23 @@ def plan_(asset: Asset, partition: str | None, partitions: str | None, as_json: 
         }
         for made in work.plans
     ]
-    total = {k: sum(row[k] for row in rows) for k in rows[0] if k != "partition"}
-    total["items_per_batch"] = slicing.batch_items(asset.sizes)
-    document = {"asset": asset.name, "partitions": rows, **total}
+    told = plan.describe(work, asset, masters, slots)
+    document = {"asset": asset.name, "partitions": rows, **told}
+    show(as_json, document, lambda: _print_plan(rows, told))
+
+
+def _print_plan(rows: list[dict[str, Any]], told: dict[str, Any]) -> None:
     lines = [tuple(row.values()) for row in rows if row["blocks"] or len(rows) == 1]
-    lines.append(("in all", *(total[k] for k in list(rows[0])[1:])))
-    names = [name.replace("_", " ") for name in rows[0]]
-    show(as_json, document, lambda: table(names, lines))
+    lines.append(("in all", *(told[name] for name in list(rows[0])[1:])))
+    table([name.replace("_", " ") for name in rows[0]], lines)
+    learned = told["learned_from_batches"]
+    cost = f"{told['seconds_per_item']:.2g} s an item, "
+    cost += f"learned from {learned} batches" if learned else "the asset's estimate"
+    out.print(
+        f"\n{told['masters']} masters, {told['workers']} workers; batches of up to "
+        f"{told['batch_items']:,} items, decided by {told['decided_by']}\n"
+        f"{told['work_seconds']} s of work ({cost}) and {told['overhead_seconds']} s of overhead"
+    )
 
 
 def _where(asset: Asset, partition: str | None) -> dict[str, str]:
@@ -306,6 +317,23 @@ def verify_(asset: Asset, partition: str | None, partitions: str | None, as_json
         text += "\nBlocks of partitions that never ran count too; --partitions narrows the view."
     show(as_json, document, lambda: out.print(text, markup=False))
     return 0 if verdict.match else 1
+
+
+@cli.command()
+@click.option("--older-than", "days", type=int, default=35, show_default=True, help="Days.")
+@json_option
+def clean(days: int, as_json: bool) -> None:
+    """Delete what runs left in S3 and can be made again: pieces of blocks, references of ops.
+
+    Results stay: they are what finished batches are reused from.
+    """
+    before = datetime.now(UTC) - timedelta(days=days)
+    with servers() as (store, _):
+        deleted = {
+            name: store.delete_older(prefix, before)
+            for name, prefix in (("pieces", pieces.PREFIX), ("references", RUNS))
+        }
+    show(as_json, {"deleted": deleted}, lambda: table(("what", "deleted"), list(deleted.items())))
 
 
 @cli.command()

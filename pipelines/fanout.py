@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from pipelines.assets import ASSETS
 from resources.references import run_folder
-from workers import batch, fold, plan, reconcile, slicing, task
+from workers import batch, fold, plan, reconcile, sizing, slicing, task
 from workers.blocks import BlockStore
 from workers.errors import Refused, Unavailable, mongodb_errors
 from workers.ledger import Document, Ledger
@@ -24,7 +24,6 @@ from workers.model import Asset, Partitions
 Mongo = dg.ResourceParam[Database[Document]]
 Blocks = dg.ResourceParam[BlockStore]
 RETRIES = 3  # times an op tries again while a server is unavailable
-BLOCKS_PER_MASTER = 1_000
 SLOTS = os.cpu_count() or 1  # ops that run at once under the local executor
 
 
@@ -86,23 +85,23 @@ def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) ->
             plan.list_partition(blocks, ledger, asset, version, partition)
             for partition in context.partition_keys
         ]
-    gaps = [gap.to_json() for listing in listings for gap in listing.gaps]
-    context.log.info(f"{sum(one.blocks for one in listings)} blocks, {len(gaps)} parts to slice")
+        full, groups = plan.grain_of(ledger, asset, SLOTS), plan.groups_of(asset, listings)
+    context.log.info(f"{sum(one.blocks for one in listings)} blocks, {len(groups)} masters")
     yield dg.Output([one.to_json() | {"gaps": []} for one in listings], "listings")
-    for start in range(0, len(gaps), BLOCKS_PER_MASTER):
-        group = gaps[start : start + BLOCKS_PER_MASTER]
-        yield dg.DynamicOutput(group, str(start // BLOCKS_PER_MASTER), "groups")
+    for number, group in enumerate(groups):
+        value = {"gaps": [gap.to_json() for gap in group], "batch_items": full}
+        yield dg.DynamicOutput(value, str(number), "groups")
 
 
 @dg.op
 def slice_blocks(
-    context: dg.OpExecutionContext, group: list[dict[str, Any]], blocks: Blocks
-) -> dict[str, list[dict[str, Any]]]:
+    context: dg.OpExecutionContext, group: dict[str, Any], blocks: Blocks
+) -> dict[str, Any]:
     """Cut a group's blocks into ranges, from samples of them: a master."""
-    gaps = [slicing.Gap.of(gap) for gap in group]
+    asset, gaps = declared(context), [slicing.Gap.of(gap) for gap in group["gaps"]]
     with explained(context):
-        ranges = slicing.slice_gaps(blocks, gaps, declared(context).sizes)
-    return {partition: [cut.to_json() for cut in cuts] for partition, cuts in ranges.items()}
+        sliced = slicing.slice_gaps(blocks, gaps, asset.format, asset.sizes, group["batch_items"])
+    return sliced.to_json()
 
 
 @dg.op(out={"batches": dg.DynamicOut(), "plans": dg.Out()})
@@ -118,15 +117,16 @@ def queue_batches(
     found = [plan.Listing.of(listing) for listing in listings]
     with explained(context):
         version = task.load(asset.task).version
-        ranges = plan.gather(groups)
-        work = plan.make_plans(blocks, ledger, asset, version, context.run_id, found, ranges)
+        sliced = [slicing.Sliced.of(group) for group in groups]
+        work = plan.make_plans(blocks, ledger, asset, version, context.run_id, found, sliced, SLOTS)
         ledger.save(work.plans, work.new, work.lost)
     of_batch = {one: made.partition for made in work.plans for one in made.batches}
-    shares = slicing.share(work.to_run, SLOTS, asset.sizes)
+    shares = sizing.share(work.to_run, SLOTS, asset.sizes)
     context.log.info(
         f"{len(of_batch)} batches, {len(work.to_run)} of them to run, by {len(shares)} workers"
     )
-    yield dg.Output([made.id for made in work.plans], "plans")
+    told = plan.describe(work, asset, len(groups), SLOTS)
+    yield dg.Output([made.id for made in work.plans], "plans", metadata=told)
     for ids in shares:
         # The first batch's partition in front lets a person find a worker in the UI.
         readable = re.sub(r"\W", "_", of_batch[ids[0]])

@@ -6,10 +6,12 @@ import dagster as dg
 
 from workers.blocks import OWN, BlockStore
 
+RUNS = f"{OWN}runs/"
+
 
 def run_folder(run_id: str) -> str:
     """Return the prefix under which a run leaves its references and its summary."""
-    return f"{OWN}runs/{run_id}/"
+    return f"{RUNS}{run_id}/"
 
 
 class References(dg.ConfigurableIOManager):

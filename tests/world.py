@@ -11,7 +11,7 @@ import msgspec
 from pymongo.database import Database
 
 from pipelines.assets import USER_PROFILES
-from workers import plan, slicing, task, verify
+from workers import plan, task, verify
 from workers.batch import run_batch
 from workers.blocks import BlockStore
 from workers.fold import Folded, fold_shard
@@ -60,15 +60,10 @@ class World:
     def plan(self, *days: str) -> Work:
         """List, slice and pack, and write the plans."""
         self.ledger.ensure_indexes()
-        version = task.load(self.asset.task).version
-        listings = [
-            plan.list_partition(self.store, self.ledger, self.asset, version, day)
-            for day in days or (DAY,)
-        ]
-        gaps = [gap for listing in listings for gap in listing.gaps]
-        ranges = slicing.slice_gaps(self.store, gaps, self.asset.sizes)
-        run = uuid.uuid4().hex
-        work = plan.make_plans(self.store, self.ledger, self.asset, version, run, listings, ranges)
+        version, run = task.load(self.asset.task).version, uuid.uuid4().hex
+        work, _ = plan.plan_partitions(
+            self.store, self.ledger, self.asset, version, run, days or (DAY,), slots=1
+        )
         self.ledger.save(work.plans, work.new, work.lost)
         return work
 

@@ -15,8 +15,10 @@ from workers import task as tasks
 from workers.blocks import BlockStore
 from workers.errors import FanfoldError, Malformed, Refused
 from workers.fields import COLUMNS, Fields
-from workers.formats import ItemReader, Lines, collection_paused, read_lines
+from workers.formats import format_of, read
+from workers.items import ItemReader, Reject, Rows, collection_paused
 from workers.ledger import ITEM_KEPT, DeadLetter, Ledger
+from workers.lines import Lines
 from workers.model import BUCKETS, Batch, Outcome, Range
 from workers.plan import result_key
 from workers.task import Task
@@ -106,8 +108,14 @@ class _Worker:
                 )
             )
 
+        if cut.broken:
+            reject(f"byte {cut.offset}", b"", cut.broken)
+            self.ledger.bury(self.batch, self.letters)
+            self.letters = []
+            return
+        form = format_of(cut.key, self.batch.format)
         try:
-            for run in read_lines(self.store, cut):
+            for run in read(self.store, cut, form, self.reader.columns):
                 self._use(run, reject)
                 self.ledger.bury(self.batch, self.letters)
                 self.letters = []
@@ -117,13 +125,13 @@ class _Worker:
             self.ledger.bury(self.batch, self.letters)
             self.letters = []
 
-    def _use(self, run: Lines, reject: Any) -> None:
+    def _use(self, run: Lines | Rows, reject: Reject) -> None:
         items, numbers = self.reader.items(run, reject)
         for first, last, frames in contribute(self.task, self.reader, items):
             if isinstance(frames, Exception):
                 line = numbers[first]
                 reason = f"{type(frames).__name__} in the task: {frames}"
-                reject(run.place(line), run.lines[line], reason)
+                reject(run.place(line), run.raw(line), reason)
             else:
                 self.contributed.add(frames)
                 self.used += last - first

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import boto3
@@ -34,6 +35,28 @@ class Bytes(Protocol):
 
     def read(self, size: int = -1, /) -> bytes: ...
 
+    def close(self) -> None: ...
+
+
+class Body(io.RawIOBase):
+    """A body of S3 whose read errors are ours, and which knows how much of it was read."""
+
+    def __init__(self, body: Any, name: str) -> None:
+        self._body, self._name, self.bytes_read = body, name, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        with s3_errors(self._name):
+            piece: bytes = self._body.read(size if size >= 0 else None)
+        self.bytes_read += len(piece)
+        return piece
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
+
 
 class BlockStore:
     """One bucket: its blocks, and under `_fanfold/` the results and references of runs."""
@@ -62,7 +85,7 @@ class BlockStore:
                         etag = entry["ETag"].strip('"')
                         yield Block(key=entry["Key"], etag=etag, size=entry["Size"])
 
-    def open(self, key: str, etag: str, start: int, end: int) -> Bytes:
+    def open(self, key: str, etag: str, start: int, end: int) -> Body:
         """Open bytes start to end (exclusive, and not empty) of the block with this ETag.
 
         Refused where the block is gone or no longer has this ETag; Unavailable where S3 is.
@@ -72,7 +95,29 @@ class BlockStore:
             answer = self.client.get_object(
                 Bucket=self.bucket, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-{end - 1}"
             )
-        return _Body(answer["Body"], name)
+        return Body(answer["Body"], name)
+
+    def open_whole(self, key: str) -> Body:
+        """Open an object that Fanfold wrote."""
+        name = f"s3://{self.bucket}/{key}"
+        with s3_errors(name):
+            return Body(self.client.get_object(Bucket=self.bucket, Key=key)["Body"], name)
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is an object with this key."""
+        return any(block.key == key for block in self.list(key))
+
+    def delete_older(self, prefix: str, before: datetime) -> int:
+        """Delete the objects under a prefix that were written before a time; return how many."""
+        deleted = 0
+        with s3_errors(f"s3://{self.bucket}/{prefix}"):
+            pages = self.client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    if entry["LastModified"] < before:
+                        self.client.delete_object(Bucket=self.bucket, Key=entry["Key"])
+                        deleted += 1
+        return deleted
 
     def get(self, key: str) -> bytes:
         """Return a whole object that Fanfold wrote."""
@@ -92,25 +137,6 @@ class BlockStore:
     def put_json(self, key: str, value: Any) -> None:
         """Write a value as JSON."""
         self.put(key, json.dumps(value, separators=(",", ":")).encode())
-
-
-class _Body(io.RawIOBase):
-    """A body of S3 whose read errors are ours."""
-
-    def __init__(self, body: Any, name: str) -> None:
-        self._body, self._name = body, name
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        with s3_errors(self._name):
-            piece: bytes = self._body.read(size if size >= 0 else None)
-            return piece
-
-    def close(self) -> None:
-        self._body.close()
-        super().close()
 
 
 def connect(settings: Settings, patient: bool = True) -> BlockStore:

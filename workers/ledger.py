@@ -100,7 +100,8 @@ class Ledger:
                 IndexModel([("run", ASCENDING)]),
             ]
         )
-        self.batches.create_indexes([IndexModel(unit)])
+        history = [("asset", ASCENDING), ("state", ASCENDING), ("finished", DESCENDING)]
+        self.batches.create_indexes([IndexModel(unit), IndexModel(history)])
         self.dead_letters.create_indexes([IndexModel(unit), IndexModel([("batch", ASCENDING)])])
 
     # Plans
@@ -242,6 +243,16 @@ class Ledger:
     def batches_of(self, plan: Document) -> list[Document]:
         """Return a plan's batches that the ledger knows."""
         return list(self.batches.find({"_id": {"$in": plan["batches"]}}))
+
+    def history(self, asset: str) -> list[tuple[int, float]]:
+        """Return (items, seconds) of an asset's latest finished batches, the latest first."""
+        found = self.batches.find(
+            {"asset": asset, "state": "done"},
+            {"outcome.items": 1, "outcome.seconds": 1},
+            sort=[("finished", DESCENDING)],
+            limit=200,
+        )
+        return [(one["outcome"]["items"], one["outcome"]["seconds"]) for one in found]
 
     def begin(self, batch_id: str) -> Document:
         """Count an attempt at a batch and return it; one that is done stays as it is."""

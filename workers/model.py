@@ -52,6 +52,12 @@ class Range(Value, frozen=True, kw_only=True):
     end: int
     # An estimate from samples; the worker counts.
     items: int
+    # The S3 key of the piece that holds these lines, where the block itself cannot be cut; its
+    # first byte stands at `offset` of the decompressed block.
+    piece: str = ""
+    offset: int = 0
+    # Why nothing can be read here: one dead letter at `offset`.
+    broken: str = ""
 
 
 class Batch(Value, frozen=True, kw_only=True):
@@ -61,6 +67,8 @@ class Batch(Value, frozen=True, kw_only=True):
     asset: str
     partition: str
     task: str
+    # The asset's declaration of how its blocks are written.
+    format: str = ""
     # A worker with other code refuses the batch rather than mixing two codes' results.
     version: str
     ranges: list[Range]
@@ -68,13 +76,15 @@ class Batch(Value, frozen=True, kw_only=True):
     @classmethod
     def cut(cls, asset: "Asset", version: str, partition: str, ranges: list[Range]) -> Self:
         """Make the batch whose id is the digest of what would make its result differ."""
-        identity = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
+        identity: list[Any] = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
+        identity.append(asset.format)
         identity += [[r.key, r.etag, r.start, r.end] for r in ranges]
         return cls(
             id=digest(identity)[:20],
             asset=asset.name,
             partition=partition,
             task=asset.task,
+            format=asset.format,
             version=version,
             ranges=ranges,
         )
@@ -109,8 +119,12 @@ class Sizes(Value, frozen=True, kw_only=True):
     min_items: int = 20
     max_items: int = 1_000
     target_seconds: float = 120.0
-    # The cost of one item, used while the ledger has no history.
+    # The cost of one item, for as long as the ledger has no history.
     seconds_per_item: float = 0.1
+    # Bytes of blocks (decompressed, where known) in a batch, at most, whatever the items.
+    max_batch_bytes: int = 256 << 20
+    # Blocks that one master slices.
+    blocks_per_master: int = 1_000
     # Workers of a run, at most; with more batches than this, some share one. Dagster's pages and
     # events grow with every mapped step.
     max_batches: int = 500
@@ -180,6 +194,8 @@ class Asset(Value, frozen=True, kw_only=True):
     partitions: Partitions
     # Where the blocks of a partition lie in the bucket.
     template: str = "events/dt={partition}/"
+    # How blocks are written, where the suffix of a key does not say; see `formats.format_of`.
+    format: str = ""
     sizes: Sizes = Sizes()
     tolerance: Tolerance = Tolerance()
     # Partitions this many steps behind the newest folded one merge into the base for good.

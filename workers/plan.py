@@ -3,14 +3,18 @@
 `fanfold plan` and the graph's ops call the same functions, so that what one shows the other does.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from workers.blocks import OWN, BlockStore
 from workers.errors import Refused
 from workers.ledger import Document, Ledger, Plan
 from workers.model import Asset, Batch, Range, Value, news
-from workers.slicing import Gap, batch_seconds, gaps, pack
+from workers.sizing import Sizing, batch_seconds, decide, share
+from workers.slicing import Gap, Sliced, gaps, pack, slice_gaps
+
+FIXED_STEPS = 6  # list, queue, reconcile, publish, at least one fold; and the run itself
+STEP_SECONDS = 0.5  # what starting an op costs one slot
 
 
 class Listing(Value, frozen=True, kw_only=True):
@@ -32,6 +36,7 @@ class Work(Value, frozen=True, kw_only=True):
     new: list[Batch]
     # The batches, new and kept, that have no result yet, and their expected seconds.
     to_run: dict[str, float]
+    sizing: Sizing
     # Those of them that were done, but whose result is gone from S3.
     lost: list[str]
 
@@ -47,8 +52,11 @@ def list_partition(
     """List a partition's blocks and find which parts of them are not planned yet."""
     blocks = list(store.list(asset.prefix(partition)))
     present = {(block.key, block.etag) for block in blocks}
-    planned = [_batch(doc) for doc in ledger.planned_batches(asset.name, version, partition)]
+    documents = ledger.planned_batches(asset.name, version, partition)
+    planned = [_batch(document) for document in documents if document["format"] == asset.format]
     kept = [b for b in planned if all((r.key, r.etag) in present for r in b.ranges)]
+    recut = _without_pieces(store, kept, {b["_id"] for b in documents if b["state"] != "done"})
+    kept = [b for b in kept if not any(r.key in recut for r in b.ranges)]
     covered: dict[str, list[Range]] = {}
     for batch in kept:
         for cut in batch.ranges:
@@ -63,6 +71,57 @@ def list_partition(
     )
 
 
+def groups_of(asset: Asset, listings: Iterable[Listing]) -> list[list[Gap]]:
+    """Return what is to be sliced, in groups for one master each."""
+    work = [gap for listing in listings for gap in listing.gaps]
+    each = asset.sizes.blocks_per_master
+    return [work[start : start + each] for start in range(0, len(work), each)]
+
+
+def grain_of(ledger: Ledger, asset: Asset, slots: int) -> int:
+    """Return a batch's items as far as they are known before the blocks are sampled."""
+    return decide(asset.sizes, ledger.history(asset.name), 0, 0, slots).batch_items
+
+
+def plan_partitions(
+    store: BlockStore,
+    ledger: Ledger,
+    asset: Asset,
+    version: str,
+    run: str,
+    partitions: Iterable[str],
+    slots: int,
+    dry: bool = False,
+) -> tuple[Work, int]:
+    """Return what a run would do, and by how many masters; where dry, nothing at all is written."""
+    listings = [list_partition(store, ledger, asset, version, p) for p in partitions]
+    full, groups = grain_of(ledger, asset, slots), groups_of(asset, listings)
+    sliced = [slice_gaps(store, group, asset.format, asset.sizes, full, dry) for group in groups]
+    work = make_plans(store, ledger, asset, version, run, listings, sliced, slots)
+    return work, len(groups)
+
+
+def describe(work: Work, asset: Asset, masters: int, slots: int) -> dict[str, Any]:
+    """Return a plan in numbers, for people and for programs."""
+    workers = len(share(work.to_run, slots, asset.sizes))
+    steps = FIXED_STEPS + masters + workers
+    return {
+        "blocks": sum(made.blocks for made in work.plans),
+        "bytes": sum(made.bytes for made in work.plans),
+        "items_estimated": sum(made.items for made in work.plans),
+        "masters": masters,
+        "batches": sum(len(made.batches) for made in work.plans),
+        "batches_reused": sum(made.reused for made in work.plans),
+        "workers": workers,
+        "batch_items": work.sizing.batch_items,
+        "decided_by": work.sizing.decided_by,
+        "seconds_per_item": work.sizing.seconds_per_item,
+        "learned_from_batches": work.sizing.learned_from,
+        "work_seconds": round(sum(work.to_run.values()), 1),
+        "overhead_seconds": round(steps * STEP_SECONDS, 1),
+    }
+
+
 def make_plans(
     store: BlockStore,
     ledger: Ledger,
@@ -70,22 +129,32 @@ def make_plans(
     version: str,
     run: str,
     listings: Sequence[Listing],
-    ranges: Mapping[str, Sequence[Range]],
+    groups: Sequence[Sliced],
+    slots: int,
 ) -> Work:
     """Pack new ranges beside kept batches; `Ledger.save` writes the answer, if it is to be done."""
-    work = Work(plans=[], new=[], to_run={}, lost=[])
+    ranges = _gather(groups)
+    items = sum(one.items for cuts in ranges.values() for one in cuts)
+    plain_bytes = sum(group.plain_bytes for group in groups)
+    sizing = decide(asset.sizes, ledger.history(asset.name), items, plain_bytes, slots)
+    work = Work(plans=[], new=[], to_run={}, lost=[], sizing=sizing)
     for listing in listings:
-        packed = pack(asset, version, listing.partition, ranges.get(listing.partition, []))
+        cuts = ranges.get(listing.partition, [])
+        packed = pack(asset, version, listing.partition, cuts, sizing.batch_items)
         batches = sorted([*listing.kept, *(batch.id for batch in packed)])
         known = {b["_id"]: b for b in ledger.batches.find({"_id": {"$in": batches}})}
         lost = _without_result(store, known.values())
         reused = {i for i, b in known.items() if b["state"] == "done"} - set(lost)
-        items = {b["_id"]: b["items"] for b in known.values()}
-        items |= {b.id: b.items for b in packed}
+        expected = {b["_id"]: b["items"] for b in known.values()}
+        expected |= {b.id: b.items for b in packed}
         work.new.extend(batch for batch in packed if batch.id not in known)
         work.lost.extend(lost)
         work.to_run.update(
-            {one: batch_seconds(asset.sizes, items[one]) for one in batches if one not in reused}
+            {
+                one: batch_seconds(sizing.seconds_per_item, expected[one])
+                for one in batches
+                if one not in reused
+            }
         )
         work.plans.append(
             Plan(
@@ -98,7 +167,7 @@ def make_plans(
                 bytes=listing.bytes,
                 batches=batches,
                 reused=len(reused),
-                items=sum(items.values()),
+                items=sum(expected.values()),
             )
         )
     _check_closed(ledger, asset, work.plans)
@@ -119,6 +188,18 @@ def _without_result(store: BlockStore, batches: Iterable[Document]) -> list[str]
     return [batch for batch, key in done.items() if key not in there]
 
 
+def _without_pieces(store: BlockStore, kept: Sequence[Batch], unfinished: set[str]) -> set[str]:
+    """Return the blocks that have to be cut anew: pieces of them are needed and gone."""
+    needed = {
+        (one.key, one.piece.rpartition("/")[0])
+        for batch in kept
+        if batch.id in unfinished
+        for one in batch.ranges
+        if one.piece
+    }
+    return {key for key, folder in needed if not store.exists(f"{folder}/manifest.json")}
+
+
 def _check_closed(ledger: Ledger, asset: Asset, plans: Sequence[Plan]) -> None:
     for plan in plans:
         closed = ledger.closed(asset.name, plan.partition)
@@ -132,10 +213,10 @@ def _check_closed(ledger: Ledger, asset: Asset, plans: Sequence[Plan]) -> None:
             )
 
 
-def gather(groups: Iterable[Mapping[str, Sequence[Any]]]) -> dict[str, list[Range]]:
+def _gather(groups: Iterable[Sliced]) -> dict[str, list[Range]]:
     """Bring together the ranges that several masters cut, by partition."""
     ranges: dict[str, list[Range]] = {}
     for group in groups:
-        for partition, cuts in group.items():
-            ranges.setdefault(partition, []).extend(Range.of(cut) for cut in cuts)
+        for partition, cuts in group.ranges.items():
+            ranges.setdefault(partition, []).extend(cuts)
     return ranges

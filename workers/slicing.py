@@ -1,18 +1,21 @@
 """Decide at run time how to cut the work: gaps of blocks into ranges, ranges into batches."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import msgspec
+
+from workers import pieces
 from workers.blocks import BlockStore
+from workers.compression import pieces as decompressed
 from workers.errors import Malformed
-from workers.formats import is_gzip, read_lines
+from workers.formats import Format, format_of, open_parquet, row_groups
 from workers.model import Asset, Batch, Block, Range, Sizes, Value
 
 SAMPLE = 64 << 10  # bytes read of a sampled block
 SAMPLES = 16  # blocks of a kind that a master samples
-BATCH_SECONDS = 0.05  # what a batch costs beside its items: a few calls to S3 and the ledger
-WORKER_SECONDS = 5.0  # work that is worth starting a worker for
+GRAINS = 4  # ranges that make a batch, so that packing still has a choice
 
 
 class Gap(Value, frozen=True, kw_only=True):
@@ -24,6 +27,20 @@ class Gap(Value, frozen=True, kw_only=True):
     size: int
     start: int
     end: int
+
+
+class Density(msgspec.Struct, frozen=True):
+    """What a byte of blocks of one kind holds, on average."""
+
+    items: float
+    plain_bytes: float
+
+
+class Sliced(Value, frozen=True, kw_only=True):
+    """A master's answer: ranges by partition, and how many bytes they are decompressed."""
+
+    ranges: dict[str, list[Range]]
+    plain_bytes: int
 
 
 def gaps(partition: str, block: Block, covered: Iterable[Range]) -> list[Gap]:
@@ -45,20 +62,81 @@ def gaps(partition: str, block: Block, covered: Iterable[Range]) -> list[Gap]:
     return left
 
 
-def slice_gaps(store: BlockStore, work: Sequence[Gap], sizes: Sizes) -> dict[str, list[Range]]:
-    """Cut gaps into ranges of at most a batch's items each; gzip stays whole. By partition.
+def slice_gaps(
+    store: BlockStore,
+    work: Sequence[Gap],
+    declared: str,
+    sizes: Sizes,
+    batch_items: int,
+    dry: bool = False,
+) -> Sliced:
+    """Cut gaps into ranges of a fraction of a batch each, for packing to choose from.
 
-    Items are estimated from samples of a few blocks, so a master reads little whatever the size.
+    Of blocks that can be cut only samples and footers are read; others stay whole where they are
+    small, and are streamed once into pieces where they are large (where dry, they only seem so).
     """
     ranges: dict[str, list[Range]] = {}
-    for kind in (True, False):
-        alike = [gap for gap in work if is_gzip(gap.key) == kind]
-        density = items_per_byte(store, alike)
+    grain = max(1, batch_items // GRAINS)
+    plain = 0.0
+    kinds: dict[Format, list[Gap]] = {}
+    for gap in work:
+        kinds.setdefault(format_of(gap.key, declared), []).append(gap)
+    for form, alike in kinds.items():
+        density = Density(0, 1) if form.kind == "parquet" else sample(store, alike, form)
         for gap in alike:
+            size = gap.end - gap.start
+            plain += size * density.plain_bytes
             into = ranges.setdefault(gap.partition, [])
-            items = density * (gap.end - gap.start)
-            parts = 1 if kind else max(1, math.ceil(items / batch_items(sizes)))
-            into += cut(gap, min(parts, gap.end - gap.start), items)
+            if form.kind == "parquet":
+                into += _by_row_groups(store, gap, grain)
+            elif form.is_splittable:
+                most = sizes.max_batch_bytes / GRAINS
+                parts = math.ceil(max(size * density.items / grain, size / most))
+                into += cut(gap, min(max(parts, 1), size), size * density.items)
+            else:
+                into += _whole_or_pieces(store, gap, form, density, sizes, batch_items, dry)
+    return Sliced(ranges=ranges, plain_bytes=round(plain))
+
+
+def _whole_or_pieces(
+    store: BlockStore,
+    gap: Gap,
+    form: Format,
+    density: Density,
+    sizes: Sizes,
+    batch_items: int,
+    dry: bool,
+) -> list[Range]:
+    items, plain = gap.size * density.items, gap.size * density.plain_bytes
+    is_whole = gap.start == 0 and gap.end == gap.size
+    if is_whole and items <= 1.5 * batch_items and plain <= sizes.max_batch_bytes:
+        return cut(gap, 1, items)
+    most, most_bytes = max(1, batch_items // GRAINS), sizes.max_batch_bytes // GRAINS
+    if dry and not store.exists(pieces.manifest_key(gap.key, gap.etag, form)):
+        return cut(gap, math.ceil(max(items / most, plain / most_bytes)), items)
+    made = pieces.cut_block(store, gap.key, gap.etag, gap.size, form, most, most_bytes)
+    return [one for one in made if gap.start <= one.start and one.end <= gap.end]
+
+
+def _by_row_groups(store: BlockStore, gap: Gap, grain: int) -> list[Range]:
+    """Return ranges that hold whole row groups, as many as make a grain."""
+    whole = cut(gap, 1, 1)[0]
+    try:
+        groups = row_groups(open_parquet(store, whole))
+    except Malformed:
+        return [whole]  # the worker will say so, in a dead letter
+    ranges, start, items = [], gap.start, 0
+    for number, (first, _, rows) in enumerate(groups):
+        if not gap.start <= first < gap.end:
+            continue
+        items += rows
+        behind = groups[number + 1][0] if number + 1 < len(groups) else gap.end
+        if items >= grain or behind >= gap.end:
+            end = min(behind, gap.end)
+            ranges.append(msgspec.structs.replace(whole, start=start, end=end, items=items))
+            start, items = end, 0
+    if start < gap.end:
+        ranges.append(msgspec.structs.replace(whole, start=start, end=gap.end, items=items))
     return ranges
 
 
@@ -79,59 +157,49 @@ def cut(gap: Gap, parts: int, items: float) -> list[Range]:
     ]
 
 
-def items_per_byte(store: BlockStore, alike: Sequence[Gap]) -> float:
-    """Estimate the density of items from samples spread over blocks of one kind."""
-    items, size = 0, 0
+def sample(store: BlockStore, alike: Sequence[Gap], form: Format) -> Density:
+    """Estimate the density of blocks of one kind from the beginnings of some of them."""
+    items, size, plain = 0, 0, 0
     for gap in alike[:: max(1, len(alike) // SAMPLES)]:
-        whole = is_gzip(gap.key) or gap.size <= SAMPLE
-        end = gap.size if whole else min(gap.start + SAMPLE, gap.end)
-        sample = Range(key=gap.key, etag=gap.etag, size=gap.size, start=gap.start, end=end, items=0)
+        start = gap.start if form.is_splittable else 0
+        end = min(start + SAMPLE, gap.size)
+        body = store.open(gap.key, gap.etag, start, end)
+        tail = b""
         try:
-            runs = read_lines(store, sample)
-            items += sum(len([line for line in run.lines if line.strip()]) for run in runs)
+            for piece in decompressed(body, form.compression):
+                lines = (tail + piece).split(b"\n")
+                tail = lines.pop()
+                items += sum(1 for line in lines if line and not line.isspace())
+                plain += len(piece)
         except Malformed:
-            pass  # the worker will say so, in a dead letter with its place
-        size += end - gap.start
-    return max(items, 1) / max(size, 1)
+            pass  # a sample breaks off by nature; a block that does is for the worker to say
+        items += bool(tail.strip()) and end == gap.size
+        size += end - start
+    return Density(max(items, 1) / max(size, 1), max(plain, 1) / max(size, 1))
 
 
-def batch_items(sizes: Sizes) -> int:
-    """Return how many items meet the target time, within the bounds."""
-    wanted = sizes.target_seconds / sizes.seconds_per_item
-    return int(min(max(wanted, sizes.min_items), sizes.max_items))
+def pack(
+    asset: Asset, version: str, partition: str, ranges: Iterable[Range], full: int
+) -> list[Batch]:
+    """Put ranges side by side into batches, in key order, up to so many items each.
 
-
-def pack(asset: Asset, version: str, partition: str, ranges: Iterable[Range]) -> list[Batch]:
-    """Put ranges side by side into batches, in key order, up to a batch's items each."""
-    full = batch_items(asset.sizes)
-    packs: list[list[Range]] = []
-    load = 0
-    for cut_ in sorted(ranges, key=lambda r: (r.key, r.start)):
-        if not packs or load + cut_.items > full:
-            packs.append([])
-            load = 0
-        packs[-1].append(cut_)
-        load += cut_.items
-    return [Batch.cut(asset, version, partition, pack_) for pack_ in packs]
-
-
-def batch_seconds(sizes: Sizes, items: int) -> float:
-    """Return how long a batch of so many items is expected to take."""
-    return BATCH_SECONDS + items * sizes.seconds_per_item
-
-
-def share(seconds: Mapping[str, float], slots: int, sizes: Sizes) -> list[list[str]]:
-    """Deal batches, given with their expected seconds, out to workers: a list of ids for each.
-
-    A batch that is worth a worker gets its own; smaller ones share one, so that starting workers
-    never costs more than their work. All slots are kept busy, with at most `max_batches` workers.
+    Ranges of one block that follow each other become one.
     """
-    total = sum(seconds.values())
-    worth = max(2 * slots, math.ceil(total / WORKER_SECONDS))
-    workers = min(len(seconds), worth, sizes.max_batches)
-    shares: list[list[str]] = [[] for _ in range(workers)]
-    before = 0.0
-    for batch, own in seconds.items():
-        shares[int((before + own / 2) / total * workers)].append(batch)
-        before += own
-    return [one for one in shares if one]
+    packs: list[list[Range]] = []
+    load = size = 0
+    for one in sorted(ranges, key=lambda r: (r.key, r.start)):
+        bytes_ = one.end - one.start
+        if not packs or load + one.items > full or size + bytes_ > asset.sizes.max_batch_bytes:
+            packs.append([])
+            load = size = 0
+        load, size = load + one.items, size + bytes_
+        last = packs[-1][-1] if packs[-1] else None
+        if last and (last.key, last.end) == (one.key, one.start) and not _is_piece(last, one):
+            packs[-1][-1] = msgspec.structs.replace(last, end=one.end, items=last.items + one.items)
+        else:
+            packs[-1].append(one)
+    return [Batch.cut(asset, version, partition, made) for made in packs]
+
+
+def _is_piece(*ranges: Range) -> bool:
+    return any(one.piece or one.broken for one in ranges)

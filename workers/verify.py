@@ -16,7 +16,8 @@ from workers.batch import Contributed, contribute
 from workers.blocks import BlockStore
 from workers.errors import Malformed, Refused
 from workers.fold import build_states, merge, view
-from workers.formats import ItemReader, collection_paused, read_lines
+from workers.formats import format_of, read
+from workers.items import ItemReader, collection_paused
 from workers.ledger import Document
 from workers.model import Asset, Block, Range
 from workers.task import Task
@@ -78,21 +79,26 @@ def _expected(
         blocks = [block for unit in partitions for block in store.list(asset.prefix(unit))]
     reader, contributed, items = ItemReader(task.item), Contributed(task.fields), 0
     for block in blocks:
-        items += _count(block, task, store, reader, contributed)
+        items += _count(block, asset, task, store, reader, contributed)
     parts = {name: frame.assign(partition="") for name, frame in contributed.merged().items()}
     states = build_states(parts, task.fields)
     return {one: _canonical(view(task, state[""])) for one, state in states.items()}, items
 
 
 def _count(
-    block: Block, task: Task, store: BlockStore, reader: ItemReader, contributed: Contributed
+    block: Block,
+    asset: Asset,
+    task: Task,
+    store: BlockStore,
+    reader: ItemReader,
+    contributed: Contributed,
 ) -> int:
     if block.size == 0:
         return 0
     whole = Range(key=block.key, etag=block.etag, size=block.size, start=0, end=block.size, items=0)
     items = 0
     try:
-        for run in read_lines(store, whole):
+        for run in read(store, whole, format_of(block.key, asset.format), reader.columns):
             good, _ = reader.items(run, _unheard)
             for first, last, frames in contribute(task, reader, good):
                 if not isinstance(frames, Exception):

@@ -74,8 +74,12 @@ def test_plan_shows_what_a_run_would_do_and_writes_nothing(world, fanfold):
     code, plan = told(fanfold("plan", "user_profiles", "--partition", DAY, "--json"))
     assert code == 0
     assert (plan["blocks"], plan["batches"], plan["batches_reused"]) == (1, 1, 0)
+    assert (plan["masters"], plan["workers"], plan["learned_from_batches"]) == (1, 1, 0)
+    assert plan["decided_by"] in {"max_items", "slots"}
+    assert plan["work_seconds"] >= 0
     assert world.database.list_collection_names() == []
-    assert "1998-04-01" in fanfold("plan", "user_profiles", "--partition", DAY)[1]
+    assert list(world.store.list("_fanfold/")) == []
+    assert "decided by" in fanfold("plan", "user_profiles", "--partition", DAY)[1]
 
 
 def test_batches_and_dead_letters_are_listed_for_people_and_programs(world, fanfold):
@@ -184,6 +188,16 @@ def test_env_exports_what_another_program_needs(servers, world, fanfold):
     )
     assert done.returncode == 2
     assert "batch none is not in the ledger" in done.stderr
+
+
+def test_clean_deletes_what_can_be_made_again_and_keeps_results(world, fanfold):
+    world.put([event(f"user{n}") for n in range(2_000)], name="a.jsonl.gz")
+    world.sized(100).run()
+    assert told(fanfold("clean", "--json"))[1]["deleted"] == {"pieces": 0, "references": 0}
+    _, cleaned = told(fanfold("clean", "--older-than", "-1", "--json"))
+    assert cleaned["deleted"]["pieces"] > 1
+    assert world.run()["batches_reused"] > 1
+    assert world.verify().match
 
 
 def test_status_and_up_show_the_running_servers(world, fanfold):

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers import formats
+from workers import compression, formats, items
 from workers.errors import Malformed
-from workers.formats import ItemReader, Lines, Time, split_lines
+from workers.formats import format_of
+from workers.items import ItemReader, Time
+from workers.lines import Lines, split_lines
 from workers.model import Range
 from workers.tasks.user_profiles import Event
 
@@ -25,7 +27,8 @@ class Shelf:
 
 def read(body: bytes, start: int, end: int, key: str = "a.jsonl") -> list[bytes]:
     cut = Range(key=key, etag="e", size=len(body), start=start, end=end, items=1)
-    return [line for run in formats.read_lines(Shelf(body), cut) for line in run.lines]
+    runs = formats.read(Shelf(body), cut, format_of(key), [])
+    return [line for run in runs for line in run.lines]
 
 
 @given(
@@ -36,7 +39,7 @@ def read(body: bytes, start: int, end: int, key: str = "a.jsonl") -> list[bytes]
 def test_any_cuts_of_any_block_give_each_line_once(body, cuts, piece):
     edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "PIECE", piece)
+        patch.setattr(compression, "PIECE", piece)
         patch.setattr(formats, "TAIL", 3)
         found = [line for start, end in pairwise(edges) for line in read(body, start, end)]
     whole = body.split(b"\n")
@@ -67,7 +70,7 @@ def test_a_truncated_gzip_gives_its_whole_lines_and_then_says_where_it_breaks_of
     cut = Range(key="a.gz", etag="e", size=len(body), start=0, end=len(body), items=1)
     found = []
     with pytest.raises(Malformed, match=r"byte \d+ to the end: the gzip stream breaks off"):
-        for run in formats.read_lines(Shelf(body), cut):
+        for run in formats.read(Shelf(body), cut, format_of("a.gz"), []):
             found += run.lines
     assert 0 < len(found) < 5000
     assert found == lines[: len(found)]
@@ -135,7 +138,7 @@ def test_a_line_that_is_no_event_is_rejected_with_its_place_and_the_reason(line,
 
 def test_blank_lines_a_byte_order_mark_and_crlf_are_no_trouble():
     good = b'{"user":"a","action":"like","ts":1}'
-    run = Lines(0, [formats.BOM + good, b"", b"  ", good + b"\r"])
-    items, numbers = ItemReader(Event).items(run, pytest.fail)
+    run = Lines(0, [items.BOM + good, b"", b"  ", good + b"\r"])
+    found, numbers = ItemReader(Event).items(run, pytest.fail)
     assert numbers == [0, 3]
-    assert len(items) == 2
+    assert len(found) == 2

@@ -1,15 +1,18 @@
 """The promises, shown by running partitions as plain calls."""
 
 import gzip
+import time
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from tests.world import DAY, event, lines
+from workers import plan
+from workers import task as tasks
 from workers.batch import run_batch
 from workers.errors import Refused, Unavailable
-from workers.model import Tolerance
+from workers.model import Sizes, Tolerance
 
 NEXT = "1998-04-02"
 
@@ -353,8 +356,6 @@ def test_any_text_is_a_key_of_a_map(world):
 
 
 def test_a_task_that_fails_on_one_item_costs_that_item_only(world, monkeypatch):
-    from workers import task as tasks
-
     task = tasks.load("user_profiles")
     calls = []
 
@@ -416,3 +417,41 @@ def test_times_are_kept_to_the_millisecond(world):
     world.run()
     seen = world.profile("ann")["first_seen"]
     assert seen == datetime(1998, 4, 1, 0, 0, 0, 124_000, UTC)
+
+
+def test_many_small_blocks_are_sliced_by_several_masters_and_packed(world):
+    for number in range(60):
+        world.put([event(f"user{number}")] * 3, name=f"{number:03}.jsonl")
+    several = world.sized(50, blocks_per_master=25)
+    version = tasks.load("user_profiles").version
+    work, masters = plan.plan_partitions(
+        several.store, several.ledger, several.asset, version, "r", [DAY], slots=1
+    )
+    assert masters == 3
+    assert 3 <= len(work.plans[0].batches) <= 6
+    assert several.run()["items_used"] == 180
+    assert world.verify().match
+
+
+def test_after_two_runs_the_size_of_batches_meets_the_target(world, monkeypatch):
+    """A task with a known cost: each item sleeps a millisecond."""
+    task = tasks.load("user_profiles")
+
+    def slow(items):
+        time.sleep(len(items) * 0.001)
+        return task.contributions(items)
+
+    changed = tasks.Task(task.item, task.fields, slow, task.derive)
+    changed.__dict__["version"] = task.version
+    monkeypatch.setattr(tasks, "load", lambda name: changed)
+    sizes = Sizes(min_items=20, max_items=100_000, target_seconds=0.5, seconds_per_item=0.01)
+    world.asset = msgspec.structs.replace(world.asset, sizes=sizes)
+    days = world.asset.partitions.between("1998-04-01", "1998-04-03")
+    for day in days:
+        world.put([event(f"user{n % 9}") for n in range(2_000)], day)
+    world.run(days[0])
+    world.run(days[1])
+    work = world.plan(days[2])
+    assert work.sizing.learned_from > 10
+    for batch in work.new[:-1]:  # the last takes what is left
+        assert 0.25 <= batch.items * 0.001 <= 1.0

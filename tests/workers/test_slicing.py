@@ -1,10 +1,13 @@
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.assets import USER_PROFILES
 from tests.world import event
 from workers.model import Block, Range, Sizes
-from workers.slicing import Gap, batch_items, cut, gaps, pack, share, slice_gaps
+from workers.sizing import decide, learn, share
+from workers.slicing import Gap, cut, gaps, pack, slice_gaps
 
 
 def a_range(start: int, end: int, key: str = "k", items: int = 1) -> Range:
@@ -48,11 +51,13 @@ def test_packing_keeps_every_range_once_within_the_size_in_any_order(items, size
         sizes=Sizes(min_items=size, max_items=size),
     )
     ranges = [a_range(n, n + 1, items=count) for n, count in enumerate(items)]
-    made = pack(asset, "v", "p", ranges)
-    assert [one for batch in made for one in batch.ranges] == ranges
-    assert all(batch.items <= size or len(batch.ranges) == 1 for batch in made)
+    made = pack(asset, "v", "p", ranges, size)
+    covered = [byte for b in made for one in b.ranges for byte in range(one.start, one.end)]
+    assert covered == list(range(len(items)))
+    assert sum(batch.items for batch in made) == sum(items)
+    assert all(batch.items <= size or batch.bytes == 1 for batch in made)
     order.shuffle(ranges)
-    assert pack(asset, "v", "p", ranges) == made
+    assert pack(asset, "v", "p", ranges, size) == made
 
 
 @given(
@@ -75,13 +80,57 @@ def test_small_batches_share_workers_and_large_ones_do_not():
     assert share({}, 2, Sizes()) == []
 
 
-def test_the_size_of_a_batch_meets_the_target_within_the_bounds():
-    def size(**given):
-        return batch_items(Sizes(min_items=20, max_items=1000, target_seconds=120, **given))
+SIZES = Sizes(min_items=20, max_items=1000, target_seconds=120, seconds_per_item=1.0)
 
-    assert size(seconds_per_item=1.0) == 120
-    assert size(seconds_per_item=100.0) == 20
-    assert size(seconds_per_item=0.001) == 1000
+
+@pytest.mark.parametrize(
+    ("given", "batch_items", "decided_by"),
+    [
+        ({}, 120, "target_seconds"),
+        ({"seconds_per_item": 100.0}, 20, "min_items"),
+        ({"seconds_per_item": 0.001}, 1000, "max_items"),
+        ({"max_batch_bytes": 1_000}, 10, "max_batch_bytes"),
+        ({"min_items": 500, "max_items": 100}, 100, "max_items"),
+    ],
+)
+def test_the_size_of_a_batch_meets_the_target_within_the_bounds(given, batch_items, decided_by):
+    sizing = decide(msgspec.structs.replace(SIZES, **given), [], 100_000, 10_000_000, 2)
+    assert (sizing.batch_items, sizing.decided_by) == (batch_items, decided_by)
+
+
+def test_batches_are_smaller_where_slots_would_be_idle_but_worth_a_worker():
+    assert decide(SIZES, [], 100, 100, slots=4).batch_items == 25
+    sizing = decide(SIZES, [], 100, 100, slots=50)
+    assert (sizing.batch_items, sizing.decided_by) == (20, "min_items")
+    cheap = msgspec.structs.replace(SIZES, min_items=1, seconds_per_item=0.5)
+    assert decide(cheap, [], 100, 100, slots=50).batch_items == 10
+
+
+@given(
+    history=st.lists(st.tuples(st.integers(0, 10_000), st.floats(0, 1e4)), max_size=30),
+    items=st.integers(0, 10**9),
+    width=st.integers(1, 10_000),
+    slots=st.integers(1, 64),
+    least=st.integers(1, 500),
+    more=st.integers(0, 10_000),
+    bytes_=st.integers(1, 10**9),
+)
+def test_whatever_history_says_the_bounds_hold(history, items, width, slots, least, more, bytes_):
+    sizes = Sizes(min_items=least, max_items=least + more, max_batch_bytes=bytes_)
+    sizing = decide(sizes, history, items, items * width, slots)
+    assert 1 <= sizing.batch_items <= sizes.max_items
+    if sizing.decided_by == "max_batch_bytes":
+        assert sizing.batch_items * width <= max(bytes_, width)
+    else:
+        assert sizing.batch_items >= sizes.min_items
+
+
+def test_later_batches_weigh_more_and_set_up_is_not_taken_for_work():
+    cost, learned_from = learn(SIZES, [(100, 200.05)] * 20 + [(100, 100.05)] * 20)
+    assert learned_from == 40
+    assert 1.6 < cost < 1.7
+    assert learn(SIZES, []) == (1.0, 0)
+    assert learn(SIZES, [(0, 5.0)]) == (1.0, 0)
 
 
 def test_a_plain_block_is_cut_by_samples_and_a_gzip_block_stays_whole(world):
@@ -89,10 +138,10 @@ def test_a_plain_block_is_cut_by_samples_and_a_gzip_block_stays_whole(world):
     for name in ("a.jsonl", "b.jsonl.gz"):
         world.put(items, name=name)
     found = [gap for block in world.store.list("events/") for gap in gaps("p", block, [])]
-    ranges = slice_gaps(world.store, found, Sizes(min_items=5_000, max_items=5_000))["p"]
+    ranges = slice_gaps(world.store, found, "", Sizes(), 20_000).ranges["p"]
     plain = [one for one in ranges if one.key.endswith(".jsonl")]
     assert 4 <= len(plain) <= 5
-    assert abs(sum(one.items for one in plain) - 20_000) < 1_000
     (whole,) = [one for one in ranges if one.key.endswith(".gz")]
     assert (whole.start, whole.end) == (0, whole.size)
-    assert whole.items == 20_000
+    for one in (plain, [whole]):
+        assert abs(sum(cut.items for cut in one) - 20_000) < 2_000

@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 
 from tests.world import event
-from workers.formats import ItemReader, Lines
+from workers.items import ItemReader
+from workers.lines import Lines
 from workers.task import Task, load
 from workers.tasks.user_profiles import Event, derive
 

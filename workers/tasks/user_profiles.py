@@ -7,7 +7,7 @@ import msgspec
 import pandas as pd
 
 from workers.fields import Marked, Max, Min, Sum, SumBy
-from workers.formats import Text, Time
+from workers.items import Text, Time
 from workers.task import Contributions, Task, rows
 
 # What an action says about its topics, in whole numbers so that sums are exact. A like outweighs

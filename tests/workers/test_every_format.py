@@ -1,0 +1,248 @@
+"""One suite over every format and compression: the same items, the same profiles."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.world import DAY, event
+from workers.model import Tolerance
+
+ITEMS = [
+    event(
+        f"user{n % 37}",
+        ("view", "like", "dislike")[n % 3],
+        891388800 + n,
+        item=f"film, the {n % 50}th\n“quoted”",
+        topics=[f"t{n % 5}", "common"],
+    )
+    for n in range(3_000)
+]
+HEADER = ["user", "action", "ts", "item", "topics", "unused"]
+COMPRESS = {
+    "": lambda body: body,
+    ".gz": lambda body: (
+        gzip.compress(body[: len(body) // 2]) + gzip.compress(body[len(body) // 2 :])
+    ),
+    ".zst": lambda body: pa.compress(body, "zstd", asbytes=True),
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+
+
+def as_json(items):
+    return b"".join(json.dumps(item).encode() + b"\n" for item in items)
+
+
+def as_csv(items):
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(HEADER)
+    for item in items:
+        topics = "|".join(item["topics"])
+        writer.writerow([item["user"], item["action"], item["ts"], item["item"], topics, "x"])
+    return text.getvalue().encode()
+
+
+def as_parquet(items):
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(items), file, row_group_size=400)
+    return file.getvalue()
+
+
+LAYOUTS = [(".jsonl", end) for end in COMPRESS] + [(".csv", end) for end in COMPRESS]
+LAYOUTS.append((".parquet", ""))
+WRITE = {".jsonl": as_json, ".csv": as_csv, ".parquet": as_parquet}
+
+
+@pytest.fixture(params=LAYOUTS, ids="".join)
+def write(request):
+    """Write items in one of the layouts; return the key's suffix and the bytes."""
+    kind, end = request.param
+    return lambda items: (kind + end, COMPRESS[end](WRITE[kind](items)))
+
+
+def put(world, name, written):
+    suffix, body = written
+    world.store.put(f"events/dt={DAY}/{name}{suffix}", body)
+
+
+@pytest.fixture(scope="module")
+def digests():
+    """The digest of the same items in every layout."""
+    return set()
+
+
+@pytest.mark.parametrize("cut", ["one block", "small batches", "many blocks"])
+def test_every_layout_gives_the_same_profiles(world, write, digests, cut):
+    if cut == "many blocks":
+        for number in range(20):
+            put(world, f"{number:02}", write(ITEMS[number * 150 : (number + 1) * 150]))
+    else:
+        put(world, "all", write(ITEMS))
+    summary = (world.sized(300) if cut == "small batches" else world).run()
+    assert (summary["items"], summary["items_used"]) == (3_000, 3_000)
+    assert summary["batches"] == 1 if cut != "small batches" else summary["batches"] >= 7
+    verdict = world.verify()
+    assert verdict.match
+    digests.add(verdict.digest)
+    assert len(digests) == 1
+
+
+def test_a_range_of_any_layout_is_read_the_same_way_twice(world, write):
+    put(world, "all", write(ITEMS[:500]))
+    first = world.sized(100).plan()
+    assert world.sized(100).plan().plans[0].batches == first.plans[0].batches
+
+
+def test_a_block_that_breaks_off_counts_what_could_be_read(world, write):
+    suffix, body = write(ITEMS)
+    if "." not in suffix[1:] and suffix != ".parquet":
+        pytest.skip("plain text breaks off like any last line")
+    world.asset = msgspec.structs.replace(world.asset, tolerance=Tolerance(count=1))
+    put(world, "all", (suffix, body[: len(body) * 2 // 3]))
+    summary = world.run()
+    assert summary["dead_letters"] == 1
+    assert summary["items_used"] < 3_000
+    assert "end" in world.letters()[0]["place"]
+    assert world.verify().match
+
+
+def test_a_large_compressed_block_that_breaks_off_is_cut_into_pieces_up_to_there(world):
+    body = gzip.compress(as_json(ITEMS))
+    put(world, "all", (".jsonl.gz", body[: len(body) * 2 // 3]))
+    summary = world.sized(200).run()
+    assert summary["batches"] > 3
+    assert summary["dead_letters"] == 1
+    assert summary["items_used"] > 500
+    assert world.verify().match
+
+
+def test_pieces_are_made_once_and_again_when_they_are_gone_and_needed(world):
+    put(world, "all", (".jsonl.gz", gzip.compress(as_json(ITEMS))))
+    small = world.sized(300)
+    first = small.plan()
+
+    def pieces():
+        return [block.key for block in world.store.list("_fanfold/pieces/")]
+
+    made = pieces()
+    assert len(made) > 10
+    world.database["plans"].drop()
+    assert small.plan().to_run.keys() == first.to_run.keys()
+    assert pieces() == made
+    for key in made:
+        world.remove(key)
+    small.run()
+    assert pieces() == made
+    assert world.verify().match
+
+
+# Bad input, each with its defined result
+
+
+def ran(world, name, body):
+    """Run a partition of one block; return the summary and what the dead letters say."""
+    world.store.put(f"events/dt={DAY}/{name}", body)
+    summary = world.run()
+    assert summary["items"] == summary["items_used"] + summary["dead_letters"]
+    assert world.verify().match
+    return summary, [letter["reason"] for letter in world.letters()]
+
+
+GOOD = json.dumps(event()).encode()
+ROW = b"ann,like,891388800\n"
+
+
+def test_a_line_of_a_hundred_megabytes_is_one_dead_letter(world):
+    long = b'{"user":"' + b"x" * (100 << 20) + b'"}'
+    summary, reasons = ran(world, "a.jsonl", GOOD + b"\n" + long + b"\n" + GOOD + b"\n")
+    assert (summary["items_used"], reasons) == (2, ["the line is too long for an item"])
+    assert world.letters()[0]["place"] == f"byte {len(GOOD) + 1}"
+
+
+@pytest.mark.parametrize(
+    ("body", "used", "why"),
+    [
+        (b"\xef\xbb\xbf" + GOOD, 1, None),
+        (GOOD + b"\r\n" + GOOD + b"\r\n", 2, None),
+        (b"\n\n" + GOOD + b"\n \n", 1, None),
+        (GOOD + b"\n\0\n" + GOOD, 2, "malformed"),
+        (GOOD + b'\n{"user":"\xff"}\n', 1, "invalid UTF-8"),
+    ],
+    ids=["BOM", "CRLF", "blank lines", "NUL", "invalid UTF-8"],
+)
+def test_odd_json_lines_have_a_defined_result(world, body, used, why):
+    summary, reasons = ran(world, "a.jsonl", body)
+    assert summary["items_used"] == used
+    assert (why is None and not reasons) or why in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "used", "why"),
+    [
+        (b"\xef\xbb\xbfuser,action,ts\n" + ROW, 1, None),
+        (b"user,action,ts\r\nann,like,891388800\r\n", 1, None),
+        (b"user,action,ts\n\n" + ROW + b"\n", 1, None),
+        (b"user,action,ts\n" + ROW + b"ann,like\n", 1, "the row has 2 cells and the header 3"),
+        (b"user,action,ts\n" + ROW + b",like,891388800\n", 1, "missing required field `user`"),
+        (b"user,action,ts\n" + ROW + b"\xff,like,891388800\n", 1, "invalid UTF-8"),
+        (b"user,action\nann,like\n", 0, "missing required field `ts`"),
+        (b'user,action,ts\n"a"b,like,1\n' + ROW, 1, "CSV is malformed"),
+        (b"user,action,ts\nann,like,1998-04-01T00:00:00Z\n", 1, None),
+        (b"user,action,ts\na\0nn,like,891388800\n", 1, None),
+        (b"user,action,ts\n", 0, None),
+    ],
+    ids=lambda value: "",
+)
+def test_odd_csv_has_a_defined_result(world, body, used, why):
+    summary, reasons = ran(world, "a.csv", body)
+    assert summary["items_used"] == used
+    assert (why is None and not reasons) or why in reasons[0]
+
+
+def test_csv_blocks_whose_headers_differ_are_read_by_their_own(world):
+    world.store.put(f"events/dt={DAY}/a.csv", b"user,action,ts\nann,like,891388800\n")
+    summary, _ = ran(world, "b.csv", b"ts,extra,user,action\n891388800,x,ann,like\n")
+    assert summary["items_used"] == 2
+    assert world.profile("ann")["events"] == 2
+
+
+def test_csv_declared_without_newlines_is_cut_like_lines_and_told_its_delimiter(world):
+    world.asset = msgspec.structs.replace(world.asset, format="csv delimiter=; multiline=no")
+    body = b"user;action;ts\n" + b"".join(b"user%d;like;891388800\n" % n for n in range(2_000))
+    world.store.put(f"events/dt={DAY}/a.txt", body)
+    summary = world.sized(300).run()
+    assert summary["batches"] >= 6
+    assert summary["items_used"] == 2_000
+    assert world.verify().match
+
+
+def test_parquet_with_a_missing_column_says_so_for_each_row(world):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"user": ["ann"], "action": ["like"]}), file)
+    summary, reasons = ran(world, "a.parquet", file.getvalue())
+    assert summary["items_used"] == 0
+    assert reasons == ["Object missing required field `ts`"]
+    assert world.letters()[0]["place"] == "row 0"
+
+
+def test_parquet_with_timestamps_is_read_as_times(world):
+    file = io.BytesIO()
+    times = pa.array([891388800123], pa.timestamp("ms", "UTC"))
+    pq.write_table(pa.table({"user": ["ann"], "action": ["like"], "ts": times}), file)
+    ran(world, "a.parquet", file.getvalue())
+    assert world.profile("ann")["first_seen"].isoformat() == "1998-04-01T00:00:00.123000+00:00"
+
+
+def test_what_only_calls_itself_parquet_is_one_dead_letter(world):
+    summary, reasons = ran(world, "a.parquet", b"not at all")
+    assert summary["dead_letters"] == 1
+    assert "not Parquet" in reasons[0]

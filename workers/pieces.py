@@ -1,0 +1,98 @@
+"""Large blocks that cannot be cut (gzip and the like) are streamed once into pieces in S3.
+
+Pieces lie under `_fanfold/pieces/`, by the block's key and ETag, with a manifest written last;
+later runs find them there. Memory is bounded by the size of one piece.
+"""
+
+from typing import Any
+
+from workers.blocks import OWN, BlockStore, Body
+from workers.compression import pieces
+from workers.errors import Malformed
+from workers.formats import Format, units
+from workers.lines import split_lines
+from workers.model import Range, digest
+
+PREFIX = f"{OWN}pieces/"
+
+
+def manifest_key(key: str, etag: str, form: Format) -> str:
+    """Return where the list of a block's pieces lies."""
+    return f"{PREFIX}{digest([key, etag, form.kind, form.delimiter])[:20]}/manifest.json"
+
+
+def cut_block(
+    store: BlockStore, key: str, etag: str, size: int, form: Format, items: int, plain_bytes: int
+) -> list[Range]:
+    """Return the ranges of a block, cut into pieces of so many items and bytes at most.
+
+    The ranges cover the block's compressed bytes, if only roughly by where its items lie.
+    """
+    manifest = manifest_key(key, etag, form)
+    if not store.exists(manifest):
+        cutter = _Cutter(store, manifest.rpartition("/")[0])
+        cutter.cut(store.open(key, etag, 0, size), form, items, plain_bytes)
+        store.put_json(manifest, cutter.made)
+    made = store.get_json(manifest)
+    ranges, start = [], 0
+    for number, piece in enumerate(made):
+        what = {name: value for name, value in piece.items() if name != "read"}
+        left = len(made) - number - 1  # each needs a byte of its own
+        end = min(max(piece["read"], start + 1), size - left) if left else size
+        ranges.append(Range(key=key, etag=etag, size=size, start=start, end=end, **what))
+        start = end
+    return ranges
+
+
+class _Cutter:
+    """Writes pieces, and keeps what the manifest will say of them."""
+
+    def __init__(self, store: BlockStore, folder: str) -> None:
+        self.store, self.folder = store, folder
+        self.made: list[dict[str, Any]] = []
+        self.header = b""
+        self._parts: list[bytes] = []
+        self._start = self._items = self._bytes = 0
+
+    def cut(self, body: Body, form: Format, items: int, plain_bytes: int) -> None:
+        lines = split_lines(pieces(body, form.compression), 0, None)
+        try:
+            for unit in units(lines, form, min(items, 500)):
+                if form.kind == "csv" and not self.header:
+                    self.header = unit.body
+                    self._start = len(unit.body)
+                    continue
+                if unit.broken:
+                    self._put(body)
+                    self._note(body, items=1, offset=unit.start, broken=unit.broken)
+                    continue
+                if not self._parts:
+                    self._start = unit.start
+                self._parts.append(unit.body)
+                self._items += unit.items
+                self._bytes += len(unit.body)
+                if self._items >= items or self._bytes >= plain_bytes:
+                    self._put(body)
+        except Malformed as error:
+            self._put(body)
+            place, _, why = str(error).partition(": ")
+            offset = int(place.split()[1])
+            self._note(body, items=1, offset=offset, broken=why)
+        self._put(body)
+        if not self.made:
+            self._note(body, items=0, offset=0, piece=self._write(b""))
+
+    def _put(self, body: Body) -> None:
+        if self._parts:
+            piece = self._write(self.header + b"".join(self._parts))
+            offset = self._start - len(self.header)
+            self._note(body, items=self._items, offset=offset, piece=piece)
+        self._parts, self._items, self._bytes = [], 0, 0
+
+    def _write(self, content: bytes) -> str:
+        key = f"{self.folder}/{len(self.made):05}"
+        self.store.put(key, content)
+        return key
+
+    def _note(self, body: Body, **what: Any) -> None:
+        self.made.append({**what, "read": body.bytes_read})

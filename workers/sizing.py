@@ -1,0 +1,87 @@
+"""How much work goes into a batch, and how many batches into a worker: from history, in bounds."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from workers.model import Sizes, Value
+
+BATCH_SECONDS = 0.05  # what a batch costs beside its items: a few calls to S3 and the ledger
+WORKER_SECONDS = 5.0  # work that is worth starting a worker for
+HALF_LIFE = 20  # batches after which an older one weighs half
+
+
+class Sizing(Value, frozen=True, kw_only=True):
+    """The size of batches that was chosen, and why."""
+
+    batch_items: int
+    seconds_per_item: float
+    # Batches that the cost of an item was learned from; 0 where it is the asset's estimate.
+    learned_from: int
+    # What decided: target_seconds, slots, min_items, max_items or max_batch_bytes.
+    decided_by: str
+
+
+def learn(sizes: Sizes, history: Sequence[tuple[int, float]]) -> tuple[float, int]:
+    """Return seconds per item, and from how many batches that is known.
+
+    `history` is (items, seconds) of finished batches, the latest first; later ones weigh more.
+    """
+    weighed = [
+        (0.5 ** (age / HALF_LIFE), items, seconds)
+        for age, (items, seconds) in enumerate(history)
+        if items > 0
+    ]
+    if not weighed:
+        return sizes.seconds_per_item, 0
+    items = sum(weight * items for weight, items, _ in weighed)
+    # What a small batch takes is mostly not its items'; at least half of it is taken to be.
+    work = sum(w * max(seconds - BATCH_SECONDS, seconds / 2) for w, _, seconds in weighed)
+    return max(work / items, 1e-9), len(weighed)
+
+
+def decide(
+    sizes: Sizes, history: Sequence[tuple[int, float]], items: int, plain_bytes: int, slots: int
+) -> Sizing:
+    """Choose the size of batches for so many items that make so many bytes.
+
+    The target gives way to busy slots, those to the items' bounds, all to the bytes' bound.
+    """
+    cost, learned_from = learn(sizes, history)
+    wanted, decided_by = sizes.target_seconds / cost, "target_seconds"
+    each = max(items / slots, WORKER_SECONDS / cost)
+    if items and each < wanted:
+        wanted, decided_by = math.ceil(each), "slots"
+    if wanted < sizes.min_items:
+        wanted, decided_by = sizes.min_items, "min_items"
+    if wanted > sizes.max_items:
+        wanted, decided_by = sizes.max_items, "max_items"
+    if items and wanted * plain_bytes / items > sizes.max_batch_bytes:
+        wanted, decided_by = sizes.max_batch_bytes * items / plain_bytes, "max_batch_bytes"
+    return Sizing(
+        batch_items=max(1, int(wanted)),
+        seconds_per_item=cost,
+        learned_from=learned_from,
+        decided_by=decided_by,
+    )
+
+
+def batch_seconds(seconds_per_item: float, items: int) -> float:
+    """Return how long a batch of so many items is expected to take."""
+    return BATCH_SECONDS + items * seconds_per_item
+
+
+def share(seconds: Mapping[str, float], slots: int, sizes: Sizes) -> list[list[str]]:
+    """Deal batches, given with their expected seconds, out to workers: a list of ids for each.
+
+    A batch that is worth a worker gets its own; smaller ones share one, so that starting workers
+    never costs more than their work. All slots are kept busy, with at most `max_batches` workers.
+    """
+    total = sum(seconds.values())
+    worth = max(2 * slots, math.ceil(total / WORKER_SECONDS))
+    workers = min(len(seconds), worth, sizes.max_batches)
+    shares: list[list[str]] = [[] for _ in range(workers)]
+    before = 0.0
+    for batch, own in seconds.items():
+        shares[int((before + own / 2) / total * workers)].append(batch)
+        before += own
+    return [one for one in shares if one]
