@@ -38,8 +38,8 @@ def _tell(out: Console) -> None:
         loaded = samples.load(store, found, lambda _: None)
     days = [str(ASSET.partition_of(key)) for key, _ in found]
     out.print(
-        f"1/4  S3        {loaded['blocks']} blocks under s3://{store.bucket}/{ASSET.root}..., "
-        f"{loaded['blocks_put']} of them new"
+        f"1/4  S3        {loaded['blocks']} blocks under "
+        f"s3://{store.bucket}/{ASSET.layout.root}..., {loaded['blocks_put']} of them new"
     )
     with out.status(f"2/4  materialising {ASSET.name} {days[0]}...{days[-1]} in one run"):
         run = runs.materialise(ASSET, ASSET.partitions.between(days[0], days[-1]))

@@ -29,7 +29,7 @@ def materialise(asset: Asset, partitions: Sequence[str]) -> dict[str, Any]:
     store = blocks.connect(settings)
     with mongodb_errors(), ledger.connect(settings).client as client:
         client.admin.command("ping")
-    next(store.list(asset.prefix(partitions[0])), None)
+    next(store.of_partition(asset, partitions[0]), None)
     started = time.monotonic()
     with instance() as here, fork_server_stopped():
         result = dg.execute_job(

@@ -28,7 +28,7 @@ Block = tuple[str, bytes]
 
 def load(store: BlockStore, blocks: list[Block], progress: Callable[[str], None]) -> dict[str, int]:
     """Put blocks into S3, but for those that are there already, byte for byte."""
-    there = {block.key: block.etag for block in store.list(USER_PROFILES.root)}
+    there = {block.key: block.etag for block in store.list(USER_PROFILES.layout.root)}
     put = 0
     for key, body in blocks:
         if there.get(key) != hashlib.md5(body, usedforsecurity=False).hexdigest():
@@ -48,7 +48,7 @@ def movielens(cache: Path) -> list[Block]:
         days[day].append(json.dumps(event, ensure_ascii=False))
     return [
         (
-            f"{USER_PROFILES.prefix(day)}movielens.jsonl.gz",
+            f"{USER_PROFILES.prefixes(day)[0]}movielens.jsonl.gz",
             gzip.compress("".join(f"{line}\n" for line in days[day]).encode(), mtime=0),
         )
         for day in sorted(days)

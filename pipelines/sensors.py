@@ -54,7 +54,7 @@ def requested(
     newest = asset.partitions.key(now)
     for steps in range(asset.look_back, -1, -1):
         partition = asset.partitions.shift(newest, -steps)
-        found = list(blocks.list(asset.prefix(partition)))
+        found = list(blocks.of_partition(asset, partition))
         plan = ledger.last_plan(asset.name, partition)
         if plan is None and not found:
             continue

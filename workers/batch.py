@@ -16,7 +16,7 @@ from workers.blocks import BlockStore
 from workers.errors import FanfoldError, Malformed, Refused
 from workers.fields import COLUMNS, Fields
 from workers.formats import format_of, read
-from workers.items import ItemReader, Reject, Rows, collection_paused
+from workers.items import ItemReader, Reject, Rows
 from workers.ledger import ITEM_KEPT, DeadLetter, Ledger
 from workers.lines import Lines
 from workers.model import BUCKETS, Batch, Outcome, Range
@@ -50,8 +50,7 @@ def run_batch(batch_id: str, ledger: Ledger, store: BlockStore) -> Outcome:
         return Outcome.of(document["outcome"])
     batch = Batch.of({**document, "id": batch_id})
     try:
-        with collection_paused():
-            outcome = _Worker(batch, ledger, store).run()
+        outcome = _Worker(batch, ledger, store).run()
     except FanfoldError as error:
         ledger.fail(batch_id, str(error))
         raise

@@ -21,7 +21,7 @@ from botocore.exceptions import (
 )
 
 from workers.errors import Refused, Unavailable
-from workers.model import Block
+from workers.model import Asset, Block
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ class BlockStore:
                     if not entry["Key"].endswith("/"):
                         etag = entry["ETag"].strip('"')
                         yield Block(key=entry["Key"], etag=etag, size=entry["Size"])
+
+    def of_partition(self, asset: Asset, partition: str) -> Iterator[Block]:
+        """Yield the blocks of one partition."""
+        for prefix in asset.prefixes(partition):
+            for block in self.list(prefix):
+                if asset.partition_of(block.key) == partition:
+                    yield block
 
     def open(self, key: str, etag: str, start: int, end: int) -> Body:
         """Open bytes start to end (exclusive, and not empty) of the block with this ETag.

@@ -16,7 +16,7 @@ import pyarrow as pa
 from workers.blocks import Bytes
 from workers.errors import Malformed
 
-PIECE = 4 << 20  # bytes read, and decompressed, at a time: bounds a worker's memory
+PIECE = 2 << 20  # bytes read, and decompressed, at a time: bounds a worker's memory
 SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 # OSError is what gzip, bz2 and Arrow raise for bytes that are not theirs; S3's errors are ours.
 BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError)

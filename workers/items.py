@@ -96,7 +96,8 @@ class ItemReader:
         numbers = [i for i, line in enumerate(lines) if line and not line.isspace()]
         decode = self._decode
         try:
-            return [decode(lines[i]) for i in numbers], numbers
+            with collection_paused():
+                return [decode(lines[i]) for i in numbers], numbers
         except BAD_ITEM:
             return self._each(run, numbers, lambda _, i: decode(lines[i]), reject)
 

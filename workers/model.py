@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 import msgspec
 
 from workers.errors import Refused
+from workers.template import Template, template
 
 BUCKETS = 256  # profiles are spread over this many hash buckets; a shard is a run of buckets
 RESULTS_FORMAT = 1  # part of every batch's id: a new layout of results repeats the batches
@@ -192,7 +193,7 @@ class Asset(Value, frozen=True, kw_only=True):
     task: str
     description: str
     partitions: Partitions
-    # Where the blocks of a partition lie in the bucket.
+    # Where the blocks of a partition lie in the bucket; see workers/template.py.
     template: str = "events/dt={partition}/"
     # How blocks are written, where the suffix of a key does not say; see `formats.format_of`.
     format: str = ""
@@ -203,27 +204,22 @@ class Asset(Value, frozen=True, kw_only=True):
     # The sensor looks this many partitions back from now for new or replaced blocks.
     look_back: int = 7
 
-    @property
-    def root(self) -> str:
-        """The prefix under which the blocks of all partitions lie."""
-        return self.template.split("{partition}")[0]
+    def __post_init__(self) -> None:
+        _ = self.layout  # a mistake in it shows when the declaration is loaded
 
-    def prefix(self, partition: str) -> str:
-        """Return the prefix under which the blocks of one partition lie."""
-        return self.template.format(partition=partition)
+    @property
+    def layout(self) -> Template:
+        """Where the blocks of each partition lie."""
+        return template(self.template, self.partitions.every)
+
+    def prefixes(self, partition: str) -> list[str]:
+        """Return the prefixes under which the blocks of one partition lie."""
+        return self.layout.prefixes(self.partitions.time(partition))
 
     def partition_of(self, key: str) -> str | None:
         """Return the partition a block's key belongs to, or None where it fits no partition."""
-        head, _, tail = self.template.partition("{partition}")
-        width = len(self.partitions.shift(self.partitions.start, 0))
-        partition = key[len(head) : len(head) + width]
-        if not key.startswith(head + partition + tail):
-            return None
-        try:
-            self.partitions.time(partition)
-        except Refused:
-            return None
-        return partition
+        time = self.layout.owns(key)
+        return self.partitions.key(time) if time else None
 
 
 def digest(value: Any) -> str:

@@ -50,7 +50,7 @@ def list_partition(
     store: BlockStore, ledger: Ledger, asset: Asset, version: str, partition: str
 ) -> Listing:
     """List a partition's blocks and find which parts of them are not planned yet."""
-    blocks = list(store.list(asset.prefix(partition)))
+    blocks = list(store.of_partition(asset, partition))
     present = {(block.key, block.etag) for block in blocks}
     documents = ledger.planned_batches(asset.name, version, partition)
     planned = [_batch(document) for document in documents if document["format"] == asset.format]

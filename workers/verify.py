@@ -17,7 +17,7 @@ from workers.blocks import BlockStore
 from workers.errors import Malformed, Refused
 from workers.fold import build_states, merge, view
 from workers.formats import format_of, read
-from workers.items import ItemReader, collection_paused
+from workers.items import ItemReader
 from workers.ledger import Document
 from workers.model import Asset, Block, Range
 from workers.task import Task
@@ -48,8 +48,7 @@ def verify(
     For all partitions, whole documents are compared as readers see them; for some, what the
     profiles hold of these partitions. Refused where those have merged with others for good.
     """
-    with collection_paused():
-        expected, items = _expected(asset, task, store, partitions)
+    expected, items = _expected(asset, task, store, partitions)
     actual = {}
     for document in profiles.find({}, None if partitions else {"_fold": 0}).sort("_id", 1):
         shown = _shown(document, asset, task, partitions)
@@ -73,10 +72,10 @@ def _expected(
 ) -> tuple[dict[str, str], int]:
     """Return each profile's canonical text as the blocks say it, and how many items count."""
     if partitions is None:
-        found = store.list(asset.root)
+        found = store.list(asset.layout.root)
         blocks = [block for block in found if asset.partition_of(block.key)]
     else:
-        blocks = [block for unit in partitions for block in store.list(asset.prefix(unit))]
+        blocks = [block for unit in partitions for block in store.of_partition(asset, unit)]
     reader, contributed, items = ItemReader(task.item), Contributed(task.fields), 0
     for block in blocks:
         items += _count(block, asset, task, store, reader, contributed)

@@ -12,7 +12,7 @@ from workers import plan
 from workers import task as tasks
 from workers.batch import run_batch
 from workers.errors import Refused, Unavailable
-from workers.model import Sizes, Tolerance
+from workers.model import Partitions, Sizes, Tolerance
 
 NEXT = "1998-04-02"
 
@@ -455,3 +455,20 @@ def test_after_two_runs_the_size_of_batches_meets_the_target(world, monkeypatch)
     assert work.sizing.learned_from > 10
     for batch in work.new[:-1]:  # the last takes what is left
         assert 0.25 <= batch.items * 0.001 <= 1.0
+
+
+def test_hourly_blocks_with_unpadded_hours_are_told_apart(world):
+    """GH Archive's layout: the key of hour 1 begins like those of hours 10 to 19."""
+    world.asset = msgspec.structs.replace(
+        world.asset,
+        partitions=Partitions(every="hour", start="1998-01-01-00:00"),
+        template="gh/{YYYY}-{MM}-{DD}-{H}.json.gz",
+    )
+    for hour in (1, 10, 11):
+        body = gzip.compress(lines([event(f"user{hour}", ts=891388800 + hour * 3600)]))
+        world.store.put(f"gh/1998-04-01-{hour}.json.gz", body)
+    assert world.run("1998-04-01-01:00")["items"] == 1
+    assert world.verify("1998-04-01-01:00").match
+    assert world.run("1998-04-01-10:00", "1998-04-01-11:00")["items"] == 2
+    assert world.verify().match
+    assert world.verify().profiles == 3
