@@ -4,6 +4,6 @@ Nothing here knows Dagster; `python -m workers --batch ID` runs one batch anywhe
 Doors to servers (who starts them, how they are configured) belong in `resources`;
 what runs, when and in what order belongs in `pipelines`.
 
-Read: model, errors, settings, blocks, formats, fields, task, slicing, plan, batch, fold,
-ledger, verify, tasks.
+Read: model, template, errors, settings, blocks; compression, lines, formats, parquet, items;
+fields, task, tasks; sizing, pieces, slicing, plan; batch, reconcile, fold, ledger; verify.
 """

@@ -38,6 +38,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+ROWS = SCHEMA.remove(0)  # the rows of one field, before their buckets are known
+
 
 def run_batch(batch_id: str, ledger: Ledger, store: BlockStore) -> Outcome:
     """Run the batch with this id, unless it is done; return its outcome either way.
@@ -179,15 +181,13 @@ class Contributed:
             self._rows += len(frame)
         if self._rows > COMPACT:
             self._parts = {name: [frame] for name, frame in self.merged().items()}
-            # Rows that did not shrink count half, or each chunk would merge them all again.
-            self._rows = sum(len(parts[0]) for parts in self._parts.values()) // 2
+            # Rows that cannot shrink further do not count, or each chunk would merge them again.
+            self._rows = 0
 
     def merged(self) -> Frames:
         """Return one frame a field, with one row for each profile (and key)."""
         return {
             name: self.fields[name].reduce(pd.concat(parts, ignore_index=True), ["profile"])
-            if len(parts) > 1
-            else parts[0]  # each part is merged already
             for name, parts in self._parts.items()
         }
 
@@ -197,17 +197,18 @@ class Contributed:
             to_table(name, frame, COLUMNS[self.fields[name].type])
             for name, frame in self.merged().items()
         ]
-        table = pa.concat_tables([SCHEMA.empty_table(), *tables])
+        table = pa.concat_tables([ROWS.empty_table(), *tables])
+        table = table.add_column(0, SCHEMA.field("bucket"), buckets(table["profile"]))
         order = [(name, "ascending") for name in ("bucket", "field", "profile", "key")]
         return table.sort_by(order)
 
 
 def to_table(field: str, frame: pd.DataFrame, value: str) -> pa.Table:
-    """Return a field's contributions as rows of SCHEMA; Refused where a value has a wrong type."""
+    """Return a field's contributions as ROWS; Refused where a value has a wrong type."""
     columns = {"profile": frame["profile"], value: frame["value"]}
     columns |= {name: frame[name] for name in ("key", "at") if name in frame}
-    arrays = {"field": pa.array([field] * len(frame)), "bucket": buckets(frame["profile"])}
-    for column in SCHEMA:
+    arrays = {"field": pa.repeat(field, len(frame))}
+    for column in ROWS:
         if column.name in columns:
             try:
                 arrays[column.name] = pa.array(columns[column.name], type=column.type)
@@ -215,16 +216,15 @@ def to_table(field: str, frame: pd.DataFrame, value: str) -> pa.Table:
                 raise Refused(f"contributions to {field!r} have a wrong type: {error}") from error
         elif column.name not in arrays:
             arrays[column.name] = pa.nulls(len(frame), column.type)
-    return pa.table([arrays[column.name] for column in SCHEMA], schema=SCHEMA)
+    return pa.table([arrays[column.name] for column in ROWS], schema=ROWS)
 
 
-def buckets(profiles: pd.Series) -> pa.Array:
+def buckets(profiles: pa.ChunkedArray) -> pa.Array:
     """Return the bucket of each profile id: CRC-32, which no library's update can change."""
-    codes, unique = pd.factorize(profiles)
-    of_unique = np.fromiter(
-        (zlib.crc32(profile.encode()) % BUCKETS for profile in unique), "uint8", len(unique)
-    )
-    return pa.array(of_unique[codes])
+    coded = profiles.combine_chunks().dictionary_encode()
+    ids = coded.dictionary.to_pylist()
+    of_id = np.fromiter((zlib.crc32(one.encode()) % BUCKETS for one in ids), "uint8", len(ids))
+    return pa.array(of_id[coded.indices.to_numpy()])
 
 
 def to_parquet(table: pa.Table) -> bytes:

@@ -10,8 +10,9 @@ from workers import pieces
 from workers.blocks import BlockStore
 from workers.compression import pieces as decompressed
 from workers.errors import Malformed
-from workers.formats import Format, format_of, open_parquet, row_groups
+from workers.formats import Format, format_of
 from workers.model import Asset, Batch, Block, Range, Sizes, Value
+from workers.parquet import open_parquet, row_groups
 
 SAMPLE = 64 << 10  # bytes read of a sampled block
 SAMPLES = 16  # blocks of a kind that a master samples

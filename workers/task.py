@@ -49,8 +49,8 @@ class Task:
         return hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()[:12]
 
     def contribute(self, items: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        """Return the items' contributions, merged; Refused where the task's answer is wrong."""
-        merged = {}
+        """Return the items' contributions; Refused where the task's answer is wrong."""
+        checked = {}
         for name, rows in self.contributions(items).items():
             if name not in self.fields:
                 known = ", ".join(self.fields)
@@ -62,8 +62,8 @@ class Task:
             if rows.isna().any(axis=None):
                 raise ValueError(f"a contribution to {name!r} lacks a profile, a key or a value")
             if len(rows):
-                merged[name] = field.reduce(rows, ["profile"])
-        return merged
+                checked[name] = rows
+        return checked
 
 
 def rows(profile: pd.Series, value: Any = 1, key: Any = None, at: Any = None) -> pd.DataFrame:

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from workers.template import TOKEN, TOKENS, WILD, Template
 
 HOURLY = [
+    "gh/{YYYY}-{MM}-{DD}-{H}",
     "gh/{YYYY}-{MM}-{DD}-{H}.json.gz",
     "raw/{YYYY}/{MM}/{DD}/{HH}/",
     "logs/year={YYYY}/month={MM}/day={DD}/h={HH}/",
@@ -29,7 +31,7 @@ TIMES = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)).map(
 )
 
 
-def key_at(template: Template, time: datetime) -> str:
+def key_at(template: Template, time: datetime, wild: str = "some") -> str:
     """Write a key by a template, as a producer would."""
     if template.text.startswith("re:"):
         hourly = template.every == "hour"
@@ -37,20 +39,20 @@ def key_at(template: Template, time: datetime) -> str:
     if "epoch" in template.text and template.every == "day":
         time = time.replace(hour=0)
     text = TOKEN.sub(
-        lambda m: "some" if m[1] in WILD else TOKENS[m[1]][1](time), template._spelled_out
+        lambda m: wild if m[1] in WILD else TOKENS[m[1]][1](time), template._spelled_out
     )
     return text + "a/b.json" * text.endswith("/")
 
 
 @pytest.mark.parametrize(("text", "every"), LAYOUTS)
-@given(time=TIMES)
-def test_a_key_lies_under_its_partitions_prefixes_and_is_owned_by_it_alone(text, every, time):
+@given(time=TIMES, wild=st.text("ab1-.\n", max_size=9))
+def test_a_key_lies_under_its_partitions_prefixes_and_is_owned_by_it_alone(text, every, time, wild):
     template = Template(text, every)
-    key = key_at(template, time)
+    key = key_at(template, time, wild)
     start = time.replace(hour=0) if every == "day" else time
     assert template.owns(key) == start
     assert key.startswith(template.root)
-    assert any(key.startswith(prefix) for prefix in template.prefixes(start))
+    assert sum(key.startswith(prefix) for prefix in template.prefixes(start)) == 1
 
 
 @pytest.mark.parametrize(("text", "every"), LAYOUTS)
@@ -81,8 +83,42 @@ def test_a_key_with_an_impossible_time_or_another_shape_is_owned_by_none(key):
         ("{YYYY}/{WW}/", "day", "{WW} is none of"),
         ("re:(?P<year>[", "day", "unterminated"),
         (r"re:(?P<year>\d+)/(?P<month>\d+)", "day", "does not say the day"),
+        (r"re:a|b/(?P<year>\d+)-(?P<month>\d+)-(?P<day>\d+)", "day", "put | in brackets"),
+        ("{YYYY}-{MM}-{DD}-{H}{*}.gz", "hour", "{H}{*} is ambiguous"),
+        ("{**}{epoch}/", "day", "{**}{epoch} is ambiguous"),
+        ("{YYYY}/{MM}/{DD}/{HH}/{H}.gz", "hour", "both {H} and {HH}"),
+        ("{YYYY}/{MM}/{DD}/{HH/", "day", "has no partner"),
     ],
 )
 def test_a_template_with_a_mistake_names_it(text, every, says):
-    with pytest.raises(ValueError, match=says.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(says)):
         Template(text, every)
+
+
+DATE = r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("s/{epoch_ms}/", "s/1420074000000/a"),  # 01:00, where days are at midnight
+        ("s/{epoch}/", "s/01420070400/a"),
+        ("r/{YYYY}/{MM}/{DD}/{epoch}/", "r/2015/01/01/1420156800/a"),
+        ("events/dt={partition}/", "events/dt=0015-01-01/a"),
+        ("events/dt={partition}/", "events/dt=\u0662\u0660\u0661\u0665-01-01/a"),
+    ],
+)
+def test_a_key_that_no_partition_would_list_is_owned_by_none(text, key):
+    assert Template(text, "day").owns(key) is None
+
+
+def test_a_regex_whose_hour_is_left_out_owns_a_day_but_no_hour():
+    text = f"re:a/{DATE}(-(?P<hour>\\d\\d))?"
+    assert Template(text, "day").owns("a/20150101") == datetime(2015, 1, 1, tzinfo=UTC)
+    assert Template(text, "hour").owns("a/20150101") is None
+
+
+def test_a_regex_may_branch_in_brackets_and_is_listed_by_what_is_before():
+    template = Template(rf"re:a/(x|y[|)])\|/{DATE}", "day")
+    assert template.root == "a/"
+    assert template.owns("a/x|/20150101") == datetime(2015, 1, 1, tzinfo=UTC)
