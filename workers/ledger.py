@@ -18,7 +18,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from workers.errors import Refused
-from workers.model import Batch, Outcome, Value, digest
+from workers.model import Batch, Outcome, Ran, Value, digest
 from workers.settings import Settings
 
 Document = dict[str, Any]
@@ -126,7 +126,7 @@ class Ledger:
         new = []
         for batch in batches:
             document = {k: v for k, v in batch.to_json().items() if k != "id"}
-            document |= {"items": batch.items, "bytes": batch.bytes}
+            document |= {"items": batch.items, "bytes": batch.bytes, "parts": len(batch.ranges)}
             document |= {"state": "planned", "attempts": 0}
             new.append(UpdateOne({"_id": batch.id}, {"$setOnInsert": document}, upsert=True))
         if new:
@@ -244,15 +244,17 @@ class Ledger:
         """Return a plan's batches that the ledger knows."""
         return list(self.batches.find({"_id": {"$in": plan["batches"]}}))
 
-    def history(self, asset: str) -> list[tuple[int, float]]:
-        """Return (items, seconds) of an asset's latest finished batches, the latest first."""
+    def history(self, asset: str) -> list[Ran]:
+        """Return what an asset's latest finished batches took, the latest first."""
         found = self.batches.find(
             {"asset": asset, "state": "done"},
-            {"outcome.items": 1, "outcome.seconds": 1},
+            {"outcome.items": 1, "outcome.seconds": 1, "parts": 1},
             sort=[("finished", DESCENDING)],
             limit=200,
         )
-        return [(one["outcome"]["items"], one["outcome"]["seconds"]) for one in found]
+        return [
+            Ran(one["outcome"]["items"], one["parts"], one["outcome"]["seconds"]) for one in found
+        ]
 
     def begin(self, batch_id: str) -> Document:
         """Count an attempt at a batch and return it; one that is done stays as it is."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -112,6 +112,15 @@ class Outcome(Value, frozen=True, kw_only=True):
     seconds: float
     # Key of the Parquet object with the contributions.
     result: str
+
+
+class Ran(NamedTuple):
+    """What a finished batch took."""
+
+    items: int
+    # Ranges it read; each is a request to S3 of its own.
+    parts: int
+    seconds: float
 
 
 class Sizes(Value, frozen=True, kw_only=True):

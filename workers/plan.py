@@ -10,7 +10,7 @@ from workers.blocks import OWN, BlockStore
 from workers.errors import Refused
 from workers.ledger import Document, Ledger, Plan
 from workers.model import Asset, Batch, Range, Value, news
-from workers.sizing import Sizing, batch_seconds, decide, share
+from workers.sizing import Sizing, batch_seconds, decide, part_items, share
 from workers.slicing import Gap, Sliced, gaps, pack, slice_gaps
 
 FIXED_STEPS = 6  # list, queue, reconcile, publish, at least one fold; and the run itself
@@ -136,22 +136,24 @@ def make_plans(
     ranges = _gather(groups)
     items = sum(one.items for cuts in ranges.values() for one in cuts)
     plain_bytes = sum(group.plain_bytes for group in groups)
-    sizing = decide(asset.sizes, ledger.history(asset.name), items, plain_bytes, slots)
+    parts = sum(len({one.key for one in cuts}) for cuts in ranges.values())
+    sizing = decide(asset.sizes, ledger.history(asset.name), items, plain_bytes, slots, parts)
+    part = part_items(sizing.seconds_per_item)
     work = Work(plans=[], new=[], to_run={}, lost=[], sizing=sizing)
     for listing in listings:
         cuts = ranges.get(listing.partition, [])
-        packed = pack(asset, version, listing.partition, cuts, sizing.batch_items)
+        packed = pack(asset, version, listing.partition, cuts, sizing.batch_items, part)
         batches = sorted([*listing.kept, *(batch.id for batch in packed)])
         known = {b["_id"]: b for b in ledger.batches.find({"_id": {"$in": batches}})}
         lost = _without_result(store, known.values())
         reused = {i for i, b in known.items() if b["state"] == "done"} - set(lost)
-        expected = {b["_id"]: b["items"] for b in known.values()}
-        expected |= {b.id: b.items for b in packed}
+        expected = {b["_id"]: (b["items"], b["parts"]) for b in known.values()}
+        expected |= {b.id: (b.items, len(b.ranges)) for b in packed}
         work.new.extend(batch for batch in packed if batch.id not in known)
         work.lost.extend(lost)
         work.to_run.update(
             {
-                one: batch_seconds(sizing.seconds_per_item, expected[one])
+                one: batch_seconds(sizing.seconds_per_item, *expected[one])
                 for one in batches
                 if one not in reused
             }
@@ -167,7 +169,7 @@ def make_plans(
                 bytes=listing.bytes,
                 batches=batches,
                 reused=len(reused),
-                items=sum(expected.values()),
+                items=sum(items for items, _ in expected.values()),
             )
         )
     _check_closed(ledger, asset, work.plans)

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from workers.model import Sizes, Value
+from workers.model import Ran, Sizes, Value
 
 BATCH_SECONDS = 0.05  # what a batch costs beside its items: a few calls to S3 and the ledger
+PART_SECONDS = 0.01  # what a range costs beside its items: a request to S3
 WORKER_SECONDS = 5.0  # work that is worth starting a worker for
 HALF_LIFE = 20  # batches after which an older one weighs half
 
@@ -21,34 +22,44 @@ class Sizing(Value, frozen=True, kw_only=True):
     decided_by: str
 
 
-def learn(sizes: Sizes, history: Sequence[tuple[int, float]]) -> tuple[float, int]:
+def learn(sizes: Sizes, history: Sequence[Ran]) -> tuple[float, int]:
     """Return seconds per item, and from how many batches that is known.
 
-    `history` is (items, seconds) of finished batches, the latest first; later ones weigh more.
+    `history` has the latest batch first; later ones weigh more.
     """
-    weighed = [
-        (0.5 ** (age / HALF_LIFE), items, seconds)
-        for age, (items, seconds) in enumerate(history)
-        if items > 0
-    ]
+    weighed = [(0.5 ** (age / HALF_LIFE), ran) for age, ran in enumerate(history) if ran.items]
     if not weighed:
         return sizes.seconds_per_item, 0
-    items = sum(weight * items for weight, items, _ in weighed)
-    # What a small batch takes is mostly not its items'; at least half of it is taken to be.
-    work = sum(w * max(seconds - BATCH_SECONDS, seconds / 2) for w, _, seconds in weighed)
+    items = sum(weight * ran.items for weight, ran in weighed)
+    work = sum(weight * _items_seconds(ran) for weight, ran in weighed)
     return max(work / items, 1e-9), len(weighed)
 
 
+def _items_seconds(ran: Ran) -> float:
+    """Return what a batch's items took; of a small batch most is set-up, but a tenth is theirs."""
+    return max(ran.seconds - BATCH_SECONDS - ran.parts * PART_SECONDS, ran.seconds / 10)
+
+
+def part_items(seconds_per_item: float) -> int:
+    """Return how many items cost as much as one range does beside its items."""
+    return round(PART_SECONDS / seconds_per_item)
+
+
 def decide(
-    sizes: Sizes, history: Sequence[tuple[int, float]], items: int, plain_bytes: int, slots: int
+    sizes: Sizes,
+    history: Sequence[Ran],
+    items: int,
+    plain_bytes: int,
+    slots: int,
+    parts: int = 0,
 ) -> Sizing:
-    """Choose the size of batches for so many items that make so many bytes.
+    """Choose the size of batches for so many items, in so many parts, that make so many bytes.
 
     The target gives way to busy slots, those to the items' bounds, all to the bytes' bound.
     """
     cost, learned_from = learn(sizes, history)
     wanted, decided_by = sizes.target_seconds / cost, "target_seconds"
-    each = max(items / slots, WORKER_SECONDS / cost)
+    each = max((items + parts * part_items(cost)) / slots, WORKER_SECONDS / cost)
     if items and each < wanted:
         wanted, decided_by = math.ceil(each), "slots"
     if wanted < sizes.min_items:
@@ -65,9 +76,9 @@ def decide(
     )
 
 
-def batch_seconds(seconds_per_item: float, items: int) -> float:
-    """Return how long a batch of so many items is expected to take."""
-    return BATCH_SECONDS + items * seconds_per_item
+def batch_seconds(seconds_per_item: float, items: int, parts: int) -> float:
+    """Return how long a batch of so many items, in so many ranges, is expected to take."""
+    return BATCH_SECONDS + parts * PART_SECONDS + items * seconds_per_item
 
 
 def share(seconds: Mapping[str, float], slots: int, sizes: Sizes) -> list[list[str]]:

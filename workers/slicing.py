@@ -15,6 +15,7 @@ from workers.model import Asset, Batch, Block, Range, Sizes, Value
 from workers.parquet import open_parquet, row_groups
 
 SAMPLE = 64 << 10  # bytes read of a sampled block
+SAMPLE_BZ2 = 1 << 20  # bz2 says nothing before 900 kB of what it compressed are complete
 SAMPLES = 16  # blocks of a kind that a master samples
 GRAINS = 4  # ranges that make a batch, so that packing still has a choice
 
@@ -163,7 +164,7 @@ def sample(store: BlockStore, alike: Sequence[Gap], form: Format) -> Density:
     items, size, plain = 0, 0, 0
     for gap in alike[:: max(1, len(alike) // SAMPLES)]:
         start = gap.start if form.is_splittable else 0
-        end = min(start + SAMPLE, gap.size)
+        end = min(start + (SAMPLE_BZ2 if form.compression == "bz2" else SAMPLE), gap.size)
         body = store.open(gap.key, gap.etag, start, end)
         tail = b""
         try:
@@ -180,27 +181,32 @@ def sample(store: BlockStore, alike: Sequence[Gap], form: Format) -> Density:
 
 
 def pack(
-    asset: Asset, version: str, partition: str, ranges: Iterable[Range], full: int
+    asset: Asset, version: str, partition: str, ranges: Iterable[Range], full: int, part: int
 ) -> list[Batch]:
     """Put ranges side by side into batches, in key order, up to so many items each.
 
-    Ranges of one block that follow each other become one.
+    Ranges of one block that follow each other become one; any other costs as much as `part` items.
     """
     packs: list[list[Range]] = []
     load = size = 0
     for one in sorted(ranges, key=lambda r: (r.key, r.start)):
-        bytes_ = one.end - one.start
-        if not packs or load + one.items > full or size + bytes_ > asset.sizes.max_batch_bytes:
+        last = packs[-1][-1] if packs else None
+        follows = last is not None and _follows(last, one)
+        cost, bytes_ = one.items + (0 if follows else part), one.end - one.start
+        if not packs or load + cost > full or size + bytes_ > asset.sizes.max_batch_bytes:
             packs.append([])
             load = size = 0
-        load, size = load + one.items, size + bytes_
-        last = packs[-1][-1] if packs[-1] else None
-        if last and (last.key, last.end) == (one.key, one.start) and not _is_piece(last, one):
-            packs[-1][-1] = msgspec.structs.replace(last, end=one.end, items=last.items + one.items)
+        load, size = load + cost, size + bytes_
+        if last and follows and packs[-1]:
+            items = last.items + one.items
+            packs[-1][-1] = msgspec.structs.replace(last, end=one.end, items=items)
         else:
             packs[-1].append(one)
     return [Batch.cut(asset, version, partition, made) for made in packs]
 
 
-def _is_piece(*ranges: Range) -> bool:
-    return any(one.piece or one.broken for one in ranges)
+def _follows(one: Range, other: Range) -> bool:
+    """Tell whether two ranges can be read as one."""
+    if any(r.piece or r.broken for r in (one, other)):
+        return False
+    return (one.key, one.end) == (other.key, other.start)

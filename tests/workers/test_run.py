@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.world import DAY, event, lines
 from workers import plan
@@ -398,9 +400,10 @@ def test_verify_of_a_range_looks_at_what_profiles_hold_of_it(world):
 
 
 def test_an_unreachable_s3_is_worth_a_retry_and_a_wrong_secret_is_not(world):
-    from workers import blocks, settings
+    from workers import blocks
+    from workers import settings as servers
 
-    given = settings.read()
+    given = servers.read()
     for changed, kind in (
         ({"endpoint_url": "http://127.0.0.1:9"}, Unavailable),
         ({"aws_secret_access_key": "wrong"}, Refused),
@@ -472,3 +475,21 @@ def test_hourly_blocks_with_unpadded_hours_are_told_apart(world):
     assert world.run("1998-04-01-10:00", "1998-04-01-11:00")["items"] == 2
     assert world.verify().match
     assert world.verify().profiles == 3
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(sizes=st.lists(st.integers(50, 2_000), min_size=2, max_size=4), seed=st.integers())
+def test_a_plan_is_stable_whatever_size_history_asks_for_later(world, sizes, seed):
+    day = world.asset.partitions.shift(DAY, seed % 1_000)
+    for name in ("a.jsonl", "b.jsonl.gz"):
+        world.put([event(f"user{n}") for n in range(1_500)], day, name)
+    before: set[str] = set()
+    for number, size in enumerate(sizes):
+        planned = set(world.sized(size).plan(day).plans[0].batches)
+        assert before <= planned
+        before = planned
+        world.put([event("late")] * 100, day, f"late{number}.jsonl")
+    ranges = [one for b in world.ledger.batches.find({"partition": day}) for one in b["ranges"]]
+    for key in {one["key"] for one in ranges}:
+        mine = sorted((r["start"], r["end"], r["size"]) for r in ranges if r["key"] == key)
+        assert [end for _, end, _ in mine] == [*(s for s, _, _ in mine[1:]), mine[0][2]]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipelines.assets import USER_PROFILES
 from tests.world import event
-from workers.model import Block, Range, Sizes
+from workers.model import Block, Ran, Range, Sizes
 from workers.sizing import decide, learn, share
 from workers.slicing import Gap, cut, gaps, pack, slice_gaps
 
@@ -51,13 +51,13 @@ def test_packing_keeps_every_range_once_within_the_size_in_any_order(items, size
         sizes=Sizes(min_items=size, max_items=size),
     )
     ranges = [a_range(n, n + 1, items=count) for n, count in enumerate(items)]
-    made = pack(asset, "v", "p", ranges, size)
+    made = pack(asset, "v", "p", ranges, size, 0)
     covered = [byte for b in made for one in b.ranges for byte in range(one.start, one.end)]
     assert covered == list(range(len(items)))
     assert sum(batch.items for batch in made) == sum(items)
     assert all(batch.items <= size or batch.bytes == 1 for batch in made)
     order.shuffle(ranges)
-    assert pack(asset, "v", "p", ranges, size) == made
+    assert pack(asset, "v", "p", ranges, size, 0) == made
 
 
 @given(
@@ -107,7 +107,9 @@ def test_batches_are_smaller_where_slots_would_be_idle_but_worth_a_worker():
 
 
 @given(
-    history=st.lists(st.tuples(st.integers(0, 10_000), st.floats(0, 1e4)), max_size=30),
+    history=st.lists(
+        st.builds(Ran, st.integers(0, 10_000), st.integers(1, 500), st.floats(0, 1e4)), max_size=30
+    ),
     items=st.integers(0, 10**9),
     width=st.integers(1, 10_000),
     slots=st.integers(1, 64),
@@ -126,11 +128,21 @@ def test_whatever_history_says_the_bounds_hold(history, items, width, slots, lea
 
 
 def test_later_batches_weigh_more_and_set_up_is_not_taken_for_work():
-    cost, learned_from = learn(SIZES, [(100, 200.05)] * 20 + [(100, 100.05)] * 20)
+    cost, learned_from = learn(SIZES, [Ran(100, 1, 200.06)] * 20 + [Ran(100, 1, 100.06)] * 20)
     assert learned_from == 40
     assert 1.6 < cost < 1.7
     assert learn(SIZES, []) == (1.0, 0)
-    assert learn(SIZES, [(0, 5.0)]) == (1.0, 0)
+    assert learn(SIZES, [Ran(0, 1, 5.0)]) == (1.0, 0)
+
+
+def test_many_small_blocks_weigh_by_their_requests_and_not_by_their_items_alone():
+    cheap = Sizes(min_items=1, max_items=1_000_000, seconds_per_item=0.000_01)
+    alone = decide(cheap, [], 50_000, 50_000, slots=2)
+    small = decide(cheap, [], 50_000, 50_000, slots=2, parts=5_000)
+    assert (alone.decided_by, small.decided_by) == ("slots", "max_items")
+    ranges = [a_range(0, 10, key=f"{n:04}", items=10) for n in range(5_000)]
+    made = pack(USER_PROFILES, "v", "p", ranges, 500_000, 1_000)
+    assert len(made) == 11
 
 
 def test_a_plain_block_is_cut_by_samples_and_a_gzip_block_stays_whole(world):
