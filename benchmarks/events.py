@@ -7,7 +7,8 @@ import numpy as np
 
 ACTIONS = np.array(["view", "click", "like", "share", "dislike"])
 SHARES = [0.62, 0.2, 0.12, 0.03, 0.03]
-USERS, ITEMS, TOPICS = 150_000, 3_000, 20
+# Of five million events nearly every one of these users has at least one.
+USERS, ITEMS, TOPICS = 134_000, 3_000, 20
 
 
 def blocks(events: int, count: int, seed: int, day: str) -> Iterator[tuple[str, bytes]]:
