@@ -111,20 +111,21 @@ class _Worker:
 
         if cut.broken:
             reject(f"byte {cut.offset}", b"", cut.broken)
-            self.ledger.bury(self.batch, self.letters)
-            self.letters = []
+            self._bury()
             return
         form = format_of(cut.key, self.batch.format)
         try:
             for run in read(self.store, cut, form, self.reader.columns):
                 self._use(run, reject)
-                self.ledger.bury(self.batch, self.letters)
-                self.letters = []
+                self._bury()
         except Malformed as error:
             place, _, reason = str(error).partition(": ")
             reject(place, b"", reason)
-            self.ledger.bury(self.batch, self.letters)
-            self.letters = []
+            self._bury()
+
+    def _bury(self) -> None:
+        self.ledger.bury(self.batch, self.letters)
+        self.letters = []
 
     def _use(self, run: Lines | Rows, reject: Reject) -> None:
         items, numbers = self.reader.items(run, reject)
