@@ -49,6 +49,8 @@ class Field:
         if self.rule == "latest":
             latest = rows.sort_values([*by, "at", "value"], kind="stable")
             return latest.drop_duplicates(by, keep="last", ignore_index=True)
+        if self.rule == "sum":
+            rows = rows.assign(value=_addable(rows["value"]))
         return rows.groupby(by, sort=False)["value"].agg(self.rule).reset_index()
 
     def merge(self, one: Any, other: Any) -> Any:
@@ -79,6 +81,14 @@ class Field:
         if self.type is datetime:
             return EPOCH + timedelta(milliseconds=value)
         return bool(value) if self.type is bool else value
+
+
+def _addable(values: pd.Series) -> pd.Series:
+    """Return whole numbers of a kind whose sum cannot wrap: Python's where 64 bits may be short."""
+    if values.empty or values.dtype.kind not in "iu":
+        return values
+    largest = max(abs(int(values.max())), abs(int(values.min())))
+    return values.astype("int64" if largest * len(values) < 1 << 63 else object)
 
 
 class Sum(Field):

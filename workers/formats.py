@@ -5,14 +5,14 @@ One function reads a range of a block in any of them, as runs of lines or rows.
 
 import csv
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Literal
 
 import msgspec
 
 from workers import parquet
 from workers.blocks import BlockStore
-from workers.compression import SUFFIXES, pieces
+from workers.compression import PIECE, SUFFIXES, pieces
 from workers.errors import Malformed, Refused
 from workers.items import BOM, Rows
 from workers.lines import LONGEST, Lines, split_lines
@@ -78,18 +78,18 @@ def read(
     if cut.piece:
         body = pieces(store.open_whole(cut.piece))
         lines = split_lines(body, 0, None)
-        return _rows(lines, form, cut.offset, None) if form.kind == "csv" else _moved(lines, cut)
+        return _rows(lines, form, cut) if form.kind == "csv" else _moved(lines, cut)
     if not form.is_splittable:
         body = pieces(store.open(cut.key, cut.etag, 0, cut.size), form.compression)
         lines = split_lines(body, 0, None)
-        return _rows(lines, form, 0, None) if form.kind == "csv" else lines
+        return _rows(lines, form, cut) if form.kind == "csv" else lines
     # One byte earlier shows whether the first line starts right here or before.
     start = max(cut.start - 1, 0)
     body = chain(pieces(store.open(cut.key, cut.etag, start, cut.end)), _tail(store, cut))
     lines = split_lines(body, cut.start, cut.end)
     if form.kind == "json":
         return lines
-    return _rows(lines, form, 0, _header(store, cut, form) if cut.start else None)
+    return _rows(lines, form, cut, _header(store, cut, form) if cut.start else None)
 
 
 def _tail(store: BlockStore, cut: Range) -> Iterator[bytes]:
@@ -107,25 +107,14 @@ def _moved(lines: Iterator[Lines], cut: Range) -> Iterator[Lines]:
 # CSV
 
 
-def _header(store: BlockStore, cut: Range, form: Format) -> list[str]:
-    """Return the names of the columns, from the block's first line."""
-    whole = msgspec.structs.replace(cut, start=0, end=1)
-    body = chain(pieces(store.open(cut.key, cut.etag, 0, 1)), _tail(store, whole))
-    for run in split_lines(body, 0, 1):
-        return next(csv.reader([_text(run.lines[0])], delimiter=form.delimiter))
-    return []
-
-
-def _text(line: bytes) -> str:
-    return line.removeprefix(BOM).decode()
-
-
 class Record(msgspec.Struct, frozen=True):
     """One record of CSV: where it starts, its cells (or why there are none), its lines."""
 
     at: int
     cells: list[str] | str
     raw: bytes
+    # A line of it was too long to be kept.
+    is_cut: bool
 
 
 class _Feed:
@@ -137,7 +126,7 @@ class _Feed:
 
     def begin(self) -> None:
         """Forget the last record; the next line starts one."""
-        self.at, self.raw, self.bad = -1, list[bytes](), ""
+        self.at, self.raw, self.bad, self.is_cut = -1, list[bytes](), "", False
 
     def __iter__(self) -> Iterator[str]:
         for run in self._runs:
@@ -145,27 +134,31 @@ class _Feed:
             for line in run.lines:
                 self.at = at if self.at < 0 else self.at
                 self.raw.append(line)
-                yield self._text(line, run.is_cut)
+                yield self._text(line if at else line.removeprefix(BOM), run.is_cut)
                 at += len(line) + 1
 
     def _text(self, line: bytes, is_cut: bool) -> str:
         if is_cut:
-            self.bad = "the line is too long for an item"
+            self.bad, self.is_cut = "the line is too long for an item", True
             return "\n"
         try:
-            return _text(line) + "\n"
+            return line.decode() + "\n"
         except UnicodeDecodeError as error:
             self.bad = f"invalid UTF-8: {error.reason}"
-            return "\n"
+            # Its quotes still count, or the lines behind it would join this record.
+            return line.decode(errors="replace") + "\n"
 
 
 def records(lines: Iterator[Lines], form: Format) -> Iterator[Record]:
     """Yield the records of a CSV, blank lines left out; the first may be the header."""
     csv.field_size_limit(LONGEST)
     feed = _Feed(lines)
-    reader = csv.reader(iter(feed), delimiter=form.delimiter, strict=True)
+    text = iter(feed)
+    reader = csv.reader(text, delimiter=form.delimiter, strict=True)
     while True:
         feed.begin()
+        if not form.multiline:  # a stray quote spoils its own line, and not those behind it
+            reader = csv.reader(islice(text, 1), delimiter=form.delimiter, strict=True)
         cells: list[str] | str
         try:
             cells = next(reader)
@@ -174,25 +167,39 @@ def records(lines: Iterator[Lines], form: Format) -> Iterator[Record]:
         except csv.Error as error:
             cells = f"CSV is malformed: {error}"
         if feed.bad or cells:
-            yield Record(feed.at, feed.bad or cells, b"\n".join(feed.raw) + b"\n")
+            yield Record(feed.at, feed.bad or cells, b"\n".join(feed.raw) + b"\n", feed.is_cut)
+
+
+def _header(store: BlockStore, cut: Range, form: Format) -> Record | None:
+    """Return a block's first record."""
+    whole = msgspec.structs.replace(cut, start=0, end=1)
+    body = chain(pieces(store.open(cut.key, cut.etag, 0, 1)), _tail(store, whole))
+    return next(records(split_lines(body, 0, None), form), None)
 
 
 def _rows(
-    lines: Iterator[Lines], form: Format, offset: int, header: list[str] | None
+    lines: Iterator[Lines], form: Format, cut: Range, header: Record | None = None
 ) -> Iterator[Rows]:
-    """Yield rows by column. The first record is the header where none is given."""
+    """Yield rows by column. The first record is the header where none is given.
+
+    A header that cannot be read is a dead letter, and so is every row behind it; a piece repeats
+    the header, and does not count it.
+    """
     rows: list[dict[str, Any] | str] = []
     places: list[str] = []
+    size = 0
     try:
         for record in records(lines, form):
-            if header is None and isinstance(record.cells, list):
-                header = record.cells
-                continue
-            rows.append(_named(header or [], record.cells))
-            places.append(f"byte {record.at + offset}")
-            if len(rows) >= ROWS:
+            if header is None or record.at <= header.at:
+                header = record
+                if cut.piece or isinstance(record.cells, list):
+                    continue
+            rows.append(_named(header, record))
+            places.append(f"byte {record.at + cut.offset}")
+            size += len(record.raw)
+            if len(rows) >= ROWS or size >= PIECE:
                 yield Rows(rows, places, is_text=True)
-                rows, places = [], []
+                rows, places, size = [], [], 0
     except Malformed:
         if rows:
             yield Rows(rows, places, is_text=True)
@@ -201,13 +208,16 @@ def _rows(
         yield Rows(rows, places, is_text=True)
 
 
-def _named(header: list[str], cells: list[str] | str) -> dict[str, Any] | str:
+def _named(header: Record, record: Record) -> dict[str, Any] | str:
     """Return cells by column; a reason stays one, and a row of another length becomes one."""
+    names, cells = header.cells, record.cells
     if isinstance(cells, str):
         return cells
-    if len(cells) != len(header):
-        return f"the row has {len(cells)} cells and the header {len(header)}"
-    return dict(zip(header, cells, strict=True))
+    if isinstance(names, str):
+        return f"the header cannot be read: {names}"
+    if len(cells) != len(names):
+        return f"the row has {len(cells)} cells and the header {len(names)}"
+    return dict(zip(names, cells, strict=True))
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -216,15 +226,16 @@ class Unit(msgspec.Struct, frozen=True):
     start: int
     body: bytes
     items: int
-    # Why its one item cannot be used, where it is too long to be kept.
+    # Why its one item cannot be used, where it cannot be kept: too long, or the header.
     broken: str = ""
 
 
 def units(lines: Iterator[Lines], form: Format, most: int) -> Iterator[Unit]:
     """Yield what belongs together, of at most so many items; the header of CSV comes first."""
     if form.kind == "csv":
-        for record in records(lines, form):
-            yield Unit(record.at, record.raw, 1)
+        for number, record in enumerate(records(lines, form)):
+            is_broken = isinstance(record.cells, str) and (record.is_cut or number == 0)
+            yield Unit(record.at, record.raw, 1, str(record.cells) if is_broken else "")
         return
     for run in lines:
         if run.is_cut:

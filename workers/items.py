@@ -17,6 +17,8 @@ BOM = b"\xef\xbb\xbf"
 
 # An identifier: not empty, and short enough to be a key.
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+# Text that becomes a key inside a profile, which MongoDB bounds to 16 MB. It may be empty.
+Key = Annotated[str, msgspec.Meta(max_length=10_000)]
 
 
 class Time(int):
@@ -40,7 +42,11 @@ def _from_text(text: str) -> datetime | float:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
+        pass
+    try:
         return float(text)  # a column of text may hold epoch seconds
+    except ValueError:
+        raise ValueError("Expected ISO 8601 or epoch seconds") from None  # not all of the text
 
 
 FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()

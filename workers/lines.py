@@ -4,6 +4,7 @@ A line belongs to the range in which it starts.
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 import msgspec
 
@@ -20,10 +21,14 @@ class Lines(msgspec.Struct, frozen=True):
     lines: list[bytes]
     # One line, of which only the beginning was kept.
     is_cut: bool = False
+    # Where each line starts, from the first: found once, or a million bad lines would take hours.
+    offsets: list[int] = []
 
     def place(self, index: int) -> str:
         """Name the place of a line in its block (decompressed, where it is compressed)."""
-        return f"byte {self.start + sum(len(line) + 1 for line in self.lines[:index])}"
+        if not self.offsets:
+            self.offsets.extend(accumulate((len(line) + 1 for line in self.lines), initial=0))
+        return f"byte {self.start + self.offsets[index]}"
 
     def raw(self, index: int) -> bytes:
         """Return a line as it stands."""

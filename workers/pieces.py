@@ -4,6 +4,7 @@ Pieces lie under `_fanfold/pieces/`, by the block's key and ETag, with a manifes
 later runs find them there. Memory is bounded by the size of one piece.
 """
 
+import math
 from typing import Any
 
 from workers.blocks import OWN, BlockStore, Body
@@ -14,11 +15,13 @@ from workers.lines import split_lines
 from workers.model import Range, digest
 
 PREFIX = f"{OWN}pieces/"
+BAD_HEADER = b"\xff\n"  # what pieces repeat of a header that cannot be read: no text either
 
 
 def manifest_key(key: str, etag: str, form: Format) -> str:
     """Return where the list of a block's pieces lies."""
-    return f"{PREFIX}{digest([key, etag, form.kind, form.delimiter])[:20]}/manifest.json"
+    identity = [key, etag, form.kind, form.delimiter, form.multiline]
+    return f"{PREFIX}{digest(identity)[:20]}/manifest.json"
 
 
 def cut_block(
@@ -31,7 +34,7 @@ def cut_block(
     manifest = manifest_key(key, etag, form)
     if not store.exists(manifest):
         cutter = _Cutter(store, manifest.rpartition("/")[0])
-        cutter.cut(store.open(key, etag, 0, size), form, items, plain_bytes)
+        cutter.cut(store.open(key, etag, 0, size), size, form, items, plain_bytes)
         store.put_json(manifest, cutter.made)
     made = store.get_json(manifest)
     ranges, start = [], 0
@@ -54,24 +57,25 @@ class _Cutter:
         self._parts: list[bytes] = []
         self._start = self._items = self._bytes = 0
 
-    def cut(self, body: Body, form: Format, items: int, plain_bytes: int) -> None:
+    def cut(self, body: Body, size: int, form: Format, items: int, plain_bytes: int) -> None:
         lines = split_lines(pieces(body, form.compression), 0, None)
         try:
             for unit in units(lines, form, min(items, 500)):
-                if form.kind == "csv" and not self.header:
-                    self.header = unit.body
-                    self._start = len(unit.body)
-                    continue
+                is_header = form.kind == "csv" and not self.header
+                if is_header:
+                    self.header = BAD_HEADER if unit.broken else unit.body
                 if unit.broken:
                     self._put(body)
                     self._note(body, items=1, offset=unit.start, broken=unit.broken)
+                if is_header or unit.broken:
                     continue
                 if not self._parts:
                     self._start = unit.start
                 self._parts.append(unit.body)
                 self._items += unit.items
                 self._bytes += len(unit.body)
-                if self._items >= items or self._bytes >= plain_bytes:
+                scale = self._scale(size)
+                if self._items >= items * scale or self._bytes >= plain_bytes * scale:
                     self._put(body)
         except Malformed as error:
             self._put(body)
@@ -81,6 +85,14 @@ class _Cutter:
         self._put(body)
         if not self.made:
             self._note(body, items=0, offset=0, piece=self._write(b""))
+
+    def _scale(self, size: int) -> float:
+        """Return how much larger pieces have to be, for each to have a byte of the block.
+
+        A block may hold far more pieces than bytes: a million equal lines are a few bytes of zstd.
+        """
+        spare = size - len(self.made) - 2  # for what is left, and for where it breaks off
+        return size / spare if spare > 0 else math.inf
 
     def _put(self, body: Body) -> None:
         if self._parts:

@@ -7,7 +7,7 @@ import msgspec
 import pandas as pd
 
 from workers.fields import Marked, Max, Min, Sum, SumBy
-from workers.items import Text, Time
+from workers.items import Key, Text, Time
 from workers.task import Contributions, Task, rows
 
 # What an action says about its topics, in whole numbers so that sums are exact. A like outweighs
@@ -22,8 +22,8 @@ class Event(msgspec.Struct, gc=False):
     user: Text
     action: Text
     ts: Time
-    item: str | None = None
-    topics: list[str] | None = None
+    item: Key | None = None
+    topics: list[Key] | None = None
     author: str | None = None
 
 
