@@ -1,12 +1,17 @@
 """What crosses between ops: ids, ranges and counts, as JSON under `_fanfold/runs/` in S3."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import dagster as dg
 
 from workers.blocks import OWN, BlockStore
+from workers.errors import FanfoldError, patiently
 
+T = TypeVar("T")
 RUNS = f"{OWN}runs/"
+OUTAGE = 90  # seconds without S3 that an op's inputs and outputs survive, as the op itself does
 
 
 def run_folder(run_id: str) -> str:
@@ -21,15 +26,26 @@ class References(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         if obj is not None:  # publish hands on nothing
-            self.blocks.put_json(_key(context), obj)
+            _explained(partial(self.blocks.put_json, _key(context), obj))
 
     def load_input(self, context: dg.InputContext) -> Any:
         if context.upstream_output is None:
             raise TypeError(f"input {context.name} comes from no op")
-        return self.blocks.get_json(_key(context.upstream_output))
+        return _explained(partial(self.blocks.get_json, _key(context.upstream_output)))
 
 
 def _key(output: dg.OutputContext) -> str:
     # A dynamic output has its mapping key as the last part.
     run_id, *rest = output.get_identifier()
     return run_folder(run_id) + "/".join(rest) + ".json"
+
+
+def _explained(call: Callable[[], T]) -> T:
+    """Repeat a call while S3 is unavailable, and fail in one sentence.
+
+    Dagster would honour a RetryRequested here, but runs the op's body again with it.
+    """
+    try:
+        return patiently(call, OUTAGE)
+    except FanfoldError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error

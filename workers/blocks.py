@@ -2,32 +2,52 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
-    ResponseStreamingError,
+    MetadataRetrievalError,
 )
 from botocore.exceptions import (
     ConnectionError as NoConnection,
 )
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
-from workers.errors import Refused, Unavailable
+from workers.errors import Refused, Unavailable, patiently
 from workers.model import Asset, Block
 from workers.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+T = TypeVar("T")
 OWN = "_fanfold/"  # results and run references live under this prefix of the bucket
+PATIENCE = 30  # seconds for which a request is repeated while S3 is unavailable
+ANSWER_SECONDS = 20  # how long S3 may say nothing, before an answer or in the middle of it
+NOT_NOW = {"SlowDown", "RequestTimeout"}  # codes that can come with any status
+# What no answer means, or one that arrived damaged: the next try may do.
+NO_ANSWER = (
+    NoConnection,
+    HTTPClientError,
+    IncompleteReadError,
+    FlexibleChecksumError,
+    ResponseParserError,
+    CredentialRetrievalError,
+    MetadataRetrievalError,
+    HTTPError,
+)
 
 
 class Bytes(Protocol):
@@ -39,35 +59,62 @@ class Bytes(Protocol):
 
 
 class Body(io.RawIOBase):
-    """A body of S3 whose read errors are ours, and which knows how much of it was read."""
+    """A body of S3 that is read on where it broke off, and knows how much of it was read."""
 
-    def __init__(self, body: Any, name: str) -> None:
-        self._body, self._name, self.bytes_read = body, name, 0
+    def __init__(
+        self, ask: Callable[[Callable[[], bytes]], bytes], part: Callable[[int], Any]
+    ) -> None:
+        # `part` requests the bytes from an offset on; `ask` makes a call, again if need be.
+        self._ask, self._part, self.bytes_read = ask, part, 0
+        self._body: Any = None
+        self._body = part(0)
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        with s3_errors(self._name):
-            piece: bytes = self._body.read(size if size >= 0 else None)
+        piece = self._ask(partial(self._read, size if size >= 0 else None))
         self.bytes_read += len(piece)
         return piece
 
+    def _read(self, size: int | None) -> bytes:
+        self._body = self._body or self._part(self.bytes_read)
+        try:
+            piece: bytes = self._body.read(size)
+        except Exception:
+            self._body.close()
+            self._body = None
+            raise
+        return piece
+
     def close(self) -> None:
-        self._body.close()
+        if self._body:
+            self._body.close()
         super().close()
 
 
 class BlockStore:
-    """One bucket: its blocks, and under `_fanfold/` the results and references of runs."""
+    """One bucket: its blocks, and under `_fanfold/` the results and references of runs.
 
-    def __init__(self, client: "S3Client", bucket: str) -> None:
+    Requests that S3 does not answer are repeated for `patience` seconds, reads of bodies too.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str, patience: float = PATIENCE) -> None:
         self.client = client
         self.bucket = bucket
+        self.patience = patience
+
+    def _ask(self, key: str, request: Callable[[], T]) -> T:
+        def call() -> T:
+            with s3_errors(f"s3://{self.bucket}/{key}"):
+                return request()
+
+        return patiently(call, self.patience)
 
     def ensure(self) -> None:
         """Create the bucket where it does not exist yet."""
-        with s3_errors(f"bucket {self.bucket}"):
+
+        def find_or_create() -> None:
             try:
                 self.client.head_bucket(Bucket=self.bucket)
             except ClientError as error:
@@ -75,15 +122,23 @@ class BlockStore:
                     raise
                 self.client.create_bucket(Bucket=self.bucket)
 
+        self._ask("", find_or_create)
+
     def list(self, prefix: str) -> Iterator[Block]:
         """Yield the blocks under a prefix in key order; "folder" objects are left out."""
-        with s3_errors(f"s3://{self.bucket}/{prefix}"):
-            pages = self.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                for entry in page.get("Contents", []):
-                    if not entry["Key"].endswith("/"):
-                        etag = entry["ETag"].strip('"')
-                        yield Block(key=entry["Key"], etag=etag, size=entry["Size"])
+        for entry in self._entries(prefix):
+            if not entry["Key"].endswith("/"):
+                etag = entry["ETag"].strip('"')
+                yield Block(key=entry["Key"], etag=etag, size=entry["Size"])
+
+    def _entries(self, prefix: str) -> Iterator[Any]:
+        where: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+        while True:
+            page = self._ask(prefix, partial(self.client.list_objects_v2, **where))
+            yield from page.get("Contents", [])
+            if not page.get("IsTruncated"):
+                return
+            where["ContinuationToken"] = page["NextContinuationToken"]
 
     def of_partition(self, asset: Asset, partition: str) -> Iterator[Block]:
         """Yield the blocks of one partition."""
@@ -97,45 +152,53 @@ class BlockStore:
 
         Refused where the block is gone or no longer has this ETag; Unavailable where S3 is.
         """
-        name = f"s3://{self.bucket}/{key}"
-        with s3_errors(name):
-            answer = self.client.get_object(
-                Bucket=self.bucket, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-{end - 1}"
-            )
-        return Body(answer["Body"], name)
+        return self._open(key, f'"{etag}"', start, end)
 
     def open_whole(self, key: str) -> Body:
         """Open an object that Fanfold wrote."""
-        name = f"s3://{self.bucket}/{key}"
-        with s3_errors(name):
-            return Body(self.client.get_object(Bucket=self.bucket, Key=key)["Body"], name)
+        return self._open(key, None, 0, None)
+
+    def _open(self, key: str, etag: str | None, start: int, end: int | None) -> Body:
+        def part(offset: int) -> Any:
+            nonlocal etag
+            how: dict[str, Any] = {"IfMatch": etag} if etag else {}
+            if offset or end is not None:
+                how["Range"] = f"bytes={start + offset}-{'' if end is None else end - 1}"
+            answer = self.client.get_object(Bucket=self.bucket, Key=key, **how)
+            etag = answer["ETag"]  # what is read on after a break is the same object
+            return answer["Body"]
+
+        ask = partial(self._ask, key)
+        return ask(lambda: Body(ask, part))
 
     def exists(self, key: str) -> bool:
         """Tell whether there is an object with this key."""
         return any(block.key == key for block in self.list(key))
 
+    def delete(self, key: str) -> None:
+        """Delete an object that Fanfold wrote; one that is gone is fine."""
+        self._ask(key, partial(self.client.delete_object, Bucket=self.bucket, Key=key))
+
     def delete_older(self, prefix: str, before: datetime) -> int:
         """Delete the objects under a prefix that were written before a time; return how many."""
         deleted = 0
-        with s3_errors(f"s3://{self.bucket}/{prefix}"):
-            pages = self.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                for entry in page.get("Contents", []):
-                    if entry["LastModified"] < before:
-                        self.client.delete_object(Bucket=self.bucket, Key=entry["Key"])
-                        deleted += 1
+        for entry in self._entries(prefix):
+            if entry["LastModified"] < before:
+                self.delete(entry["Key"])
+                deleted += 1
         return deleted
 
     def get(self, key: str) -> bytes:
         """Return a whole object that Fanfold wrote."""
-        name = f"s3://{self.bucket}/{key}"
-        with s3_errors(name):
+
+        def whole() -> bytes:
             return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+        return self._ask(key, whole)
 
     def put(self, key: str, body: bytes) -> None:
         """Write a whole object."""
-        with s3_errors(f"s3://{self.bucket}/{key}"):
-            self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
+        self._ask(key, partial(self.client.put_object, Bucket=self.bucket, Key=key, Body=body))
 
     def get_json(self, key: str) -> Any:
         """Return the JSON value of an object that `put_json` wrote."""
@@ -149,15 +212,21 @@ class BlockStore:
 def connect(settings: Settings, patient: bool = True) -> BlockStore:
     """Return the bucket that the settings name. No request is made yet.
 
-    A patient client tries a request five times over about half a minute.
+    A patient client repeats a request for about half a minute, any other makes it once.
     """
     config = Config(
         connect_timeout=5,
-        read_timeout=30,
-        retries={"mode": "standard", "max_attempts": 5 if patient else 1},
+        read_timeout=ANSWER_SECONDS,
+        # Ours are the only repeats: how long boto3's go on differs by a factor of 20 between
+        # versions, and nothing repeats a read that breaks off.
+        retries={"mode": "standard", "total_max_attempts": 1},
     )
     arguments: dict[str, Any] = dict(settings.s3)
-    return BlockStore(boto3.client("s3", config=config, **arguments), settings.bucket)
+    try:
+        client = boto3.client("s3", config=config, **arguments)
+    except (BotoCoreError, ValueError) as error:
+        raise Refused(f"S3 cannot be used: {error}") from error
+    return BlockStore(client, settings.bucket, PATIENCE if patient else 0)
 
 
 @contextmanager
@@ -167,7 +236,7 @@ def s3_errors(name: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _explained(error, name) from error
-    except (NoConnection, HTTPClientError, IncompleteReadError, ResponseStreamingError) as error:
+    except NO_ANSWER as error:
         raise Unavailable(
             f"S3 did not answer for {name}; check the endpoint and that the server runs "
             f"({type(error).__name__})"
@@ -186,7 +255,8 @@ def _explained(error: ClientError, name: str) -> Exception:
         return Refused(f"{name} is gone; run its partition again")
     if status in (401, 403):
         return Refused(f"S3 refused access to {name} ({code}); check the credentials and policies")
-    if status >= 500 or status in (408, 429) or code in ("SlowDown", "RequestTimeout"):
+    # 409: another request on the same thing is under way, or was and its answer was lost.
+    if (status >= 500 and status != 501) or status in (408, 409, 429) or code in NOT_NOW:
         return Unavailable(f"S3 answered {status} {code} for {name}")
     return Refused(f"S3 answered {status} {code} for {name}")
 
