@@ -1,6 +1,6 @@
 """The assets there are: one declaration each. Their tasks are in workers/tasks/."""
 
-from workers.model import Asset, Partitions, Sizes, Tolerance
+from workers.model import Asset, Partitions, Sizes
 
 USER_PROFILES = Asset(
     name="user_profiles",
@@ -13,7 +13,8 @@ USER_PROFILES = Asset(
     template="events/dt={partition}/",
     # Events are cheap: a batch holds many, so that reading one block is worth a worker.
     sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_01),
-    tolerance=Tolerance(count=100, rate=0.01),
+    tolerated_count=20,
+    tolerated_rate=0.01,
 )
 
 ASSETS = {asset.name: asset for asset in (USER_PROFILES,)}

@@ -5,8 +5,9 @@ import os
 import dagster as dg
 
 from pipelines.assets import ASSETS
+from pipelines.checks import fold_checks
 from pipelines.fanout import SLOTS, fanout_asset
-from pipelines.jobs import asset_job
+from pipelines.jobs import asset_job, redrive_job
 from pipelines.schedules import closed_partition_schedule
 from pipelines.sensors import news_sensor
 from resources.blocks import BlocksResource
@@ -20,7 +21,8 @@ def definitions() -> dg.Definitions:
     blocks = BlocksResource()
     return dg.Definitions(
         assets=[fanout_asset(asset) for asset in ASSETS.values()],
-        jobs=[asset_job(asset) for asset in ASSETS.values()],
+        asset_checks=[fold_checks(asset) for asset in ASSETS.values()],
+        jobs=[job(asset) for asset in ASSETS.values() for job in (asset_job, redrive_job)],
         schedules=[closed_partition_schedule(asset) for asset in ASSETS.values()],
         sensors=[news_sensor(asset) for asset in ASSETS.values()],
         resources={

@@ -6,6 +6,7 @@ an op that is retried or run again finds what it did in the ledger and goes on f
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,15 +16,30 @@ from pymongo.database import Database
 
 from pipelines.assets import ASSETS
 from resources.references import run_folder
-from workers import batch, fold, plan, reconcile, sizing, slicing, task
+from workers import (
+    batch,
+    counts,
+    fold,
+    manifest,
+    plan,
+    rebuild,
+    reconcile,
+    redrive,
+    sizing,
+    slicing,
+    task,
+)
 from workers.blocks import BlockStore
-from workers.errors import Refused, Unavailable, mongodb_errors
-from workers.ledger import Document, Ledger
-from workers.model import Asset, Partitions
+from workers.errors import FanfoldError, Refused, Unavailable, mongodb_errors, pause
+from workers.ledger import Ledger
+from workers.model import Asset, Document, Partitions
 
 Mongo = dg.ResourceParam[Database[Document]]
 Blocks = dg.ResourceParam[BlockStore]
-RETRIES = 3  # times an op tries again while a server is unavailable
+REDRIVE = "fanfold/redrive"  # tag of a run that runs dead letters again
+GENERATION = "fanfold/generation"  # tag of a run that makes profiles anew: see workers/rebuild.py
+LOOK_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
+RETRIES = 3  # times an op tries again while a server is unavailable: for about a minute
 SLOTS = os.cpu_count() or 1  # ops that run at once under the local executor
 
 
@@ -69,9 +85,14 @@ def explained(context: dg.OpExecutionContext) -> Iterator[None]:
         context.log.warning(str(error))
         if context.retry_number >= RETRIES:
             raise dg.Failure(str(error), allow_retries=False) from error
-        raise dg.RetryRequested(RETRIES, seconds_to_wait=2**context.retry_number) from error
+        raise again(context) from error
     except Refused as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def again(context: dg.OpExecutionContext) -> dg.RetryRequested:
+    """Return what to raise for another attempt at an op, after a pause."""
+    return dg.RetryRequested(RETRIES, seconds_to_wait=pause(context.retry_number, first=2))
 
 
 @dg.op(out={"groups": dg.DynamicOut(), "listings": dg.Out()})
@@ -80,14 +101,20 @@ def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) ->
     asset, ledger = declared(context), Ledger(mongo)
     with explained(context):
         ledger.ensure_indexes()
+        rebuild.finish_swap(mongo, ledger, asset)
         version = task.load(asset.task).version
+        tags = context.run.tags
+        generation = int(tags.get(GENERATION) or ledger.epochs.generation(asset.name))
         listings = [
-            plan.list_partition(blocks, ledger, asset, version, partition)
+            redrive.list_redrive(ledger, asset, version, partition, generation)
+            if REDRIVE in tags
+            else plan.list_partition(blocks, ledger, asset, version, partition, generation)
             for partition in context.partition_keys
         ]
         full, groups = plan.grain_of(ledger, asset, SLOTS), plan.groups_of(asset, listings)
     context.log.info(f"{sum(one.blocks for one in listings)} blocks, {len(groups)} masters")
-    yield dg.Output([one.to_json() | {"gaps": []} for one in listings], "listings")
+    listed = [one.to_json() | {"gaps": []} for one in listings]
+    yield dg.Output({"masters": len(groups), "listings": listed}, "listings")
     for number, group in enumerate(groups):
         value = {"gaps": [gap.to_json() for gap in group], "batch_items": full}
         yield dg.DynamicOutput(value, str(number), "groups")
@@ -107,19 +134,24 @@ def slice_blocks(
 @dg.op(out={"batches": dg.DynamicOut(), "plans": dg.Out()})
 def queue_batches(
     context: dg.OpExecutionContext,
-    listings: list[dict[str, Any]],
+    listings: dict[str, Any],
     groups: list[dict[str, Any]],
     blocks: Blocks,
     mongo: Mongo,
 ) -> Iterator[Any]:
     """Pack ranges into batches, write the plans, and queue the batches that have no result."""
     asset, ledger = declared(context), Ledger(mongo)
-    found = [plan.Listing.of(listing) for listing in listings]
+    found = [plan.Listing.of(listing) for listing in listings["listings"]]
     with explained(context):
-        version = task.load(asset.task).version
+        if len(groups) < listings["masters"]:
+            raise Refused(
+                f"only {len(groups)} of {listings['masters']} masters have sliced their blocks, as "
+                "happens when a run is executed again from its failure; start a new run instead"
+            )
         sliced = [slicing.Sliced.of(group) for group in groups]
-        work = plan.make_plans(blocks, ledger, asset, version, context.run_id, found, sliced, SLOTS)
-        ledger.save(work.plans, work.new, work.lost)
+        work = plan.make_plans(blocks, ledger, asset, context.run_id, found, sliced, SLOTS)
+        ledger.save(work.plans, work.new, work.again)
+        manifest.write_manifests(blocks, ledger, [made.id for made in work.plans])
     of_batch = {one: made.partition for made in work.plans for one in made.batches}
     shares = sizing.share(work.to_run, SLOTS, asset.sizes)
     context.log.info(
@@ -137,18 +169,30 @@ def queue_batches(
 def run_batch(
     context: dg.OpExecutionContext, batch_ids: list[str], blocks: Blocks, mongo: Mongo
 ) -> list[dict[str, Any]]:
-    """Run a worker's batches. A batch's failure is an answer too, so that reconcile decides."""
-    answers: list[dict[str, Any]] = []
+    """Run a worker's batches. The last failure of a batch is an answer, so that reconcile decides.
+
+    Once the run has more bad items than tolerated, what is left is not started.
+    """
+    asset, ledger, answers = declared(context), Ledger(mongo), list[dict[str, Any]]()
+    is_last = context.retry_number >= RETRIES
+    asked = -LOOK_SECONDS
     for batch_id in batch_ids:
         try:
             with mongodb_errors():
-                outcome = batch.run_batch(batch_id, Ledger(mongo), blocks)
-        except (Unavailable, Refused) as error:
-            context.log.warning(f"batch {batch_id}: {error}")
-            if isinstance(error, Unavailable) and context.retry_number < RETRIES:
-                wait = 2**context.retry_number
-                raise dg.RetryRequested(RETRIES, seconds_to_wait=wait) from error
-            answers.append({"batch": batch_id, "error": str(error)})
+                if time.monotonic() - asked > LOOK_SECONDS:
+                    asked = time.monotonic()
+                    if counts.spoils(ledger, asset, context.run_id):
+                        context.log.warning("more bad items than tolerated: the rest is not run")
+                        break
+                outcome = batch.run_batch(batch_id, ledger, blocks, is_last)
+        except Exception as error:
+            is_known = isinstance(error, FanfoldError)
+            context.log.warning(f"batch {batch_id}: {error}", exc_info=not is_known)
+            if not isinstance(error, Refused) and not is_last:
+                raise again(context) from error
+            answers.append({"batch": batch_id, "error": f"{type(error).__name__}: {error}"})
+            if isinstance(error, Unavailable):
+                break  # the others would each wait as long for the same server
         else:
             answers.append({"batch": batch_id, "items": outcome.items, "dead": outcome.dead})
     return answers
@@ -159,11 +203,17 @@ def reconcile_batches(
     context: dg.OpExecutionContext,
     plans: list[str],
     answers: list[list[dict[str, Any]]],
+    blocks: Blocks,
     mongo: Mongo,
 ) -> Iterator[Any]:
     """Hold the plans against the ledger's outcomes, then hand out shards of profiles to fold."""
+    ledger = Ledger(mongo)
     with explained(context):
-        answer = reconcile.reconcile_plans(Ledger(mongo), declared(context), plans)
+        try:
+            answer = reconcile.reconcile_plans(ledger, declared(context), plans)
+        except Refused:
+            manifest.write_manifests(blocks, ledger, plans)
+            raise
     context.log.info(f"{len(answers)} workers answered, {len(answer.shards)} shards to fold")
     yield dg.Output(answer.to_json() | {"shards": []}, "reconciled")
     for number, shard in enumerate(answer.shards):
@@ -183,7 +233,7 @@ def fold_shard(
             task.load(asset.task),
             Ledger(mongo),
             blocks,
-            mongo[asset.name],
+            mongo,
         )
     return folded.to_json()
 
@@ -203,6 +253,7 @@ def publish(
     shards = [fold.Folded.of(one) for one in folded]
     with explained(op):
         published = reconcile.settle(Ledger(mongo), asset, answer, shards)
+        manifest.write_manifests(blocks, Ledger(mongo), [one.plan for one in answer.counts])
         blocks.put_json(f"{run_folder(run_id)}summary.json", {"run_id": run_id, **published})
     for one in answer.counts:
         context.add_asset_metadata(
@@ -210,13 +261,16 @@ def publish(
                 "items": one.items,
                 "items_used": one.used,
                 "dead_letters": one.dead,
+                "items_redriven": one.redriven,
+                "items_failed": one.failed,
+                "batches_failed": one.batches_failed,
                 "profiles": sum(shard.profiles.get(one.partition, 0) for shard in shards),
                 "blocks": one.blocks,
                 "bytes": one.bytes,
                 "batches": one.batches,
                 "batches_reused": one.reused,
                 "work_seconds": one.work_seconds,
-                "closed_unchanged": one.is_unchanged,
+                "closed_unchanged": bool(one.unchanged_since),
             },
             partition_key=one.partition,
         )

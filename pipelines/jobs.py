@@ -1,9 +1,10 @@
-"""Coarse jobs: one for each asset, named `<asset>_job`."""
+"""Coarse jobs: for each asset `<asset>_job`, and `<asset>_redrive_job` for its dead letters."""
 
 from typing import Any
 
 import dagster as dg
 
+from pipelines.fanout import REDRIVE
 from workers.model import Asset
 
 
@@ -18,4 +19,22 @@ def asset_job(asset: Asset) -> Any:
         job_name(asset),
         selection=[asset.name],
         description=f"Bring partitions of {asset.name} up to date with the blocks in S3.",
+    )
+
+
+def redrive_job_name(asset: Asset) -> str:
+    """Return the name of the job that runs dead letters again."""
+    return f"{asset.name}_redrive_job"
+
+
+def redrive_job(asset: Asset) -> Any:
+    """Return the job that runs only dead letters and failed batches of partitions again."""
+    return dg.define_asset_job(
+        redrive_job_name(asset),
+        selection=[asset.name],
+        tags={REDRIVE: "yes"},
+        description=(
+            f"Run the open dead letters and the failed batches of partitions of {asset.name} "
+            "again, and fold what works now; blocks that landed since are left to a plain run."
+        ),
     )

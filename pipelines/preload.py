@@ -13,7 +13,7 @@ import boto3
 import dagster as dg
 
 from pipelines.assets import ASSETS
-from pipelines.jobs import job_name
+from pipelines.jobs import job_name, redrive_job_name
 from pipelines.runs import resolve
 
 with tempfile.TemporaryDirectory() as _folder:
@@ -28,4 +28,5 @@ boto3.client(
 )
 for _asset in ASSETS.values():
     resolve(job_name(_asset))
+    resolve(redrive_job_name(_asset))
 gc.freeze()  # or each fork's first collection would walk, and so copy, all of it

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing import forkserver
@@ -16,28 +16,35 @@ from pipelines.jobs import job_name
 from resources import embedded
 from resources.references import run_folder
 from workers import blocks, ledger
-from workers.errors import Refused, mongodb_errors
+from workers.errors import FanfoldError, Refused, mongodb_errors, patiently
 from workers.model import Asset
+from workers.settings import Settings
+
+REACH_SECONDS = 2  # how long a command tries to reach S3
+OURS = {error.__name__ for error in FanfoldError.__subclasses__()}
 
 
-def materialise(asset: Asset, partitions: Sequence[str]) -> dict[str, Any]:
-    """Run an asset over adjacent partitions in one run.
+def materialise(
+    asset: Asset,
+    partitions: Sequence[str],
+    job: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Run an asset over adjacent partitions in one run; by its plain job where none is named.
 
     Returns the run's summary, with `success`, `seconds` and, where it failed, `errors`.
     """
     settings = embedded.settings()
     store = blocks.connect(settings)
-    with mongodb_errors(), ledger.connect(settings).client as client:
-        client.admin.command("ping")
-    next(store.of_partition(asset, partitions[0]), None)
+    reach(settings, asset, partitions[0])
     started = time.monotonic()
     with instance() as here, fork_server_stopped():
         result = dg.execute_job(
             dg.build_reconstructable_job(
-                "pipelines.runs", "resolve", reconstructable_kwargs={"name": job_name(asset)}
+                "pipelines.runs", "resolve", reconstructable_kwargs={"name": job or job_name(asset)}
             ),
             instance=here,
-            tags=tags(partitions),
+            tags={**partition_tags(partitions), **(tags or {})},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         summary = {"run_id": result.run_id, "asset": asset.name, "success": result.success}
@@ -46,6 +53,14 @@ def materialise(asset: Asset, partitions: Sequence[str]) -> dict[str, Any]:
         else:
             summary |= {"partitions": list(partitions), "errors": errors(result)}
     return summary | {"seconds": round(time.monotonic() - started, 3)}
+
+
+def reach(settings: Settings, asset: Asset, partition: str) -> None:
+    """Make sure that both servers answer; a wrong address is told within seconds."""
+    with mongodb_errors(), ledger.connect(settings, patient=False).client as client:
+        client.admin.command("ping")
+    store = blocks.connect(settings, patient=False)
+    patiently(lambda: next(store.of_partition(asset, partition), None), REACH_SECONDS)
 
 
 @contextmanager
@@ -63,7 +78,7 @@ def resolve(name: str) -> dg.JobDefinition:
     return definitions().resolve_job_def(name)
 
 
-def tags(partitions: Sequence[str]) -> dict[str, str]:
+def partition_tags(partitions: Sequence[str]) -> dict[str, str]:
     """Return the tags that tell Dagster which partitions a run is for."""
     if len(partitions) == 1:
         return {"dagster/partition": partitions[0]}
@@ -89,9 +104,20 @@ def errors(result: dg.JobExecutionResult) -> list[str]:
     said = []
     for event in result.filter_events(lambda e: e.is_step_failure):
         data = event.step_failure_data
-        failure, cause = data.user_failure_data, data.error
-        while cause and cause.cause:
-            cause = cause.cause  # Dagster wraps what was raised
-        text = failure.description if failure else cause and cause.message
+        failure = data.user_failure_data
+        text = failure.description if failure else data.error and sentence(data.error)
         said.append(f"{event.step_key}: {(text or 'failed').strip()}")
     return said
+
+
+def sentence(error: Any) -> str:
+    """Return what the outermost error of ours says, else the deepest: Dagster wraps them."""
+    while error.cause and error.cls_name not in OURS:
+        error = error.cause
+    if error.cls_name == "ChildProcessCrashException":
+        return (
+            "its process was killed or crashed. Start a new run of the same partitions: it reuses "
+            "every finished batch; do not execute this one again from its failure"
+        )
+    message: str = error.message
+    return message.removeprefix(f"{FanfoldError.__module__}.{error.cls_name}: ")

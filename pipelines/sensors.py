@@ -9,8 +9,8 @@ from pymongo.database import Database
 from pipelines.jobs import job_name
 from workers.blocks import BlockStore
 from workers.errors import FanfoldError, mongodb_errors
-from workers.ledger import Document, Ledger
-from workers.model import Asset, digest, news
+from workers.ledger import Ledger
+from workers.model import Asset, Document, digest, news
 
 
 def news_sensor(asset: Asset) -> dg.SensorDefinition:
@@ -51,11 +51,11 @@ def requested(
     The run key says from what to what it changed: the same news never starts two runs, and blocks
     that change there and back start one each time.
     """
-    newest = asset.partitions.key(now)
+    newest, generation = asset.partitions.key(now), ledger.epochs.generation(asset.name)
     for steps in range(asset.look_back, -1, -1):
         partition = asset.partitions.shift(newest, -steps)
         found = list(blocks.of_partition(asset, partition))
-        plan = ledger.last_plan(asset.name, partition)
+        plan = ledger.last_plan(asset.name, partition, generation=generation)
         if plan is None and not found:
             continue
         if plan is None or plan["news"] != news(found):

@@ -14,7 +14,8 @@ from tests.world import World
 from workers import blocks, ledger, settings
 from workers.blocks import BlockStore
 from workers.errors import FanfoldError
-from workers.ledger import Document, Ledger
+from workers.ledger import Ledger
+from workers.model import Document
 
 PROJECT = Path(__file__).parent.parent
 

@@ -1,9 +1,10 @@
 """What most tests need: blocks to put, and the whole pattern as plain calls, without Dagster."""
 
 import gzip
+import importlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,12 @@ from workers import plan, task, verify
 from workers.batch import run_batch
 from workers.blocks import BlockStore
 from workers.fold import Folded, fold_shard
-from workers.ledger import Document, Ledger
-from workers.model import Asset, Sizes
-from workers.plan import Work
+from workers.ledger import Ledger
+from workers.model import Asset, Document, Sizes
+from workers.plan import Listing, Work
 from workers.reconcile import Reconciled, reconcile_plans, settle
+from workers.redrive import list_redrive
+from workers.slicing import slice_gaps
 
 DAY = "1998-04-01"
 
@@ -57,14 +60,30 @@ class World:
     def remove(self, key: str) -> None:
         self.store.client.delete_object(Bucket=self.store.bucket, Key=key)
 
-    def plan(self, *days: str) -> Work:
+    def plan(self, *days: str, generation: int | None = None) -> Work:
         """List, slice and pack, and write the plans."""
-        self.ledger.ensure_indexes()
-        version, run = task.load(self.asset.task).version, uuid.uuid4().hex
-        work, _ = plan.plan_partitions(
-            self.store, self.ledger, self.asset, version, run, days or (DAY,), slots=1
+        current = (
+            self.ledger.epochs.generation(self.asset.name) if generation is None else generation
         )
-        self.ledger.save(work.plans, work.new, work.lost)
+        version = task.load(self.asset.task).version
+        return self.planned(
+            plan.list_partition(self.store, self.ledger, self.asset, version, day, current)
+            for day in days or (DAY,)
+        )
+
+    def planned(self, listed: Iterable[Listing]) -> Work:
+        """Slice and pack what was listed, and write the plans."""
+        self.ledger.ensure_indexes()
+        listings = list(listed)
+        full = plan.grain_of(self.ledger, self.asset, slots=1)
+        sliced = [
+            slice_gaps(self.store, group, self.asset.format, self.asset.sizes, full)
+            for group in plan.groups_of(self.asset, listings)
+        ]
+        work = plan.make_plans(
+            self.store, self.ledger, self.asset, uuid.uuid4().hex, listings, sliced, slots=1
+        )
+        self.ledger.save(work.plans, work.new, work.again)
         return work
 
     def work(self, work: Work) -> None:
@@ -77,13 +96,24 @@ class World:
     def fold(self, reconciled: Reconciled) -> list[Folded]:
         of_asset = task.load(self.asset.task)
         return [
-            fold_shard(shard, self.asset, of_asset, self.ledger, self.store, self.profiles)
+            fold_shard(shard, self.asset, of_asset, self.ledger, self.store, self.database)
             for shard in reconciled.shards
         ]
 
-    def run(self, *days: str) -> dict[str, Any]:
+    def run(self, *days: str, generation: int | None = None) -> dict[str, Any]:
         """Run partitions through the whole pattern; return the summary."""
-        work = self.plan(*days)
+        work = self.plan(*days, generation=generation)
+        self.work(work)
+        reconciled = self.reconcile(work)
+        return settle(self.ledger, self.asset, reconciled, self.fold(reconciled))
+
+    def redrive(self, *days: str) -> dict[str, Any]:
+        """Run open dead letters again; return the summary."""
+        version = task.load(self.asset.task).version
+        current = self.ledger.epochs.generation(self.asset.name)
+        work = self.planned(
+            list_redrive(self.ledger, self.asset, version, day, current) for day in days or (DAY,)
+        )
         self.work(work)
         reconciled = self.reconcile(work)
         return settle(self.ledger, self.asset, reconciled, self.fold(reconciled))
@@ -102,4 +132,30 @@ class World:
         return found
 
     def letters(self) -> list[Document]:
-        return list(self.ledger.dead_letters.find().sort("place"))
+        return list(self.ledger.letters.collection.find().sort("place"))
+
+    def tolerant(self, count: int = 0, rate: float = 0.0) -> "World":
+        """Return the same world with another tolerance."""
+        changed = msgspec.structs.replace(self.asset, tolerated_count=count, tolerated_rate=rate)
+        return World(self.store, self.database, self.ledger, changed)
+
+
+def fragile(monkeypatch: Any, fails: Callable[[Any], bool], version: str = "") -> list[int]:
+    """Let the task fail where `fails` is true of a user; return the sizes of its calls.
+
+    With another version it counts as changed code.
+    """
+    real = importlib.import_module("workers.tasks.user_profiles").task
+    calls = []
+
+    def contributions(items: Any) -> Any:
+        calls.append(len(items))
+        for user in items["user"]:
+            if fails(user):
+                raise ZeroDivisionError(f"by the user {user}")
+        return real.contributions(items)
+
+    changed = task.Task(real.item, real.fields, contributions, real.derive)
+    changed.__dict__["version"] = version or real.version
+    monkeypatch.setattr(task, "load", lambda name: changed)
+    return calls

@@ -4,6 +4,7 @@ Nothing here knows Dagster; `python -m workers --batch ID` runs one batch anywhe
 Doors to servers (who starts them, how they are configured) belong in `resources`;
 what runs, when and in what order belongs in `pipelines`.
 
-Read: model, template, errors, settings, blocks; compression, lines, formats, parquet, items;
-fields, task, tasks; sizing, pieces, slicing, plan; batch, reconcile, fold, ledger; verify.
+Read: model, template, errors, settings, blocks; compression, lines, formats, footer, parquet,
+items; fields, task, tasks; letters, epochs, ledger; sizing, pieces, slicing, plan; results, batch;
+counts, reconcile, states, fold; redrive, rebuild, manifest, verify.
 """

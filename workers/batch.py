@@ -1,50 +1,32 @@
 """Run one batch: read its ranges, contribute, write the result to S3, tell the ledger."""
 
-import io
+import hashlib
 import time
-import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from workers import task as tasks
 from workers.blocks import BlockStore
-from workers.errors import FanfoldError, Malformed, Refused
-from workers.fields import COLUMNS, Fields
+from workers.errors import FanfoldError, Malformed, Refused, Unavailable, mongodb_errors
 from workers.formats import format_of, read
 from workers.items import ItemReader, Reject, Rows
-from workers.ledger import ITEM_KEPT, DeadLetter, Ledger
+from workers.ledger import Ledger
+from workers.letters import DeadLetter, letter_id
+from workers.letters import frames as letter_frames
 from workers.lines import Lines
-from workers.model import BUCKETS, Batch, Outcome, Range
-from workers.plan import result_key
+from workers.model import Batch, Outcome, Range
+from workers.results import Contributed, Frames, result_key, to_parquet
 from workers.task import Task
 
-COMPACT = 500_000  # contribution rows a worker holds before it merges them
-
-SCHEMA = pa.schema(
-    [
-        ("bucket", pa.uint8()),
-        ("field", pa.string()),
-        ("profile", pa.string()),
-        ("key", pa.string()),
-        ("at", pa.int64()),
-        ("number", pa.int64()),
-        ("real", pa.float64()),
-        ("text", pa.string()),
-    ]
-)
-
-ROWS = SCHEMA.remove(0)  # the rows of one field, before their buckets are known
+HOPELESS = 20  # items a task fails on, one by one and with none used, before others are tried
+UNREADABLE = 10_000  # items that cannot be read, with none used, before a batch gives up
 
 
-def run_batch(batch_id: str, ledger: Ledger, store: BlockStore) -> Outcome:
+def run_batch(batch_id: str, ledger: Ledger, store: BlockStore, is_last: bool = True) -> Outcome:
     """Run the batch with this id, unless it is done; return its outcome either way.
 
-    Unavailable may be retried; Refused may not. A kill at any moment leaves a batch that a new
+    Unavailable may be retried, and leaves the batch planned; Refused may not; anything else may,
+    where this is not the last attempt. A kill at any moment leaves a batch that a new
     call repeats whole: its result is one object, and done is written last.
     """
     document = ledger.begin(batch_id)
@@ -52,19 +34,26 @@ def run_batch(batch_id: str, ledger: Ledger, store: BlockStore) -> Outcome:
         return Outcome.of(document["outcome"])
     batch = Batch.of({**document, "id": batch_id})
     try:
-        outcome = _Worker(batch, ledger, store).run()
-    except FanfoldError as error:
-        ledger.fail(batch_id, str(error))
+        with mongodb_errors():
+            outcome = _Worker(batch, document["attempts"], ledger, store).run()
+    except Unavailable as error:  # says nothing about the batch: it is still to be run
+        ledger.fail(batch_id, str(error), is_final=False)
         raise
-    ledger.finish(batch_id, outcome)
-    return outcome
+    except Exception as error:
+        said = str(error) if isinstance(error, FanfoldError) else f"{type(error).__name__}: {error}"
+        ledger.fail(batch_id, said, is_last or isinstance(error, Refused))
+        raise
+    first = ledger.finish(batch_id, outcome)
+    if first.result != outcome.result:  # another attempt was faster, and its result counts
+        store.delete(outcome.result)
+    return first
 
 
 class _Worker:
     """What one attempt at a batch holds while it reads."""
 
-    def __init__(self, batch: Batch, ledger: Ledger, store: BlockStore) -> None:
-        self.batch, self.ledger, self.store = batch, ledger, store
+    def __init__(self, batch: Batch, attempt: int, ledger: Ledger, store: BlockStore) -> None:
+        self.batch, self.attempt, self.ledger, self.store = batch, attempt, ledger, store
         self.task = tasks.load(batch.task)
         if self.task.version != batch.version:
             raise Refused(
@@ -73,17 +62,22 @@ class _Worker:
             )
         self.reader = ItemReader(self.task.item)
         self.contributed = Contributed(self.task.fields)
-        self.used = self.dead = self.bytes = 0
+        self.used = self.dead = self.bugs = self.bytes = 0
         self.letters: list[DeadLetter] = []
+        # Of a redrive: the letters that were met, whatever became of their items.
+        self.met: set[str] = set()
 
     def run(self) -> Outcome:
         started = time.monotonic()
         for cut in self.batch.ranges:
             self._read(cut)
             self.bytes += cut.end - cut.start
+        if unmet := set(self.batch.redrives) - self.met:
+            self.dead += len(unmet)
+            self.ledger.letters.bury_again(self.batch, self.attempt, unmet)
         result = self.contributed.table()
-        key = result_key(self.batch)
-        self.store.put(key, to_parquet(result))
+        key, body = result_key(self.batch, self.attempt), to_parquet(result)
+        self.store.put(key, body)
         return Outcome(
             items=self.used + self.dead,
             used=self.used,
@@ -93,53 +87,97 @@ class _Worker:
             profiles=len(result["profile"].unique()),
             seconds=round(time.monotonic() - started, 6),
             result=key,
+            digest=hashlib.sha256(body).hexdigest(),
+            attempt=self.attempt,
         )
 
     def _read(self, cut: Range) -> None:
         def reject(place: str, item: bytes, reason: str) -> None:
-            self.dead += 1
-            self.letters.append(
-                DeadLetter(
-                    batch=self.batch.id,
-                    block=cut.key,
-                    etag=cut.etag,
-                    place=place,
-                    reason=reason,
-                    item=item[:ITEM_KEPT].decode(errors="replace"),
+            self._dead(cut, place, DeadLetter.malformed(reason, item, **self._at(cut, place)))
+            if self.dead >= UNREADABLE and not self.used:
+                self._bury()
+                raise Refused(
+                    f"none of the first {self.dead:,} items of {cut.key} can be read ({reason}); "
+                    f"is the format of {self.batch.asset} right?"
                 )
-            )
 
+        places = set(cut.places)
         if cut.broken:
-            reject(f"byte {cut.offset}", b"", cut.broken)
+            if not places or f"byte {cut.offset}" in places:
+                reject(f"byte {cut.offset}", b"", cut.broken)
             self._bury()
             return
         form = format_of(cut.key, self.batch.format)
         try:
             for run in read(self.store, cut, form, self.reader.columns):
-                self._use(run, reject)
+                for part in pick(run, places) if places else [run]:
+                    self._use(cut, part, reject)
                 self._bury()
         except Malformed as error:
             place, _, reason = str(error).partition(": ")
-            reject(place, b"", reason)
+            if not places or place in places:
+                reject(place, b"", reason)
             self._bury()
 
+    def _at(self, cut: Range, place: str) -> dict[str, str]:
+        return {"batch": self.batch.id, "block": cut.key, "etag": cut.etag, "place": place}
+
+    def _dead(self, cut: Range, place: str, letter: DeadLetter) -> None:
+        self.dead += 1
+        self.letters.append(letter)
+        self._meet(cut, place)
+
+    def _meet(self, cut: Range, place: str) -> None:
+        if self.batch.redrives:
+            self.met.add(letter_id(self.batch.asset, cut.key, cut.etag, place))
+
     def _bury(self) -> None:
-        self.ledger.bury(self.batch, self.letters)
+        self.ledger.letters.bury(self.batch, self.attempt, self.letters)
         self.letters = []
 
-    def _use(self, run: Lines | Rows, reject: Reject) -> None:
+    def _use(self, cut: Range, run: Lines | Rows, reject: Reject) -> None:
         items, numbers = self.reader.items(run, reject)
         for first, last, frames in contribute(self.task, self.reader, items):
             if isinstance(frames, Exception):
-                line = numbers[first]
-                reason = f"{type(frames).__name__} in the task: {frames}"
-                reject(run.place(line), run.raw(line), reason)
-            else:
-                self.contributed.add(frames)
-                self.used += last - first
+                place, item = run.place(numbers[first]), run.raw(numbers[first])
+                letter = DeadLetter.bug(frames, self.task.file, item, **self._at(cut, place))
+                self._dead(cut, place, letter)
+                self.bugs += 1
+                if self.bugs == HOPELESS and not self.used:
+                    self._check_hope(items, frames)
+                continue
+            self.contributed.add(frames)
+            self.used += last - first
+            if self.batch.redrives:
+                for number in numbers[first:last]:
+                    self._meet(cut, run.place(number))
+
+    def _check_hope(self, items: list[Any], error: Exception) -> None:
+        """Refuse to go on where items from all over the chunk fail like the first ones did."""
+        spread = items[:: max(1, len(items) // HOPELESS)] if len(items) > HOPELESS else []
+        tried = [next(contribute(self.task, self.reader, [item]))[2] for item in spread]
+        if tried and all(isinstance(one, Exception) for one in tried):
+            self._bury()
+            raise Refused(
+                f"the task {self.batch.task} fails on every item, so batch {self.batch.id} stops "
+                f"after {HOPELESS + len(tried)} of them: {type(error).__name__}: {error}"
+                + "".join(f"; {line}" for line in letter_frames(error, self.task.file)[:1])
+            )
 
 
-Frames = dict[str, pd.DataFrame]
+def pick(run: Lines | Rows, places: Collection[str]) -> Iterator[Lines | Rows]:
+    """Yield what of a run stands at these places."""
+    if isinstance(run, Rows):
+        chosen = [number for number, place in enumerate(run.places) if place in places]
+        if chosen:
+            rows = [run.rows[number] for number in chosen]
+            yield Rows(rows, [run.places[number] for number in chosen], is_text=run.is_text)
+        return
+    at = run.start
+    for line in run.lines:
+        if f"byte {at}" in places:
+            yield Lines(at, [line], is_cut=run.is_cut)
+        at += len(line) + 1
 
 
 def contribute(
@@ -165,71 +203,3 @@ def contribute(
         yield from contribute(task, reader, items[half:], first + half)
         return
     yield first, first + len(items), frames
-
-
-class Contributed:
-    """Contributions gathered chunk by chunk, merged before they grow large."""
-
-    def __init__(self, fields: Fields) -> None:
-        self.fields = fields
-        self._parts: dict[str, list[pd.DataFrame]] = {}
-        self._rows = 0
-
-    def add(self, frames: Frames) -> None:
-        """Take in the contributions of one chunk."""
-        for name, frame in frames.items():
-            self._parts.setdefault(name, []).append(frame)
-            self._rows += len(frame)
-        if self._rows > COMPACT:
-            self._parts = {name: [frame] for name, frame in self.merged().items()}
-            # Rows that cannot shrink further do not count, or each chunk would merge them again.
-            self._rows = 0
-
-    def merged(self) -> Frames:
-        """Return one frame a field, with one row for each profile (and key)."""
-        return {
-            name: self.fields[name].reduce(pd.concat(parts, ignore_index=True), ["profile"])
-            for name, parts in self._parts.items()
-        }
-
-    def table(self) -> pa.Table:
-        """Return the result, in an order that does not depend on chunks."""
-        tables = [
-            to_table(name, frame, COLUMNS[self.fields[name].type])
-            for name, frame in self.merged().items()
-        ]
-        table = pa.concat_tables([ROWS.empty_table(), *tables])
-        table = table.add_column(0, SCHEMA.field("bucket"), buckets(table["profile"]))
-        order = [(name, "ascending") for name in ("bucket", "field", "profile", "key")]
-        return table.sort_by(order)
-
-
-def to_table(field: str, frame: pd.DataFrame, value: str) -> pa.Table:
-    """Return a field's contributions as ROWS; Refused where a value has a wrong type."""
-    columns = {"profile": frame["profile"], value: frame["value"]}
-    columns |= {name: frame[name] for name in ("key", "at") if name in frame}
-    arrays = {"field": pa.repeat(field, len(frame))}
-    for column in ROWS:
-        if column.name in columns:
-            try:
-                arrays[column.name] = pa.array(columns[column.name], type=column.type)
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise Refused(f"contributions to {field!r} have a wrong type: {error}") from error
-        elif column.name not in arrays:
-            arrays[column.name] = pa.nulls(len(frame), column.type)
-    return pa.table([arrays[column.name] for column in ROWS], schema=ROWS)
-
-
-def buckets(profiles: pa.ChunkedArray) -> pa.Array:
-    """Return the bucket of each profile id: CRC-32, which no library's update can change."""
-    coded = profiles.combine_chunks().dictionary_encode()
-    ids = coded.dictionary.to_pylist()
-    of_id = np.fromiter((zlib.crc32(one.encode()) % BUCKETS for one in ids), "uint8", len(ids))
-    return pa.array(of_id[coded.indices.to_numpy()])
-
-
-def to_parquet(table: pa.Table) -> bytes:
-    """Return a result as the bytes of a Parquet file whose row groups follow the buckets."""
-    file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", row_group_size=50_000)
-    return file.getvalue()

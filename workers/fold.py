@@ -7,33 +7,31 @@ document is as it was read (`_fold.version`), and between the read and the write
 asked whether the claim is still the highest. See docs/decisions/0002-folding-exactly-once.md.
 """
 
-import io
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import bson
+from bson.errors import InvalidDocument, InvalidStringData
+from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from workers.blocks import BlockStore
-from workers.errors import Unavailable
-from workers.fields import COLUMNS, Fields, from_key, to_key
-from workers.ledger import Claim, Document, Ledger
-from workers.model import Asset, Value
+from workers.epochs import Claim
+from workers.errors import Refused, Unavailable, only_duplicates
+from workers.ledger import Ledger
+from workers.model import Asset, Document, Value, bucket
+from workers.states import State, States, merge, read_result, read_states, total, view
 from workers.task import Task
 
 CHUNK = 1_000  # profiles read, folded and written at a time
+LARGEST = 16 << 20  # bytes of a document in MongoDB
 ROUNDS = 20  # times a chunk may lose against other writers before the fold gives up
 
-# What a partition says about a profile: states by field, keys as MongoDB holds them.
-State = dict[str, Any]
-# The contributions of a shard: profile id -> partition -> state.
-States = dict[str, dict[str, State]]
+UNWRITABLE = (OverflowError, InvalidDocument, InvalidStringData, UnicodeEncodeError)
 
 
 class Shard(Value, frozen=True, kw_only=True):
@@ -46,13 +44,32 @@ class Shard(Value, frozen=True, kw_only=True):
     low: int
     high: int
 
+    @property
+    def buckets(self) -> range:
+        return range(self.low, self.high)
+
+
+class Unfit(Value, frozen=True, kw_only=True):
+    """A profile that MongoDB cannot hold; it stays as it was, without what is new."""
+
+    profile: str
+    # The partitions whose contributions it lacks.
+    partitions: list[str]
+    # The largest field, or the one that cannot be written.
+    field: str
+    why: str
+
 
 class Folded(Value, frozen=True, kw_only=True):
     """What a shard's fold did; counts are of profiles."""
 
+    low: int
+    high: int
+
     # Profiles that the partitions contribute to, by partition, and all of them once.
     profiles: dict[str, int]
     distinct: int
+    unfit: list[Unfit]
 
 
 def fold_shard(
@@ -61,25 +78,45 @@ def fold_shard(
     task: Task,
     ledger: Ledger,
     store: BlockStore,
-    profiles: Collection[Document],
+    database: Database[Document],
 ) -> Folded:
     """Fold a shard of the claimed plans into the profiles."""
+    profiles = profiles_of(database, ledger, shard)
     results, retired, unsure = _results(shard, ledger)
-    states = read_states(store, results, task.fields, shard)
+    states = read_states(store, results, task.fields, shard.buckets)
     seen = {(partition, profile) for profile, said in states.items() for partition in said}
     for plan_id in shard.unchanged:
-        seen.update(_mentioned(store, _results_of(ledger, ledger.plan(plan_id)), shard))
-    folded = Folded(
-        profiles=dict(Counter(partition for partition, _ in seen)),
-        distinct=len({profile for _, profile in seen}),
-    )
-    for partition, profile in _mentioned(store, retired, shard):
+        seen.update(_mentioned(store, profiles, _results_of(ledger.plan(plan_id)), shard))
+    for partition, profile in _mentioned(store, profiles, retired, shard):
         states.setdefault(profile, {}).setdefault(partition, {})
     folder = _Folder(asset, task, ledger, profiles, shard.claims, unsure)
     ids = sorted(states)
     for start in range(0, len(ids), CHUNK):
         folder.fold({profile: states[profile] for profile in ids[start : start + CHUNK]})
-    return folded
+    return Folded(
+        low=shard.low,
+        high=shard.high,
+        profiles=dict(Counter(partition for partition, _ in seen)),
+        distinct=len({profile for _, profile in seen}),
+        unfit=list(folder.unfit.values()),
+    )
+
+
+def rebuilt(asset: str, generation: int) -> str:
+    """Return the name of the collection that a rebuild makes beside the asset's."""
+    return f"{asset}.rebuild_{generation}"
+
+
+def profiles_of(database: Database[Document], ledger: Ledger, shard: Shard) -> Collection[Document]:
+    """Return the profiles that a shard's claims are for; Refused where they are of the past."""
+    now = ledger.epochs.generation(shard.asset)
+    generation = max((claim.generation for claim in shard.claims), default=now)
+    if generation < now:
+        raise Refused(
+            f"{shard.asset}: a rebuild has replaced the profiles while this run was on its way; "
+            "run its partitions again"
+        )
+    return database[shard.asset if generation == now else rebuilt(shard.asset, generation)]
 
 
 def _results(
@@ -93,115 +130,42 @@ def _results(
     retired: list[tuple[str, str]] = []
     unsure = False
     for claim in shard.claims:
-        mine = _results_of(ledger, ledger.plan(claim.plan))
+        mine = _results_of(ledger.plan(claim.plan))
         results += mine
-        for before in ledger.earlier(claim, shard.asset):
+        for before in ledger.epochs.earlier(claim):
             unsure |= before["state"] != "folded"
-            retired += [one for one in _results_of(ledger, before) if one not in mine]
-    return results, retired, unsure
+            retired += [one for one in _results_of(before) if one not in mine]
+    return results, list(dict.fromkeys(retired)), unsure
 
 
-def _results_of(ledger: Ledger, plan: Document) -> list[tuple[str, str]]:
-    """Return (partition, key) of the results of a plan's batches."""
-    done = [batch for batch in ledger.batches_of(plan) if batch["state"] == "done"]
-    return [(plan["partition"], batch["outcome"]["result"]) for batch in done]
-
-
-def _read(store: BlockStore, key: str, shard: Shard, columns: list[str] | None) -> pa.Table:
-    wanted = [("bucket", ">=", shard.low), ("bucket", "<", shard.high)]
-    return pq.read_table(io.BytesIO(store.get(key)), columns=columns, filters=wanted)
+def _results_of(plan: Document) -> list[tuple[str, str]]:
+    """Return (partition, key) of the results that a plan was claimed with."""
+    return [(plan["partition"], key) for key in plan["results"].values()]
 
 
 def _mentioned(
-    store: BlockStore, retired: Iterable[tuple[str, str]], shard: Shard
-) -> Iterable[tuple[str, str]]:
-    """Yield the (partition, profile) pairs that results mention."""
-    for partition, key in retired:
-        for profile in _read(store, key, shard, ["profile"])["profile"].unique().to_pylist():
-            yield partition, profile
+    store: BlockStore,
+    profiles: Collection[Document],
+    results: Iterable[tuple[str, str]],
+    shard: Shard,
+) -> Iterator[tuple[str, str]]:
+    """Yield the (partition, profile) pairs that results of earlier plans mention.
 
-
-def read_states(
-    store: BlockStore, results: Sequence[tuple[str, str]], fields: Fields, shard: Shard
-) -> States:
-    """Read a shard's part of results, given as (partition, key), and merge it."""
-    if not results:
-        return {}
-    tables = []
+    Where such a result is gone from S3, the profiles that hold its partition take its place.
+    """
     for partition, key in results:
-        table = _read(store, key, shard, None)
-        tables.append(table.append_column("partition", pa.repeat(partition, len(table))))
-    table = pa.concat_tables(tables)
-    parts = {}
-    for name, field in fields.items():
-        value = COLUMNS[field.type]
-        columns = ["partition", "profile", *field.columns[:-1], value]
-        part = table.filter(pc.field("field") == name).select(columns).to_pandas()
-        part = part.rename(columns={value: "value"})
-        parts[name] = field.reduce(part, ["partition", "profile"])
-    return build_states(parts, fields)
-
-
-def build_states(parts: Mapping[str, pd.DataFrame], fields: Fields) -> States:
-    """Turn reduced columns (partition, profile, then the field's) into states, row by row."""
-    states: States = defaultdict(lambda: defaultdict(dict))
-    for name, part in parts.items():
-        field = fields[name]
-        values = part["value"].tolist()
-        if field.rule == "latest":
-            values = [list(pair) for pair in zip(part["at"].tolist(), values, strict=True)]
-        where = zip(part["profile"].tolist(), part["partition"].tolist(), strict=True)
-        if not field.keyed:
-            for (profile, partition), value in zip(where, values, strict=True):
-                states[profile][partition][name] = value
-            continue
-        for (profile, partition), key, value in zip(where, names(part["key"]), values, strict=True):
-            state = states[profile][partition]
-            if name in state:
-                state[name][key] = value
-            else:
-                state[name] = {key: value}
-    return states
-
-
-def names(keys: pd.Series) -> list[str]:
-    """Return keys as MongoDB holds them; each different key is looked at once."""
-    codes, unique = pd.factorize(keys)
-    written = [to_key(key) for key in unique]
-    return [written[code] for code in codes]
-
-
-def merge(fields: Fields, one: State, other: State) -> State:
-    """Merge two states of one profile."""
-    merged = dict(one)
-    for name, value in other.items():
-        merged[name] = fields[name].merge(merged[name], value) if name in merged else value
-    return merged
-
-
-def view(task: Task, state: State) -> Document:
-    """Return what readers see of a state: every field, and those derived from them."""
-    shown = {
-        name: field.view(state.get(name, {} if field.keyed else None))
-        for name, field in task.fields.items()
-    }
-    if task.derive is None:
-        return shown
-    plain = {
-        name: {from_key(key): entry for key, entry in value.items()}
-        if isinstance(value, dict)
-        else value
-        for name, value in shown.items()
-    }
-    return shown | task.derive(plain)
-
-
-def total(fields: Fields, fold: Document) -> State:
-    """Merge all that a profile's bookkeeping holds."""
-    state: State = fold["base"]
-    for entry in fold["open"].values():
-        state = merge(fields, state, entry["fields"])
-    return state
+        try:
+            mentioned = (
+                read_result(store, key, shard.buckets, ["profile"])["profile"].unique().to_pylist()
+            )
+        except Refused:
+            if store.exists(key):
+                raise
+            holders = profiles.find({f"_fold.open.{partition}": {"$exists": True}}, {"_id": 1})
+            ids = [one["_id"] for one in holders]
+            mentioned = [one for one in ids if bucket(one) in shard.buckets]
+        for profile in mentioned:
+            yield partition, profile
 
 
 class _Folder:
@@ -219,15 +183,19 @@ class _Folder:
         self.asset, self.task, self.ledger, self.profiles = asset, task, ledger, profiles
         self.claims = claims
         self.epochs = {claim.partition: claim.epoch for claim in claims}
-        self.closed = ledger.closed_partitions(asset.name) - set(self.epochs)
+        self.generation = max((claim.generation for claim in claims), default=0)
+        self.closed = ledger.epochs.closed_partitions(asset.name, self.generation) - set(
+            self.epochs
+        )
         # Whether a slower run may still write: then an emptied profile stays as a fence.
         self.unsure = unsure
+        self.unfit: dict[str, Unfit] = {}
 
     def fold(self, states: States) -> None:
         """Fold a chunk; documents that others changed in between are read and folded again."""
         for _ in range(ROUNDS):
             old = {doc["_id"]: doc for doc in self.profiles.find({"_id": {"$in": list(states)}})}
-            live = self.ledger.live(self.asset.name, self.claims)
+            live = self.ledger.epochs.live(self.claims)
             writes, guarded = [], 0
             for profile, of_profile in states.items():
                 mine = {p: state for p, state in of_profile.items() if p in live}
@@ -244,14 +212,42 @@ class _Folder:
         try:
             done = self.profiles.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
-            if any(one["code"] != 11000 for one in error.details["writeErrors"]):
+            if not only_duplicates(error):
                 raise
             return False
         return done.matched_count + done.deleted_count == guarded
 
     def _write(self, profile: str, old: Document | None, states: dict[str, State]) -> Any:
         """Return the write that brings one profile up to date, or None where it is."""
-        fold: Document = old["_fold"] if old else {"version": 0, "base": {}, "open": {}}
+        fold: Document = old["_fold"] if old else {"version": 0}
+        as_read = {"_id": profile, "_fold.version": fold["version"]}
+        as_read["_fold.generation"] = fold.get("generation")
+        self.unfit.pop(profile, None)
+        if fold.get("generation") != self.generation:
+            # Of another generation, so a write that came late: what it says does not count.
+            fold = {"version": fold["version"], "base": {}, "open": {}}
+        new = self._folded(fold, states)
+        if new is None:
+            return None
+        is_empty = not new["base"] and not any(one["fields"] for one in new["open"].values())
+        if is_empty and not self.unsure:
+            return DeleteOne(as_read) if old else None
+        document: Document = {"_id": profile}
+        if not is_empty:
+            document |= view(self.task, total(self.task.fields, new))
+        document["_fold"] = new
+        try:
+            written = encoded(document)
+        except ValueError as error:
+            field, _, why = str(error).partition(": ")
+            self.unfit[profile] = Unfit(
+                profile=profile, partitions=sorted(states), field=field, why=why
+            )
+            return None
+        return ReplaceOne(as_read, written) if old else InsertOne(written)
+
+    def _folded(self, fold: Document, states: dict[str, State]) -> Document | None:
+        """Return a profile's bookkeeping with these states in it, or None where it has them."""
         open_ = dict(fold["open"])
         for partition, state in states.items():
             epoch = self.epochs[partition]
@@ -263,16 +259,40 @@ class _Folder:
         closing = sorted(self.closed & open_.keys())
         for partition in closing:
             base = merge(self.task.fields, base, open_.pop(partition)["fields"])
-        new = {"version": fold["version"] + 1, "base": base, "open": open_}
+        new = {
+            "generation": self.generation,
+            "version": fold["version"] + 1,
+            "base": base,
+            "open": open_,
+        }
         if closing or "merged" in fold:
             known = [*fold.get("merged", []), *closing]
             new["merged"] = [min(known), max(known)]
-        as_read = {"_id": profile, "_fold.version": fold["version"]}
-        is_empty = not base and not any(entry["fields"] for entry in open_.values())
-        if is_empty and not self.unsure:
-            return DeleteOne(as_read) if old else None
-        document: Document = {"_id": profile}
-        if not is_empty:
-            document |= view(self.task, total(self.task.fields, new))
-        document["_fold"] = new
-        return ReplaceOne(as_read, document) if old else InsertOne(document)
+        return new
+
+
+def encoded(document: Document) -> RawBSONDocument:
+    """Return a profile as MongoDB gets it; ValueError, with the field first, where it cannot."""
+    try:
+        whole = bson.encode(document)
+    except UNWRITABLE as error:
+        raise ValueError(f"{_largest(document)}: {error}") from error
+    if len(whole) > LARGEST:
+        raise ValueError(
+            f"{_largest(document)}: the profile would have {len(whole):,} bytes, and MongoDB "
+            f"holds {LARGEST:,}"
+        )
+    return RawBSONDocument(whole)
+
+
+def _largest(document: Document) -> str:
+    """Return the field that takes most, or the first that cannot be written at all."""
+    sizes = {}
+    for name, value in document.items():
+        if name in ("_id", "_fold"):
+            continue
+        try:
+            sizes[name] = len(bson.encode({name: value}))
+        except UNWRITABLE:
+            return name
+    return max(sizes, key=lambda name: sizes[name], default="_fold")

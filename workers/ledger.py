@@ -1,28 +1,28 @@
 """The ledger: MongoDB's record of every plan, batch and dead letter. A record, not a queue.
 
-A plan is one run's view of one partition. Its states: planned, folding (it has an epoch, and
-profiles may hold it), folded, replaced (a later epoch folded after it), abandoned (a later epoch
-folded while it was still folding), closed (merged into the base), unchanged (a run that found a
-closed partition as it was). A batch is planned, running, done or failed; done is final.
+A plan is one run's view of one partition. Its states: planned, refused (with the reason), folding
+(it has an epoch, and profiles may hold it), folded, replaced (a later epoch folded after it),
+abandoned (a later plan folded while it had not), closed (merged into the base), unchanged (a run
+that found a closed partition as it was). A batch is planned, running, done or failed; done is
+final. An asset has a generation: the number of the rebuild that its profiles come from.
 """
 
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, ReturnDocument, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import ConfigurationError
 
+from workers.epochs import Epochs
 from workers.errors import Refused
-from workers.model import Batch, Outcome, Ran, Value, digest
+from workers.letters import Letters
+from workers.model import Batch, Document, Outcome, Ran, Value
 from workers.settings import Settings
-
-Document = dict[str, Any]
-ITEM_KEPT = 4096  # bytes of a bad item that its dead letter keeps
 
 
 class Plan(Value, frozen=True, kw_only=True):
@@ -32,12 +32,15 @@ class Plan(Value, frozen=True, kw_only=True):
     partition: str
     run: str
     version: str
+    # Epochs, and what is closed, are those of one generation of profiles.
+    generation: int
     # Digest of the blocks' keys and ETags; the sensor compares it with a fresh listing.
     news: str
     blocks: int
     bytes: int
     batches: list[str]
-    reused: int
+    # Those of them that were finished before.
+    reused: list[str]
     items: int
 
     @property
@@ -45,35 +48,37 @@ class Plan(Value, frozen=True, kw_only=True):
         return f"{self.asset}/{self.partition}/{self.run}"
 
 
-class Claim(Value, frozen=True, kw_only=True):
-    """The right to fold a plan: profiles keep what the highest epoch of a partition wrote."""
+def connect(settings: Settings, patient: bool = True) -> Database[Document]:
+    """Return the database that the settings name. No request is made yet.
 
-    plan: str
-    partition: str
-    epoch: int
-
-
-class DeadLetter(Value, frozen=True, kw_only=True):
-    """One item that could not be used."""
-
-    batch: str
-    block: str
-    etag: str
-    place: str
-    reason: str
-    item: str
-
-
-def connect(settings: Settings) -> Database[Document]:
-    """Return the database that the settings name. No request is made yet."""
-    client: MongoClient[Document] = MongoClient(
-        settings.mongodb_uri,
-        tz_aware=True,
-        serverSelectionTimeoutMS=5_000,
-        connectTimeoutMS=5_000,
-        socketTimeoutMS=60_000,
-        w="majority",
-    )
+    A patient client waits as long as an election takes. Timeouts that the URI names stay. Writes
+    are acknowledged once they would survive a kill and a step-down, and reads see only such ones:
+    an attempt that finds what an earlier one wrote may rely on it.
+    """
+    defaults: dict[str, Any] = {
+        "serverSelectionTimeoutMS": 12_000 if patient else 4_000,
+        "connectTimeoutMS": 5_000,
+        "socketTimeoutMS": 60_000,
+        "wTimeoutMS": 30_000,
+        "retryWrites": True,
+        "retryReads": True,
+    }
+    named = settings.mongodb_uri.partition("?")[2].lower()
+    options = {name: value for name, value in defaults.items() if f"{name.lower()}=" not in named}
+    try:
+        client: MongoClient[Document] = MongoClient(
+            settings.mongodb_uri,
+            tz_aware=True,
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
+            **options,
+        )
+    except (ConfigurationError, ValueError) as error:  # whose text may hold part of a password
+        raise Refused(
+            "MONGODB_URI cannot be used; it looks like mongodb://USER:PASSWORD@HOST:PORT/?OPTIONS, "
+            f"with %-escapes for special characters in the password ({type(error).__name__})"
+        ) from None
     return client[settings.database]
 
 
@@ -83,7 +88,8 @@ class Ledger:
     def __init__(self, database: Database[Document]) -> None:
         self.plans: Collection[Document] = database["plans"]
         self.batches: Collection[Document] = database["batches"]
-        self.dead_letters: Collection[Document] = database["dead_letters"]
+        self.epochs = Epochs(self.plans, database["assets"])
+        self.letters = Letters(database["dead_letters"])
 
     def ensure_indexes(self) -> None:
         """Create the indexes; cheap where they exist."""
@@ -93,7 +99,7 @@ class Ledger:
                 IndexModel([*unit, ("created", DESCENDING)]),
                 # Two runs that claim one partition at once cannot get the same epoch.
                 IndexModel(
-                    [*unit, ("epoch", DESCENDING)],
+                    [*unit, ("generation", ASCENDING), ("epoch", DESCENDING)],
                     unique=True,
                     partialFilterExpression={"epoch": {"$exists": True}},
                 ),
@@ -102,7 +108,7 @@ class Ledger:
         )
         history = [("asset", ASCENDING), ("state", ASCENDING), ("finished", DESCENDING)]
         self.batches.create_indexes([IndexModel(unit), IndexModel(history)])
-        self.dead_letters.create_indexes([IndexModel(unit), IndexModel([("batch", ASCENDING)])])
+        self.letters.ensure_indexes()
 
     # Plans
 
@@ -118,10 +124,11 @@ class Ledger:
         plan = self.last_plan(asset, partition, version=version)
         return list(self.batches.find({"_id": {"$in": plan["batches"]}})) if plan else []
 
-    def save(self, plans: Sequence[Plan], batches: Iterable[Batch], lost: Sequence[str]) -> None:
-        """Write plans and their new batches; batches that lost their result are planned again."""
+    def save(self, plans: Sequence[Plan], batches: Iterable[Batch], again: Iterable[str]) -> None:
+        """Write plans and their new batches; those to run again have no outcome any more."""
         self.batches.update_many(
-            {"_id": {"$in": list(lost)}}, {"$set": {"state": "planned"}, "$unset": {"outcome": ""}}
+            {"_id": {"$in": list(again)}},
+            {"$set": {"state": "planned", "error": None}, "$unset": {"outcome": ""}},
         )
         new = []
         for batch in batches:
@@ -150,86 +157,20 @@ class Ledger:
             raise Refused(f"plan {plan_id} is not in the ledger; start a new run")
         return found
 
-    def closed(self, asset: str, partition: str) -> Document | None:
-        """Return the plan that a closed partition was folded from, or None where it is open."""
-        found: Document | None = self.plans.find_one(
-            {"asset": asset, "partition": partition, "state": "closed"}
-        )
-        return found
-
-    def closed_partitions(self, asset: str) -> set[str]:
-        """Return the partitions whose contributions may merge into the base for good."""
-        return set(self.plans.distinct("partition", {"asset": asset, "state": "closed"}))
+    def plans_of_run(self, run: str) -> list[Document]:
+        """Return the plans that a run made."""
+        return list(self.plans.find({"run": run}))
 
     def set_plan(self, plan_id: str, **values: Any) -> None:
         """Set fields of a plan."""
         self.plans.update_one({"_id": plan_id}, {"$set": values})
 
-    def claim(self, plan: Document) -> Claim:
-        """Give a plan the next epoch of its partition. From here on profiles may hold it."""
-        unit = {"asset": plan["asset"], "partition": plan["partition"]}
-        while True:
-            newest = self.plans.find_one(
-                {**unit, "epoch": {"$exists": True}}, sort=[("epoch", DESCENDING)]
-            )
-            epoch = newest["epoch"] + 1 if newest else 1
-            try:
-                self.set_plan(plan["_id"], epoch=epoch, state="folding")
-            except DuplicateKeyError:
-                continue  # another run claimed this epoch in between
-            return Claim(plan=plan["_id"], partition=plan["partition"], epoch=epoch)
-
-    def live(self, asset: str, claims: Iterable[Claim]) -> set[str]:
-        """Return the partitions whose claim is still the highest."""
-        mine = {claim.partition: claim.epoch for claim in claims}
-        newest = self.plans.aggregate(
-            [
-                {"$match": {"asset": asset, "partition": {"$in": list(mine)}}},
-                {"$group": {"_id": "$partition", "epoch": {"$max": "$epoch"}}},
-            ]
-        )
-        return {unit["_id"] for unit in newest if unit["epoch"] == mine[unit["_id"]]}
-
-    def earlier(self, claim: Claim, asset: str) -> list[Document]:
-        """Return the plans of lower epochs that profiles may still hold."""
-        return list(
-            self.plans.find(
-                {
-                    "asset": asset,
-                    "partition": claim.partition,
-                    "epoch": {"$lt": claim.epoch},
-                    "state": {"$in": ["folding", "folded", "abandoned"]},
-                }
-            )
-        )
-
-    def folded(self, asset: str, claim: Claim, counts: Mapping[str, int]) -> bool:
-        """Record that a claim is folded whole; False where a later claim took over."""
-        done = self.plans.update_one(
-            {"_id": claim.plan, "epoch": claim.epoch},
-            {"$set": {"state": "folded", "folded": datetime.now(UTC), "counts": dict(counts)}},
-        )
-        if not done.matched_count or claim.partition not in self.live(asset, [claim]):
-            return False
-        before = {"asset": asset, "partition": claim.partition, "epoch": {"$lt": claim.epoch}}
-        for state, then in (("folded", "replaced"), ("folding", "abandoned")):
-            self.plans.update_many({**before, "state": state}, {"$set": {"state": then}})
-        return True
-
-    def close(self, asset: str, before: str) -> None:
-        """Close the folded partitions that start before the given one."""
+    def refuse(self, plan_ids: Iterable[str], why: str) -> None:
+        """Record that plans are not folded, and why."""
         self.plans.update_many(
-            {"asset": asset, "state": "folded", "partition": {"$lt": before}},
-            {"$set": {"state": "closed"}},
+            {"_id": {"$in": list(plan_ids)}, "state": {"$in": ["planned", "abandoned"]}},
+            {"$set": {"state": "refused", "why": why}},
         )
-
-    def newest_folded(self, asset: str) -> str | None:
-        """Return the newest partition that was ever folded."""
-        states = {"$in": ["folded", "closed"]}
-        found = self.plans.find_one(
-            {"asset": asset, "state": states}, sort=[("partition", DESCENDING)]
-        )
-        return found["partition"] if found else None
 
     # Batches
 
@@ -244,10 +185,21 @@ class Ledger:
         """Return a plan's batches that the ledger knows."""
         return list(self.batches.find({"_id": {"$in": plan["batches"]}}))
 
+    def spoiled(self, batches: Iterable[str]) -> dict[str, int]:
+        """Return how many items could not be used, for those of these batches that have any."""
+        of_any = {"$or": [{"state": "failed"}, {"state": "done", "outcome.dead": {"$gt": 0}}]}
+        found = self.batches.find(
+            {"_id": {"$in": list(batches)}, **of_any}, {"state": 1, "items": 1, "outcome.dead": 1}
+        )
+        return {
+            one["_id"]: one["items"] if one["state"] == "failed" else one["outcome"]["dead"]
+            for one in found
+        }
+
     def history(self, asset: str) -> list[Ran]:
         """Return what an asset's latest finished batches took, the latest first."""
         found = self.batches.find(
-            {"asset": asset, "state": "done"},
+            {"asset": asset, "state": "done", "redrives": []},
             {"outcome.items": 1, "outcome.seconds": 1, "parts": 1},
             sort=[("finished", DESCENDING)],
             limit=200,
@@ -269,9 +221,9 @@ class Ledger:
         )
         return begun or self.batch(batch_id)
 
-    def finish(self, batch_id: str, outcome: Outcome) -> None:
-        """Record a batch's outcome; the first one stays."""
-        self.batches.update_one(
+    def finish(self, batch_id: str, outcome: Outcome) -> Outcome:
+        """Record a batch's outcome, unless another attempt was first; return the one that stays."""
+        won: Document | None = self.batches.find_one_and_update(
             {"_id": batch_id, "state": {"$ne": "done"}},
             {
                 "$set": {
@@ -282,43 +234,18 @@ class Ledger:
                 }
             },
         )
+        if won:
+            return outcome
+        first = Outcome.of(self.batch(batch_id)["outcome"])
+        if first.digest != outcome.digest:
+            # Allowed of a task that looks at the outside world, never of one that is pure.
+            self.batches.update_one({"_id": batch_id}, {"$addToSet": {"conflicts": outcome.digest}})
+        return first
 
-    def fail(self, batch_id: str, error: str) -> None:
-        """Record why the latest attempt at a batch failed."""
+    def fail(self, batch_id: str, error: str, is_final: bool = True) -> None:
+        """Record why the latest attempt at a batch failed; for good, or until the next one."""
+        state = "failed" if is_final else "planned"
         self.batches.update_one(
             {"_id": batch_id, "state": {"$ne": "done"}},
-            {"$set": {"state": "failed", "error": error, "finished": datetime.now(UTC)}},
-        )
-
-    # Dead letters
-
-    def bury(self, batch: Batch, letters: Sequence[DeadLetter]) -> None:
-        """Record dead letters; the same item found dead again stays one letter."""
-        now = datetime.now(UTC)
-        unit = {"asset": batch.asset, "partition": batch.partition}
-        writes = [
-            UpdateOne(
-                {"_id": digest([batch.asset, letter.block, letter.etag, letter.place])[:20]},
-                {
-                    "$set": unit | letter.to_json() | {"last_seen": now},
-                    "$setOnInsert": {"state": "open", "first_seen": now},
-                    "$inc": {"attempts": 1},
-                },
-                upsert=True,
-            )
-            for letter in letters
-        ]
-        if writes:
-            self.dead_letters.bulk_write(writes, ordered=False)
-
-    def discard_orphans(self, plan: Document) -> None:
-        """Discard the open letters of batches that a folded partition no longer has."""
-        self.dead_letters.update_many(
-            {
-                "asset": plan["asset"],
-                "partition": plan["partition"],
-                "state": "open",
-                "batch": {"$nin": plan["batches"]},
-            },
-            {"$set": {"state": "discarded", "why": "its block was replaced or removed"}},
+            {"$set": {"state": state, "error": error, "finished": datetime.now(UTC)}},
         )

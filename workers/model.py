@@ -5,19 +5,24 @@ A comment over a field says what the field means for what happens.
 
 import hashlib
 import json
-from collections.abc import Iterable
+import zlib
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 
 from workers.errors import Refused
 from workers.template import Template, template
 
+Document = dict[str, Any]  # of MongoDB
 BUCKETS = 256  # profiles are spread over this many hash buckets; a shard is a run of buckets
 RESULTS_FORMAT = 1  # part of every batch's id: a new layout of results repeats the batches
 
-S = TypeVar("S", bound=msgspec.Struct)
+
+def bucket(profile: str) -> int:
+    """Return the bucket of a profile's id: CRC-32, which no library's update can change."""
+    return zlib.crc32(profile.encode()) % BUCKETS
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +64,8 @@ class Range(Value, frozen=True, kw_only=True):
     offset: int = 0
     # Why nothing can be read here: one dead letter at `offset`.
     broken: str = ""
+    # Where not empty, only the items at these places count: a redrive's.
+    places: list[str] = []
 
 
 class Batch(Value, frozen=True, kw_only=True):
@@ -73,13 +80,29 @@ class Batch(Value, frozen=True, kw_only=True):
     # A worker with other code refuses the batch rather than mixing two codes' results.
     version: str
     ranges: list[Range]
+    # The dead letters that a redrive runs again, and the batches that found them dead; it counts
+    # only beside those.
+    redrives: list[str] = []
+    parents: list[str] = []
 
     @classmethod
-    def cut(cls, asset: "Asset", version: str, partition: str, ranges: list[Range]) -> Self:
-        """Make the batch whose id is the digest of what would make its result differ."""
+    def cut(
+        cls,
+        asset: "Asset",
+        version: str,
+        partition: str,
+        ranges: list[Range],
+        redrive: "Redrive | None" = None,
+    ) -> Self:
+        """Make the batch whose id is the digest of what would make its result differ.
+
+        A redrive is a new batch each time, as what failed before may work now.
+        """
         identity: list[Any] = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
         identity.append(asset.format)
         identity += [[r.key, r.etag, r.start, r.end] for r in ranges]
+        if redrive:
+            identity.append(sorted(redrive.attempts.items()))
         return cls(
             id=digest(identity)[:20],
             asset=asset.name,
@@ -88,6 +111,8 @@ class Batch(Value, frozen=True, kw_only=True):
             format=asset.format,
             version=version,
             ranges=ranges,
+            redrives=sorted(redrive.attempts) if redrive else [],
+            parents=sorted(redrive.parents) if redrive else [],
         )
 
     @property
@@ -97,6 +122,13 @@ class Batch(Value, frozen=True, kw_only=True):
     @property
     def bytes(self) -> int:
         return sum(r.end - r.start for r in self.ranges)
+
+
+class Redrive(NamedTuple):
+    """Dead letters to run again: the attempts each has had, and the batches that found them."""
+
+    attempts: Mapping[str, int]
+    parents: Collection[str]
 
 
 class Outcome(Value, frozen=True, kw_only=True):
@@ -110,8 +142,11 @@ class Outcome(Value, frozen=True, kw_only=True):
     rows: int
     profiles: int
     seconds: float
-    # Key of the Parquet object with the contributions.
+    # Key of the Parquet object with the contributions, and its SHA-256.
     result: str
+    digest: str
+    # Which attempt at the batch this was; dead letters name it.
+    attempt: int
 
 
 class Ran(NamedTuple):
@@ -142,17 +177,6 @@ class Sizes(Value, frozen=True, kw_only=True):
     rows_per_shard: int = 500_000
 
 
-class Tolerance(Value, frozen=True, kw_only=True):
-    """How many items of a partition may be dead letters: at most `count`, or at most `rate`."""
-
-    count: int = 0
-    rate: float = 0.0
-
-    def allows(self, dead: int, items: int) -> bool:
-        """Tell whether `dead` of `items` may be folded all the same."""
-        return dead <= self.count or dead <= self.rate * items
-
-
 class Partitions(Value, frozen=True, kw_only=True):
     """The coarse units of an asset: every day or every hour since `start` (UTC)."""
 
@@ -162,6 +186,11 @@ class Partitions(Value, frozen=True, kw_only=True):
     @property
     def format(self) -> str:
         return "%Y-%m-%d" if self.every == "day" else "%Y-%m-%d-%H:%M"
+
+    @property
+    def step(self) -> timedelta:
+        """How long a partition is."""
+        return timedelta(**{f"{self.every}s": 1})
 
     def time(self, key: str) -> datetime:
         """Return when the partition starts; a key that is not one is Refused."""
@@ -182,14 +211,14 @@ class Partitions(Value, frozen=True, kw_only=True):
 
     def shift(self, key: str, steps: int) -> str:
         """Return the key `steps` partitions later (earlier where negative)."""
-        return self.key(self.time(key) + steps * timedelta(**{f"{self.every}s": 1}))
+        return self.key(self.time(key) + steps * self.step)
 
     def between(self, first: str, last: str) -> list[str]:
         """Return every key from first to last, both included."""
         keys, time, end = [], self.time(first), self.time(last)
         while time <= end:
             keys.append(self.key(time))
-            time += timedelta(**{f"{self.every}s": 1})
+            time += self.step
         return keys
 
 
@@ -207,7 +236,10 @@ class Asset(Value, frozen=True, kw_only=True):
     # How blocks are written, where the suffix of a key does not say; see `formats.format_of`.
     format: str = ""
     sizes: Sizes = Sizes()
-    tolerance: Tolerance = Tolerance()
+    # A partition is folded with at most so many items that could not be used, or at most this
+    # part of its items; with more nothing of it is. A batch that failed for good counts whole.
+    tolerated_count: int = 0
+    tolerated_rate: float = 0.0
     # Partitions this many steps behind the newest folded one merge into the base for good.
     keep_open: int = 35
     # The sensor looks this many partitions back from now for new or replaced blocks.
@@ -215,6 +247,10 @@ class Asset(Value, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _ = self.layout  # a mistake in it shows when the declaration is loaded
+
+    def tolerates(self, bad: int, items: int) -> bool:
+        """Tell whether a partition may be folded with `bad` of its `items` left out."""
+        return bad <= self.tolerated_count or bad <= self.tolerated_rate * items
 
     @property
     def layout(self) -> Template:

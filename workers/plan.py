@@ -6,10 +6,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from workers.blocks import OWN, BlockStore
+from workers.blocks import BlockStore
 from workers.errors import Refused
-from workers.ledger import Document, Ledger, Plan
-from workers.model import Asset, Batch, Range, Value, news
+from workers.ledger import Ledger, Plan
+from workers.model import Asset, Batch, Document, Range, Value, news
 from workers.sizing import Sizing, batch_seconds, decide, part_items, share
 from workers.slicing import Gap, Sliced, gaps, pack, slice_gaps
 
@@ -21,11 +21,15 @@ class Listing(Value, frozen=True, kw_only=True):
     """A partition as it lies in S3 now, held against the newest plan of it."""
 
     partition: str
+    version: str
+    generation: int
     news: str
     blocks: int
     bytes: int
     # Batches of that plan whose blocks are all unchanged; they are never cut anew.
     kept: list[str]
+    # Batches that are cut already, without a master: a redrive's.
+    made: list[Batch]
     gaps: list[Gap]
 
 
@@ -37,36 +41,49 @@ class Work(Value, frozen=True, kw_only=True):
     # The batches, new and kept, that have no result yet, and their expected seconds.
     to_run: dict[str, float]
     sizing: Sizing
-    # Those of them that were done, but whose result is gone from S3.
-    lost: list[str]
-
-
-def result_key(batch: Batch) -> str:
-    """Return the S3 key of a batch's result."""
-    return f"{OWN}results/{batch.asset}/{batch.partition}/{batch.id}.parquet"
+    # Those of them that failed before, or whose result is gone from S3.
+    again: list[str]
 
 
 def list_partition(
-    store: BlockStore, ledger: Ledger, asset: Asset, version: str, partition: str
+    store: BlockStore,
+    ledger: Ledger,
+    asset: Asset,
+    version: str,
+    partition: str,
+    generation: int,
 ) -> Listing:
     """List a partition's blocks and find which parts of them are not planned yet."""
     blocks = list(store.of_partition(asset, partition))
     present = {(block.key, block.etag) for block in blocks}
     documents = ledger.planned_batches(asset.name, version, partition)
-    planned = [_batch(document) for document in documents if document["format"] == asset.format]
+    planned = [as_batch(one) for one in documents if one["format"] == asset.format]
+    unfinished = {b["_id"] for b in documents if b["state"] != "done"}
     kept = [b for b in planned if all((r.key, r.etag) in present for r in b.ranges)]
-    recut = _without_pieces(store, kept, {b["_id"] for b in documents if b["state"] != "done"})
+    redrives = [b for b in kept if b.redrives]
+    kept = [b for b in kept if not b.redrives]
+    recut = _without_pieces(store, kept, unfinished)
     kept = [b for b in kept if not any(r.key in recut for r in b.ranges)]
     covered: dict[str, list[Range]] = {}
     for batch in kept:
         for cut in batch.ranges:
             covered.setdefault(cut.key, []).append(cut)
+    # A redrive counts only beside the batches that found its items dead.
+    ids = {b.id for b in kept}
+    kept += [
+        b
+        for b in redrives
+        if ids.issuperset(b.parents) and (b.id not in unfinished or b.version == version)
+    ]
     return Listing(
         partition=partition,
+        version=version,
+        generation=generation,
         news=news(blocks),
         blocks=len(blocks),
         bytes=sum(block.size for block in blocks),
         kept=[batch.id for batch in kept],
+        made=[],
         gaps=[gap for b in blocks for gap in gaps(partition, b, covered.get(b.key, []))],
     )
 
@@ -83,22 +100,20 @@ def grain_of(ledger: Ledger, asset: Asset, slots: int) -> int:
     return decide(asset.sizes, ledger.history(asset.name), 0, 0, slots).batch_items
 
 
-def plan_partitions(
+def preview(
     store: BlockStore,
     ledger: Ledger,
     asset: Asset,
     version: str,
-    run: str,
     partitions: Iterable[str],
     slots: int,
-    dry: bool = False,
 ) -> tuple[Work, int]:
-    """Return what a run would do, and by how many masters; where dry, nothing at all is written."""
-    listings = [list_partition(store, ledger, asset, version, p) for p in partitions]
+    """Return what a run would do, and by how many masters; nothing at all is written."""
+    generation = ledger.epochs.generation(asset.name)
+    listings = [list_partition(store, ledger, asset, version, p, generation) for p in partitions]
     full, groups = grain_of(ledger, asset, slots), groups_of(asset, listings)
-    sliced = [slice_gaps(store, group, asset.format, asset.sizes, full, dry) for group in groups]
-    work = make_plans(store, ledger, asset, version, run, listings, sliced, slots)
-    return work, len(groups)
+    sliced = [slice_gaps(store, one, asset.format, asset.sizes, full, dry=True) for one in groups]
+    return make_plans(store, ledger, asset, "preview", listings, sliced, slots), len(groups)
 
 
 def describe(work: Work, asset: Asset, masters: int, slots: int) -> dict[str, Any]:
@@ -111,7 +126,7 @@ def describe(work: Work, asset: Asset, masters: int, slots: int) -> dict[str, An
         "items_estimated": sum(made.items for made in work.plans),
         "masters": masters,
         "batches": sum(len(made.batches) for made in work.plans),
-        "batches_reused": sum(made.reused for made in work.plans),
+        "batches_reused": sum(len(made.reused) for made in work.plans),
         "workers": workers,
         "batch_items": work.sizing.batch_items,
         "decided_by": work.sizing.decided_by,
@@ -126,7 +141,6 @@ def make_plans(
     store: BlockStore,
     ledger: Ledger,
     asset: Asset,
-    version: str,
     run: str,
     listings: Sequence[Listing],
     groups: Sequence[Sliced],
@@ -139,50 +153,69 @@ def make_plans(
     parts = sum(len({one.key for one in cuts}) for cuts in ranges.values())
     sizing = decide(asset.sizes, ledger.history(asset.name), items, plain_bytes, slots, parts)
     part = part_items(sizing.seconds_per_item)
-    work = Work(plans=[], new=[], to_run={}, lost=[], sizing=sizing)
+    work = Work(plans=[], new=[], to_run={}, again=[], sizing=sizing)
     for listing in listings:
-        cuts = ranges.get(listing.partition, [])
-        packed = pack(asset, version, listing.partition, cuts, sizing.batch_items, part)
+        cuts, size = ranges.get(listing.partition, []), sizing.batch_items
+        packed = pack(asset, listing.version, listing.partition, cuts, size, part) + listing.made
         batches = sorted([*listing.kept, *(batch.id for batch in packed)])
         known = {b["_id"]: b for b in ledger.batches.find({"_id": {"$in": batches}})}
-        lost = _without_result(store, known.values())
-        reused = {i for i, b in known.items() if b["state"] == "done"} - set(lost)
-        expected = {b["_id"]: (b["items"], b["parts"]) for b in known.values()}
-        expected |= {b.id: (b.items, len(b.ranges)) for b in packed}
-        work.new.extend(batch for batch in packed if batch.id not in known)
-        work.lost.extend(lost)
-        work.to_run.update(
-            {
-                one: batch_seconds(sizing.seconds_per_item, *expected[one])
-                for one in batches
-                if one not in reused
-            }
-        )
+        new = [batch for batch in packed if batch.id not in known]
+        done = {i for i, b in known.items() if b["state"] == "done"}
+        lost: list[str] = []
+        if not _is_closed(ledger, asset, listing, batches):
+            lost = _without_result(store, known.values())
+            expected = {b["_id"]: (b["items"], b["parts"]) for b in known.values()}
+            expected |= {b.id: (b.items, len(b.ranges)) for b in new}
+            work.to_run.update(
+                {
+                    one: batch_seconds(sizing.seconds_per_item, *expected[one])
+                    for one in batches
+                    if one not in done or one in lost
+                }
+            )
+            failed = [i for i, b in known.items() if b["state"] == "failed"]
+            work.again.extend([*lost, *failed])
+        work.new.extend(new)
         work.plans.append(
             Plan(
                 asset=asset.name,
                 partition=listing.partition,
                 run=run,
-                version=version,
+                version=listing.version,
+                generation=listing.generation,
                 news=listing.news,
                 blocks=listing.blocks,
                 bytes=listing.bytes,
                 batches=batches,
-                reused=len(reused),
-                items=sum(items for items, _ in expected.values()),
+                reused=sorted(done - set(lost)),
+                items=sum(b["items"] for b in known.values() if not b["redrives"])
+                + sum(b.items for b in new if not b.redrives),
             )
         )
-    _check_closed(ledger, asset, work.plans)
     return work
 
 
-def _batch(document: Document) -> Batch:
+def _is_closed(ledger: Ledger, asset: Asset, listing: Listing, batches: list[str]) -> bool:
+    """Tell whether a partition is closed, so that nothing of it is run; Refused where changed."""
+    closed = ledger.epochs.closed(asset.name, listing.generation, listing.partition)
+    if closed and closed["batches"] != batches:
+        raise Refused(
+            f"{asset.name}: partition {listing.partition} is closed (more than "
+            f"{asset.keep_open} partitions behind the newest), and its blocks, its code or "
+            f"its dead letters have changed since. `fanfold rebuild {asset.name}` makes all "
+            "profiles anew from the partitions as they are now; finished batches are reused"
+        )
+    return closed is not None
+
+
+def as_batch(document: Document) -> Batch:
+    """Return the batch that a document of the ledger holds."""
     return Batch.of({**document, "id": document["_id"]})
 
 
 def _without_result(store: BlockStore, batches: Iterable[Document]) -> list[str]:
     """Return the done batches whose result is no longer in S3."""
-    done = {b["_id"]: result_key(_batch(b)) for b in batches if b["state"] == "done"}
+    done = {b["_id"]: b["outcome"]["result"] for b in batches if b["state"] == "done"}
     if not done:
         return []
     folder = next(iter(done.values())).rpartition("/")[0]
@@ -200,19 +233,6 @@ def _without_pieces(store: BlockStore, kept: Sequence[Batch], unfinished: set[st
         if one.piece
     }
     return {key for key, folder in needed if not store.exists(f"{folder}/manifest.json")}
-
-
-def _check_closed(ledger: Ledger, asset: Asset, plans: Sequence[Plan]) -> None:
-    for plan in plans:
-        closed = ledger.closed(asset.name, plan.partition)
-        if closed and closed["batches"] != plan.batches:
-            raise Refused(
-                f"{asset.name}: partition {plan.partition} is closed (more than "
-                f"{asset.keep_open} partitions behind the newest) and its blocks or code have "
-                f"changed since. To fold it all the same, drop the collection {asset.name} and "
-                "this asset's documents in plans, and run all its partitions again; finished "
-                "batches are reused"
-            )
 
 
 def _gather(groups: Iterable[Sliced]) -> dict[str, list[Range]]:

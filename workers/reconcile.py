@@ -5,34 +5,16 @@ a failure can drop workers without a word (dagster issues 19490 and 30077).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from workers.counts import NAMED, Counts, count, explain, is_beyond, mended, sightings
+from workers.epochs import Claim
 from workers.errors import Refused
-from workers.fold import Folded, Shard
-from workers.ledger import Claim, Document, Ledger
-from workers.model import BUCKETS, Asset, Outcome, Value
-
-NAMED = 5  # batches that an error names
-
-
-class Counts(Value, frozen=True, kw_only=True):
-    """What became of one partition's items."""
-
-    plan: str
-    partition: str
-    blocks: int
-    bytes: int
-    batches: int
-    reused: int
-    items: int
-    used: int
-    dead: int
-    # Seconds of work over all its batches, whichever run did them.
-    work_seconds: float
-    # A closed partition whose blocks and code are as they were: nothing to fold.
-    is_unchanged: bool
+from workers.fold import Folded, Shard, Unfit
+from workers.ledger import Ledger
+from workers.model import BUCKETS, Asset, Document, Value
 
 
 class Reconciled(Value, frozen=True, kw_only=True):
@@ -46,20 +28,28 @@ class Reconciled(Value, frozen=True, kw_only=True):
 def reconcile_plans(ledger: Ledger, asset: Asset, plan_ids: Sequence[str]) -> Reconciled:
     """Check every planned batch, then claim the partitions that are to be folded.
 
-    Refused, with nothing claimed, where a batch has no outcome or a partition has more dead
-    letters than its tolerance.
+    Refused, with nothing claimed, where a batch has no outcome or a partition has more bad items
+    than it tolerates.
     """
     plans = [ledger.plan(plan_id) for plan_id in plan_ids]
     batches = {plan["_id"]: ledger.batches_of(plan) for plan in plans}
-    _check_complete(asset, plans, batches)
-    counts, rows = [], 0
-    for plan in plans:
-        outcomes = [_outcome(batch) for batch in batches[plan["_id"]]]
-        counts.append(_count(ledger, plan, outcomes))
-        rows += sum(outcome.rows for outcome in outcomes)
-    _check_tolerance(asset, counts)
-    unchanged = [one.plan for one in counts if one.is_unchanged]
-    claims = [ledger.claim(plan) for plan in plans if plan["_id"] not in unchanged]
+    counts = [count(ledger, plan, batches[plan["_id"]]) for plan in plans]
+    try:
+        _check_tolerance(ledger, asset, counts)
+        _check_complete(asset, counts, plans, batches)
+    except Refused as error:
+        ledger.refuse(plan_ids, str(error))
+        raise
+    claims, unchanged, rows = [], [], 0
+    for plan, one in zip(plans, counts, strict=True):
+        if one.unchanged_since:
+            unchanged.append(one.unchanged_since)
+            continue
+        done = [one for one in batches[plan["_id"]] if one["state"] == "done"]
+        claims.append(
+            ledger.epochs.claim(plan, {one["_id"]: one["outcome"]["result"] for one in done})
+        )
+        rows += sum(one["outcome"]["rows"] for one in done)
     shards = min(max(math.ceil(rows / asset.sizes.rows_per_shard), 1), BUCKETS)
     edges = [BUCKETS * shard // shards for shard in range(shards + 1)]
     return Reconciled(
@@ -72,16 +62,33 @@ def reconcile_plans(ledger: Ledger, asset: Asset, plan_ids: Sequence[str]) -> Re
     )
 
 
+def _check_tolerance(ledger: Ledger, asset: Asset, counts: Sequence[Counts]) -> None:
+    over = [one for one in counts if not one.unchanged_since and is_beyond(asset, one)]
+    if over:
+        stopped = sum(one.batches_pending for one in counts)
+        early = f" ({stopped} batches were not started any more)" if stopped else ""
+        raise Refused(
+            f"{asset.name}: more items could not be used than are tolerated "
+            f"({asset.tolerated_count}, or {asset.tolerated_rate:.2%}), so nothing is "
+            f"folded{early}: {explain(ledger, asset, over)}"
+        )
+
+
 def _check_complete(
-    asset: Asset, plans: Sequence[Document], batches: dict[str, list[Document]]
+    asset: Asset,
+    counts: Sequence[Counts],
+    plans: Sequence[Document],
+    batches: Mapping[str, Sequence[Document]],
 ) -> None:
     missing = []
-    for plan in plans:
+    for one, plan in zip(counts, plans, strict=True):
+        if one.unchanged_since:
+            continue
         known = {batch["_id"]: batch for batch in batches[plan["_id"]]}
         for batch_id in plan["batches"]:
-            state = known[batch_id]["state"] if batch_id in known else "unknown"
-            if state != "done":
-                why = (known.get(batch_id) or {}).get("error") or f"is {state}"
+            batch = known.get(batch_id, {"state": "unknown"})
+            if batch["state"] not in ("done", "failed"):
+                why = batch.get("error") or f"is {batch['state']}"
                 missing.append(f"{batch_id} of {plan['partition']}: {why}")
     if missing:
         more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
@@ -93,80 +100,85 @@ def _check_complete(
         )
 
 
-def _outcome(batch: Document) -> Outcome:
-    outcome = Outcome.of(batch["outcome"])
-    if outcome.items != outcome.used + outcome.dead or outcome.bytes != batch["bytes"]:
-        raise Refused(
-            f"batch {batch['_id']} does not add up: {outcome.items} items, {outcome.used} used, "
-            f"{outcome.dead} dead; {outcome.bytes} of {batch['bytes']} bytes; this is a bug"
-        )
-    return outcome
-
-
-def _count(ledger: Ledger, plan: Document, outcomes: Sequence[Outcome]) -> Counts:
-    return Counts(
-        plan=plan["_id"],
-        partition=plan["partition"],
-        blocks=plan["blocks"],
-        bytes=plan["bytes"],
-        batches=len(outcomes),
-        reused=plan["reused"],
-        items=sum(outcome.items for outcome in outcomes),
-        used=sum(outcome.used for outcome in outcomes),
-        dead=sum(outcome.dead for outcome in outcomes),
-        work_seconds=round(sum(outcome.seconds for outcome in outcomes), 3),
-        is_unchanged=ledger.closed(plan["asset"], plan["partition"]) is not None,
-    )
-
-
-def _check_tolerance(asset: Asset, counts: Sequence[Counts]) -> None:
-    over = [c for c in counts if not asset.tolerance.allows(c.dead, c.items)]
-    if over:
-        named = "; ".join(f"{c.dead} of {c.items} items of {c.partition}" for c in over[:NAMED])
-        raise Refused(
-            f"{asset.name}: more dead letters than tolerated, so nothing is folded ({named}; "
-            f"tolerated are {asset.tolerance.count} or {asset.tolerance.rate:.2%}). "
-            f"`fanfold dead-letters {asset.name}` says what is wrong with them"
-        )
-
-
 def settle(
     ledger: Ledger, asset: Asset, reconciled: Reconciled, shards: Sequence[Folded]
 ) -> dict[str, Any]:
     """Record that the claims are folded whole; close old partitions; return the run's counts.
 
-    Refused where another run claimed a partition after this one: that run folds it.
+    Refused where another run claimed a partition after this one: that run folds it; and where a
+    shard has no answer.
     """
-    overtaken = []
+    _check_shards(asset, shards)
     by_plan = {one.plan: one for one in reconciled.counts}
-    for claim in reconciled.claims:
-        one = by_plan[claim.plan]
-        counts = {"items": one.items, "used": one.used, "dead": one.dead}
-        if ledger.folded(asset.name, claim, counts):
-            ledger.discard_orphans(ledger.plan(claim.plan))
-        else:
-            overtaken.append(claim.partition)
-    if newest := ledger.newest_folded(asset.name):
-        ledger.close(asset.name, asset.partitions.shift(newest, -asset.keep_open))
+    unfit = _unfit(shards)
+    overtaken = [
+        claim.partition
+        for claim in reconciled.claims
+        if not ledger.epochs.folded(claim, by_plan[claim.plan], unfit.get(claim.partition, []))
+    ]
+    _settle_letters(ledger, asset, [c for c in reconciled.claims if c.partition not in overtaken])
+    for generation in {claim.generation for claim in reconciled.claims}:
+        if newest := ledger.epochs.newest_folded(asset.name, generation):
+            before = asset.partitions.shift(newest, -asset.keep_open)
+            ledger.epochs.close(asset.name, generation, before)
     if overtaken:
         raise Refused(
             f"{asset.name}: another run took over {', '.join(overtaken[:NAMED])} while this one "
             "folded; the profiles hold that run's result once it succeeds"
         )
     for one in reconciled.counts:
-        if one.is_unchanged:
+        if one.unchanged_since:
             ledger.set_plan(one.plan, state="unchanged")
     of_all = reconciled.counts
     return {
         "asset": asset.name,
         "partitions": [one.partition for one in of_all],
-        "partitions_unchanged": sum(one.is_unchanged for one in of_all),
+        "partitions_unchanged": sum(bool(one.unchanged_since) for one in of_all),
         "blocks": sum(one.blocks for one in of_all),
         "bytes": sum(one.bytes for one in of_all),
         "batches": sum(one.batches for one in of_all),
         "batches_reused": sum(one.reused for one in of_all),
         "items": sum(one.items for one in of_all),
         "items_used": sum(one.used for one in of_all),
+        "items_redriven": sum(one.redriven for one in of_all),
+        "items_failed": sum(one.failed for one in of_all),
+        "batches_failed": sum(one.batches_failed for one in of_all),
         "dead_letters": sum(one.dead for one in of_all),
         "profiles": sum(shard.distinct for shard in shards),
+        "profiles_failed": len({one.profile for shard in shards for one in shard.unfit}),
     }
+
+
+def _check_shards(asset: Asset, shards: Sequence[Folded]) -> None:
+    """Refuse to call a fold whole where shards were dropped, as a run executed again may do."""
+    at = 0
+    for low, high in sorted((shard.low, shard.high) for shard in shards):
+        if low <= at:
+            at = max(at, high)
+    if at < BUCKETS:
+        raise Refused(
+            f"{asset.name}: not every shard of the profiles was folded, so the partitions do not "
+            "count as folded. Start a new run of the same partitions: it folds them whole; do "
+            "not execute this one again from its failure"
+        )
+
+
+def _unfit(shards: Sequence[Folded]) -> dict[str, list[Unfit]]:
+    """Return by partition the profiles that could not hold what it says."""
+    found: dict[str, list[Unfit]] = {}
+    for shard in shards:
+        for one in shard.unfit:
+            for partition in one.partitions:
+                found.setdefault(partition, []).append(one)
+    return found
+
+
+def _settle_letters(ledger: Ledger, asset: Asset, claims: Sequence[Claim]) -> None:
+    """Bring dead letters in line with what was folded, where there are any."""
+    partitions = [claim.partition for claim in claims]
+    some = set(ledger.letters.partitions(asset.name, partition={"$in": partitions}))
+    for claim in claims:
+        if claim.partition in some:
+            batches = ledger.batches_of(ledger.plan(claim.plan))
+            unit = {"asset": asset.name, "partition": claim.partition}
+            ledger.letters.settle(unit, sightings(batches), mended(ledger, batches))

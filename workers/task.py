@@ -42,11 +42,15 @@ class Task:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
                 raise ValueError(f"{name!r} cannot name a field: letters, digits and _ can")
 
+    @property
+    def file(self) -> str:
+        """The task's source."""
+        return str(sys.modules[self.contributions.__module__].__file__)
+
     @cached_property
     def version(self) -> str:
         """A digest of the task's file: any change of it is new code, and makes new batches."""
-        file = sys.modules[self.contributions.__module__].__file__
-        return hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()[:12]
+        return hashlib.sha256(Path(self.file).read_bytes()).hexdigest()[:12]
 
     def contribute(self, items: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Return the items' contributions; Refused where the task's answer is wrong."""

@@ -5,22 +5,25 @@ No plan, batch or result is used: only the blocks, the task and the profiles.
 
 import hashlib
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from pymongo.collection import Collection
 
-from workers.batch import Contributed, contribute
+from workers.batch import contribute
 from workers.blocks import BlockStore
 from workers.errors import Malformed, Refused
-from workers.fold import build_states, merge, view
 from workers.formats import format_of, read
 from workers.items import ItemReader
-from workers.ledger import Document
-from workers.model import Asset, Block, Range
+from workers.model import Asset, Block, Document, Range
+from workers.results import Contributed
+from workers.states import build_states, merge, view
 from workers.task import Task
+
+SAMPLE = 100  # profiles that a spot check compares
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -48,7 +51,7 @@ def verify(
     For all partitions, whole documents are compared as readers see them; for some, what the
     profiles hold of these partitions. Refused where those have merged with others for good.
     """
-    expected, items = _expected(asset, task, store, partitions)
+    expected, items = _expected(asset, task, store, _blocks(asset, store, partitions))
     actual = {}
     for document in profiles.find({}, None if partitions else {"_fold": 0}).sort("_id", 1):
         shown = _shown(document, asset, task, partitions)
@@ -67,15 +70,44 @@ def verify(
     )
 
 
-def _expected(
-    asset: Asset, task: Task, store: BlockStore, partitions: Sequence[str] | None
-) -> tuple[dict[str, str], int]:
-    """Return each profile's canonical text as the blocks say it, and how many items count."""
+def spot_check(
+    asset: Asset,
+    task: Task,
+    store: BlockStore,
+    profiles: Collection[Document],
+    partition: str,
+    blocks: Iterable[Block],
+) -> tuple[int, list[str]]:
+    """Recompute a partition from its raw blocks; compare up to SAMPLE of its profiles.
+
+    Returns how many were compared, and those that say something else of the partition. Refused
+    where a block was replaced or removed since.
+    """
+    expected, _ = _expected(asset, task, store, blocks)
+    chosen = random.Random(partition).sample(sorted(expected), min(SAMPLE, len(expected)))  # noqa: S311
+    found = {one["_id"]: one for one in profiles.find({"_id": {"$in": chosen}})}
+    differing = [
+        one
+        for one in chosen
+        if one not in found or _shown(found[one], asset, task, [partition]) != expected[one]
+    ]
+    return len(chosen), sorted(differing)
+
+
+def _blocks(asset: Asset, store: BlockStore, partitions: Sequence[str] | None) -> Iterator[Block]:
+    """Yield the blocks of all partitions in S3, or of those given."""
     if partitions is None:
         found = store.list(asset.layout.root)
-        blocks = [block for block in found if asset.partition_of(block.key)]
+        yield from (block for block in found if asset.partition_of(block.key))
     else:
-        blocks = [block for unit in partitions for block in store.of_partition(asset, unit)]
+        for partition in partitions:
+            yield from store.of_partition(asset, partition)
+
+
+def _expected(
+    asset: Asset, task: Task, store: BlockStore, blocks: Iterable[Block]
+) -> tuple[dict[str, str], int]:
+    """Return each profile's canonical text as the blocks say it, and how many items count."""
     reader, contributed, items = ItemReader(task.item), Contributed(task.fields), 0
     for block in blocks:
         items += _count(block, asset, task, store, reader, contributed)

@@ -9,30 +9,10 @@ import time
 
 import pytest
 
-from pipelines import cli
+from tests.pipelines.conftest import told
 from tests.world import DAY, event
 
 NEXT = "1998-04-02"
-
-
-@pytest.fixture
-def fanfold(world, capsys, monkeypatch):
-    """Call the command as a shell would; return (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fanfold", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        said = capsys.readouterr()
-        return left.value.code or 0, said.out, said.err
-
-    return call
-
-
-def told(answer):
-    """Return the one JSON document that a command printed."""
-    code, out, _ = answer
-    return code, json.loads(out)
 
 
 def test_run_tells_what_came_of_a_partition(world, fanfold):
@@ -158,10 +138,6 @@ def test_what_cannot_be_done_is_one_clear_line_and_exit_code_2(fanfold, argument
     ],
 )
 def test_a_server_that_cannot_be_reached_is_one_clear_line(fanfold, monkeypatch, given, says):
-    from workers import blocks
-
-    impatient = blocks.connect
-    monkeypatch.setattr(blocks, "connect", lambda found: impatient(found, patient=False))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

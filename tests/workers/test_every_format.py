@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.world import DAY, event
-from workers.model import Tolerance
 
 ITEMS = [
     event(
@@ -109,7 +108,7 @@ BREAKABLE = [layout for layout in LAYOUTS if layout not in {(".jsonl", ""), (".c
 @pytest.mark.parametrize("write", BREAKABLE, ids="".join, indirect=True)
 def test_a_block_that_breaks_off_counts_what_could_be_read(world, write):
     suffix, body = write(ITEMS)
-    world.asset = msgspec.structs.replace(world.asset, tolerance=Tolerance(count=1))
+    world.asset = msgspec.structs.replace(world.asset, tolerated_count=1, tolerated_rate=0.0)
     put(world, "all", (suffix, body[: len(body) * 2 // 3]))
     summary = world.run()
     assert summary["dead_letters"] == 1
@@ -249,3 +248,74 @@ def test_what_only_calls_itself_parquet_is_one_dead_letter(world):
     summary, reasons = ran(world, "a.parquet", b"not at all")
     assert summary["dead_letters"] == 1
     assert "not Parquet" in reasons[0]
+
+
+def test_a_damaged_row_group_costs_its_own_rows_and_however_it_is_cut(world):
+    file = io.BytesIO()
+    table = pa.table({"user": ["ann"] * 400, "action": ["like"] * 400, "ts": range(400)})
+    pq.write_table(table, file, row_group_size=100, compression="none", use_dictionary=False)
+    body = bytearray(file.getvalue())
+    at = body.index(b"\x03\0\0\0ann", len(body) // 4)
+    body[at : at + 4] = b"\xff\xff\xff\x7f"  # a length that no page has
+    world.asset = msgspec.structs.replace(world.asset, tolerated_count=100)
+    for small in (world, world.sized(50)):
+        summary, reasons = ran(small, "a.parquet", bytes(body))
+        assert (summary["items_used"], len(reasons)) == (300, 100)
+        assert "the row group is damaged" in reasons[0]
+
+
+def test_parquet_values_that_python_does_not_have_are_dead_letters_by_themselves(world):
+    file = io.BytesIO()
+    times = pa.array([0, 2**62, 1], pa.timestamp("us"))
+    pq.write_table(pa.table({"user": ["ann"] * 3, "action": ["like"] * 3, "ts": times}), file)
+    summary, reasons = ran(world, "a.parquet", file.getvalue())
+    assert summary["items_used"] == 2
+    assert "out of range" in reasons[0]
+
+
+def test_a_footer_that_makes_arrow_end_the_process_when_asked_does_no_such_thing(world):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"user": ["ann"] * 3, "action": ["like"] * 3, "ts": [1, 2, 3]}), file)
+    optional, required = b"\x25\x02\x18\x04user", b"\x25\x00\x18\x04user"
+    assert optional in file.getvalue()
+    world.asset = msgspec.structs.replace(world.asset, tolerated_rate=1.0)
+    summary, reasons = ran(world, "a.parquet", file.getvalue().replace(optional, required))
+    assert (summary["items_used"], len(reasons)) == (0, 3)
+
+
+def test_a_csv_header_that_cannot_be_read_costs_every_row_and_however_it_is_cut(world):
+    body = b"user,\xffaction,ts\n" + ROW * 200
+    for multiline in ("yes", "no"):
+        declared = f"csv multiline={multiline}"
+        asset = msgspec.structs.replace(world.asset, format=declared, tolerated_rate=1.0)
+        for of in (asset, msgspec.structs.replace(asset, sizes=world.sized(20).asset.sizes)):
+            world.asset = of
+            summary, reasons = ran(world, "a.csv", body)
+            assert (summary["items_used"], len(reasons)) == (0, 201)
+            assert sum("the header cannot be read" in reason for reason in reasons) == 200
+
+
+def test_a_csv_header_may_lie_behind_blank_lines_whatever_the_range(world):
+    body = b"\n" * 5_000 + b"user,action,ts\n" + ROW * 500
+    world.asset = msgspec.structs.replace(world.asset, format="csv multiline=no")
+    summary, reasons = ran(world.sized(20), "a.csv", body)
+    assert (summary["items_used"], reasons) == (500, [])
+
+
+def test_a_stray_quote_spoils_one_line_of_csv_without_newlines_in_cells(world):
+    world.asset = msgspec.structs.replace(world.asset, format="csv multiline=no")
+    body = b"user,action,ts\n" + ROW + b'"ann,like,891388800\n' + ROW * 300
+    summary, reasons = ran(world.sized(20), "a.csv", body)
+    assert (summary["items_used"], len(reasons)) == (301, 1)
+
+
+def test_invalid_utf_8_in_a_quoted_cell_does_not_swallow_the_rows_behind_it(world):
+    body = b'user,action,ts,item\nann,like,891388800,"two\nlines\xff"\n' + ROW[:-1] + b",x\n"
+    summary, reasons = ran(world, "a.csv", body)
+    assert (summary["items_used"], len(reasons)) == (1, 1)
+
+
+def test_more_pieces_than_bytes_still_give_every_item(world):
+    body = pa.compress((GOOD + b"\n") * 20_000, "zstd", asbytes=True)
+    summary, _ = ran(world.sized(20), "a.jsonl.zst", body)
+    assert summary["items_used"] == 20_000

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.errors import Refused
 from workers.fields import (
     Latest,
     LatestBy,
@@ -19,6 +20,7 @@ from workers.fields import (
     from_key,
     to_key,
 )
+from workers.results import to_table
 
 NUMBERS = st.integers(-5, 5)
 FIELDS = [Sum(), SumBy(), Min(), Max(), Latest(), LatestBy(), Latest(str), Marked(bool), Union()]
@@ -76,6 +78,24 @@ def test_readers_see_dates_truth_values_and_sorted_sets():
     assert LatestBy(bool).view({"a": [5, 1]}) == {"a": True}
     assert Marked(bool).view({"b": [5, 1], "a%2E": [1, 1], "c": [1, 0]}) == ["a.", "b"]
     assert Union().view({"b": 1, "a": 1}) == ["a", "b"]
+
+
+def test_a_sum_beyond_64_bits_is_exact_and_refused_when_it_is_written():
+    whole = pd.DataFrame({"profile": ["a"] * 3, "value": [2**62, 2**62, -5]})
+    merged = Sum().reduce(whole, ["profile"])
+    assert merged["value"].tolist() == [2**63 - 5]
+    assert to_table("total", merged, "number")["number"].to_pylist() == [2**63 - 5]
+    whole["value"] = [-(2**63), 2**63 - 1, -1]
+    assert Sum().reduce(whole, ["profile"])["value"].tolist() == [-2]
+    whole["value"] = [2**62, 2**62, 0]
+    with pytest.raises(Refused, match="wrong type"):
+        to_table("total", Sum().reduce(whole, ["profile"]), "number")
+
+
+def test_small_sums_stay_in_64_bits():
+    few = pd.DataFrame({"profile": ["a"] * 3, "key": ["k"] * 3, "value": [127, 127, 1]})
+    merged = SumBy().reduce(few.astype({"value": "int8"}), ["profile"])
+    assert (merged["value"].dtype, merged["value"].tolist()) == ("int64", [255])
 
 
 def test_a_sum_of_floats_is_refused_when_it_is_declared():

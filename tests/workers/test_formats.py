@@ -1,5 +1,8 @@
+import bz2
 import gzip
 import io
+import lzma
+import time
 from itertools import pairwise
 
 import pytest
@@ -76,6 +79,24 @@ def test_a_truncated_gzip_gives_its_whole_lines_and_then_says_where_it_breaks_of
     assert found == lines[: len(found)]
 
 
+@pytest.mark.parametrize("end", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("step", [1, 5, 1 << 16])
+def test_members_read_as_one_with_zeros_between_them(end, step, monkeypatch):
+    compress = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[end]
+    monkeypatch.setattr(compression, "STEP", step)
+    monkeypatch.setattr(compression, "PIECE", 3)
+    body = compress(b"one\n" * 50) + bytes(8) + compress(b"two\n") + bytes(4)
+    assert read(body, 0, len(body), f"a.{end}") == [b"one"] * 50 + [b"two"]
+
+
+@pytest.mark.parametrize("end", ["gz", "bz2", "xz"])
+def test_what_is_no_member_behind_one_is_said_and_not_taken_for_the_end(end):
+    compress = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[end]
+    damaged = b"?" + compress(b"two\n")[1:]
+    with pytest.raises(Malformed, match="byte 4 to the end"):
+        read(compress(b"one\n") + damaged, 0, 99, f"a.{end}")
+
+
 def test_what_is_no_gzip_at_all_is_malformed():
     with pytest.raises(Malformed, match="byte 0 to the end"):
         read(b"plain text", 0, 10, "a.gz")
@@ -134,6 +155,30 @@ def test_a_line_that_is_no_event_is_rejected_with_its_place_and_the_reason(line,
     assert place == f"byte {100 + len(good) + 1}"
     assert item == line
     assert why in reason
+
+
+def test_a_hundred_thousand_bad_lines_are_told_apart_in_no_time():
+    run, heard = Lines(7, [b"x"] * 100_000), []
+    started = time.process_time()
+    ItemReader(Event).items(run, lambda place, *_: heard.append(place))
+    assert heard[-1] == f"byte {7 + 2 * 99_999}"
+    assert time.process_time() - started < 20  # it took minutes, as each place counted from 0
+
+
+def test_a_reason_does_not_repeat_a_long_text():
+    heard = []
+    line = b'{"user":"a","action":"like","ts":"' + b"x" * 1_000_000 + b'"}'
+    ItemReader(Event).items(Lines(0, [line]), lambda *a: heard.append(a))
+    assert heard[0][2] == "Expected ISO 8601 or epoch seconds - at `$.ts`"
+
+
+def test_a_key_of_a_profile_is_bounded():
+    event = b'{"user":"a","action":"like","ts":1,"item":"%b","topics":["%b"]}'
+    kept, heard = b"k" * 10_000, []
+    lines = [event % (kept, kept), event % (kept + b"k", b"t"), event % (b"i", kept + b"k")]
+    _, numbers = ItemReader(Event).items(Lines(0, lines), lambda *a: heard.append(a[2]))
+    assert numbers == [0]
+    assert [reason.rpartition(" ")[2] for reason in heard] == ["`$.item`", "`$.topics[0]`"]
 
 
 def test_blank_lines_a_byte_order_mark_and_crlf_are_no_trouble():

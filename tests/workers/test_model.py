@@ -1,8 +1,9 @@
+import msgspec
 import pytest
 
 from pipelines.assets import USER_PROFILES
 from workers.errors import Refused
-from workers.model import Batch, Block, Partitions, Range, Tolerance, news
+from workers.model import Batch, Block, Partitions, Range, news
 
 DAYS = Partitions(every="day", start="1997-01-01")
 HOURS = Partitions(every="hour", start="1997-01-01-00:00")
@@ -43,7 +44,7 @@ def test_a_batch_is_known_by_what_would_change_its_result():
 
 
 def test_a_tolerance_is_a_count_or_a_rate_whichever_is_more():
-    tolerance = Tolerance(count=10, rate=0.01)
-    assert tolerance.allows(10, 20)
-    assert not tolerance.allows(11, 20)
-    assert tolerance.allows(11, 1100)
+    asset = msgspec.structs.replace(USER_PROFILES, tolerated_count=10, tolerated_rate=0.01)
+    assert asset.tolerates(10, 20)
+    assert not asset.tolerates(11, 20)
+    assert asset.tolerates(11, 1100)

@@ -14,7 +14,8 @@ from workers import plan
 from workers import task as tasks
 from workers.batch import run_batch
 from workers.errors import Refused, Unavailable
-from workers.model import Partitions, Sizes, Tolerance
+from workers.model import Partitions, Sizes
+from workers.reconcile import settle
 
 NEXT = "1998-04-02"
 
@@ -97,32 +98,6 @@ def test_a_truncated_gzip_counts_what_could_be_read_and_is_one_dead_letter(world
     assert world.verify().match
 
 
-def test_too_many_dead_letters_fold_nothing_and_say_how_many(world):
-    world.asset = msgspec.structs.replace(world.asset, tolerance=Tolerance(count=1))
-    world.put([event(), b"bad", b"worse"])
-    with pytest.raises(Refused, match=r"2 of 3 items of 1998-04-01.*dead-letters user_profiles"):
-        world.run()
-    assert world.profiles.count_documents({}) == 0
-
-
-def test_the_same_bad_item_found_again_stays_one_letter(world):
-    world.put([event(), b"bad"])
-    work = world.plan()
-    world.work(work)
-    world.ledger.batches.update_many({}, {"$set": {"state": "running"}})
-    world.work(work)
-    (letter,) = world.letters()
-    assert letter["attempts"] == 2
-
-
-def test_letters_of_a_block_that_was_replaced_are_discarded(world):
-    world.put([event(), b"bad"])
-    world.run()
-    world.put([event(), event()])
-    world.run()
-    assert [letter["state"] for letter in world.letters()] == ["discarded"]
-
-
 def test_a_finished_batch_is_reused_by_a_later_run(world):
     world.put([event()])
     world.run()
@@ -180,12 +155,13 @@ def test_a_removed_block_takes_its_profiles_along_but_for_what_other_days_say(wo
 
 
 def test_a_block_replaced_between_plan_and_read_fails_its_batch_by_name(world):
+    world.asset = msgspec.structs.replace(world.asset, tolerated_count=0)
     key = world.put([event()])
     work = world.plan()
     world.put([event(), event()])
     with pytest.raises(Refused, match=f"{key} was replaced after it was planned"):
         world.work(work)
-    with pytest.raises(Refused, match=rf"1 of 1 planned batches.*{key} was replaced"):
+    with pytest.raises(Refused, match=rf"about 1 items of 1 failed.*{key} was replaced"):
         world.reconcile(work)
     assert world.run()["items"] == 2
 
@@ -251,19 +227,6 @@ def test_a_closed_partition_is_left_as_it_is_and_refuses_changed_blocks(world):
     assert world.run(*days[2:])["items"] == 2
 
 
-def test_the_way_out_of_a_closed_partition_works_and_reuses_finished_batches(world):
-    world.asset = msgspec.structs.replace(world.asset, keep_open=1)
-    days = world.asset.partitions.between("1998-04-01", "1998-04-04")
-    for day in days:
-        world.put([event("ann")], day)
-    world.run(*days)
-    world.put([event("bo")], days[0], "late.jsonl")
-    world.profiles.drop()
-    world.ledger.plans.delete_many({"asset": world.asset.name})
-    assert world.run(*days)["batches_reused"] == 3  # the first day's two blocks share a batch
-    assert world.verify().match
-
-
 def test_a_block_that_changes_there_and_back_finds_its_finished_batch(world):
     world.put([event("ann")])
     world.run()
@@ -300,8 +263,6 @@ def test_a_run_that_died_halfway_through_its_fold_is_mended_by_the_next(world):
 
 
 def test_a_run_that_was_overtaken_says_so(world):
-    from workers.reconcile import settle
-
     world.put([event()])
     slow = world.plan()
     world.work(slow)
@@ -310,6 +271,20 @@ def test_a_run_that_was_overtaken_says_so(world):
     world.run()
     with pytest.raises(Refused, match="another run took over 1998-04-01"):
         settle(world.ledger, world.asset, claimed, folded)
+
+
+def test_a_fold_that_lacks_a_shard_is_not_called_whole(world):
+    """Dagster's execution from a failure drops mapped steps that never started."""
+    world.put([event(f"user{n}") for n in range(300)])
+    many = world.sized(1_000, rows_per_shard=200)
+    work = many.plan()
+    many.work(work)
+    reconciled = many.reconcile(work)
+    folded = many.fold(reconciled)
+    with pytest.raises(Refused, match="not every shard of the profiles was folded"):
+        settle(many.ledger, many.asset, reconciled, folded[1:])
+    assert world.ledger.plans.find_one()["state"] == "folding"
+    assert settle(many.ledger, many.asset, reconciled, folded)["profiles"] == 300
 
 
 def test_folding_again_after_a_retry_changes_nothing(world):
@@ -355,27 +330,6 @@ def test_any_text_is_a_key_of_a_map(world):
     assert profile["liked"] == ["a.b\0$"]
     assert {one["topic"] for one in profile["preferences"]} == set(odd)
     assert world.verify().match
-
-
-def test_a_task_that_fails_on_one_item_costs_that_item_only(world, monkeypatch):
-    task = tasks.load("user_profiles")
-    calls = []
-
-    def fragile(items):
-        calls.append(len(items))
-        if "bad" in set(items["user"]):
-            raise ZeroDivisionError("by the user bad")
-        return task.contributions(items)
-
-    changed = tasks.Task(task.item, task.fields, fragile, task.derive)
-    changed.__dict__["version"] = task.version
-    monkeypatch.setattr(tasks, "load", lambda name: changed)
-    world.put([event(f"user{n}") for n in range(999)] + [event("bad")])
-    summary = world.run()
-    assert (summary["items_used"], summary["dead_letters"]) == (999, 1)
-    assert len(calls) <= 21
-    (letter,) = world.letters()
-    assert letter["reason"] == "ZeroDivisionError in the task: by the user bad"
 
 
 def test_verify_notices_a_profile_that_was_changed_lost_or_made_up(world):
@@ -427,8 +381,8 @@ def test_many_small_blocks_are_sliced_by_several_masters_and_packed(world):
         world.put([event(f"user{number}")] * 3, name=f"{number:03}.jsonl")
     several = world.sized(50, blocks_per_master=25)
     version = tasks.load("user_profiles").version
-    work, masters = plan.plan_partitions(
-        several.store, several.ledger, several.asset, version, "r", [DAY], slots=1
+    work, masters = plan.preview(
+        several.store, several.ledger, several.asset, version, [DAY], slots=1
     )
     assert masters == 3
     assert 3 <= len(work.plans[0].batches) <= 6

@@ -1,0 +1,136 @@
+"""Commands for what people schedule: run it, see its plan and batches, verify it."""
+
+from typing import Any
+
+import click
+
+from pipelines import runs
+from pipelines.console import (
+    asset_argument,
+    err,
+    json_option,
+    out,
+    partition_option,
+    partitions_option,
+    selected,
+    servers,
+    show,
+    table,
+    where,
+)
+from pipelines.fanout import SLOTS
+from workers import plan, task, verify
+from workers.errors import Refused
+from workers.model import Asset
+
+
+@click.command()
+@asset_argument
+@partition_option
+@partitions_option
+@json_option
+def run(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> int:
+    """Materialise partitions of ASSET in one Dagster run, which the UI shows too."""
+    keys = selected(asset, partition, partitions)
+    if keys is None:
+        raise Refused("say which: --partition P, or --partitions A...B")
+    err.print(f"{asset.name}: running {keys[0]}" + f"...{keys[-1]}" * (len(keys) > 1))
+    summary = runs.materialise(asset, keys)
+    show(as_json, summary, lambda: _print_summary(summary))
+    return 0 if summary["success"] else 1
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    if not summary["success"]:
+        out.print(f"run {summary['run_id']} failed:")
+        for error in summary["errors"]:
+            out.print(f"  {error}", markup=False)
+        return
+    shown = {k: v for k, v in summary.items() if isinstance(v, int | float) and k != "success"}
+    table(("", summary["asset"]), [(k.replace("_", " "), v) for k, v in shown.items()])
+
+
+@click.command("plan")
+@asset_argument
+@partition_option
+@partitions_option
+@json_option
+def plan_(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> None:
+    """Show what a run of ASSET would do; nothing is run or written."""
+    keys = selected(asset, partition, partitions)
+    if keys is None:
+        raise Refused("say which: --partition P, or --partitions A...B")
+    version, slots = task.load(asset.task).version, SLOTS
+    with servers() as (store, book):
+        work, masters = plan.preview(store, book, asset, version, keys, slots)
+    rows = [
+        {
+            "partition": made.partition,
+            "blocks": made.blocks,
+            "bytes": made.bytes,
+            "items_estimated": made.items,
+            "batches": len(made.batches),
+            "batches_reused": len(made.reused),
+        }
+        for made in work.plans
+    ]
+    told = plan.describe(work, asset, masters, slots)
+    document = {"asset": asset.name, "partitions": rows, **told}
+    show(as_json, document, lambda: _print_plan(rows, told))
+
+
+def _print_plan(rows: list[dict[str, Any]], told: dict[str, Any]) -> None:
+    lines = [tuple(row.values()) for row in rows if row["blocks"] or len(rows) == 1]
+    lines.append(("in all", *(told[name] for name in list(rows[0])[1:])))
+    table([name.replace("_", " ") for name in rows[0]], lines)
+    learned = told["learned_from_batches"]
+    cost = f"{told['seconds_per_item']:.2g} s an item, "
+    cost += f"learned from {learned} batches" if learned else "the asset's estimate"
+    out.print(
+        f"\n{told['masters']} masters, {told['workers']} workers; batches of up to "
+        f"{told['batch_items']:,} items, decided by {told['decided_by']}\n"
+        f"{told['work_seconds']} s of work ({cost}) and {told['overhead_seconds']} s of overhead"
+    )
+
+
+@click.command("batches")
+@asset_argument
+@partition_option
+@json_option
+def batches_(asset: Asset, partition: str | None, as_json: bool) -> None:
+    """List the batches of ASSET that the ledger knows."""
+    with servers() as (_, book):
+        found = list(book.batches.find(where(asset, partition)).sort([("partition", 1)]))
+    listed = []
+    for document in found:
+        outcome = document.pop("outcome", None) or {}
+        one = {"id": document.pop("_id")} | document
+        one |= {"items": outcome.get("items", document["items"])}
+        one |= {"is_estimate": not outcome, "seconds": outcome.get("seconds")}
+        one |= {name: outcome.get(name) for name in ("used", "dead", "profiles", "result")}
+        listed.append(one)
+    names = ("id", "partition", "state", "items", "seconds", "attempts", "error")
+    rows = [[one.get(name) or ("" if name == "error" else 0) for name in names] for one in listed]
+    show(as_json, {"batches": listed}, lambda: table(names, rows))
+
+
+@click.command("verify")
+@asset_argument
+@partition_option
+@partitions_option
+@json_option
+def verify_(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> int:
+    """Recompute the profiles of ASSET from the raw blocks and compare them with MongoDB."""
+    keys = selected(asset, partition, partitions)
+    with servers() as (store, book):
+        profiles = book.plans.database[asset.name]
+        verdict = verify.verify(asset, task.load(asset.task), store, profiles, keys)
+    document = {"asset": asset.name} | {k: getattr(verdict, k) for k in verdict.__struct_fields__}
+    word = "match" if verdict.match else "do NOT match"
+    text = f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in the raw blocks"
+    if verdict.differing:
+        text += f" ({verdict.expected_profiles:,} expected); differing: "
+        text += ", ".join(verdict.differing)
+        text += "\nBlocks of partitions that never ran count too; --partitions narrows the view."
+    show(as_json, document, lambda: out.print(text, markup=False))
+    return 0 if verdict.match else 1

@@ -1,0 +1,73 @@
+"""Profiles that MongoDB cannot hold."""
+
+import pytest
+
+from tests.world import DAY, event
+from workers import fold
+
+NEXT = "1998-04-02"
+
+
+@pytest.fixture
+def large(world, monkeypatch):
+    """A world with one user whose topics pass what MongoDB holds (a little less, for speed)."""
+    monkeypatch.setattr(fold, "LARGEST", 100_000)
+    world.put([event("ann", topics=["x" * 1_000]), event("bo")])
+    world.run()
+    world.put([event("ann", topics=[f"{n:01000}" for n in range(200)]), event("bo")], NEXT)
+    return world
+
+
+def test_a_profile_too_large_is_refused_by_id_and_field_and_the_others_go_on(large):
+    summary = large.run(NEXT)
+    assert summary["profiles_failed"] == 1
+    assert large.profile("bo")["events"] == 2
+    assert large.profile("ann")["events"] == 1
+    plan = large.ledger.last_plan("user_profiles", NEXT)
+    (unfit,) = plan["unfit"]
+    assert (unfit["profile"], unfit["field"], unfit["partitions"]) == ("ann", "topics", [NEXT])
+    assert "MongoDB holds 100,000" in unfit["why"]
+
+
+def test_it_is_folded_once_its_partition_says_less(large):
+    large.run(NEXT)
+    large.put([event("ann"), event("bo")], NEXT)
+    assert large.run(NEXT)["profiles_failed"] == 0
+    assert large.verify().match
+
+
+def test_it_can_be_taken_out_of_again(large):
+    large.run(NEXT)
+    large.put([event("cy")], NEXT)
+    large.run(NEXT)
+    assert large.verify().match
+
+
+def test_the_real_bound_is_that_of_mongodb(world):
+    """Sixteen megabytes and a bit, for real."""
+    topics = [f"{n:010000}" for n in range(900)]  # in the fold and for readers: twice
+    world.put([event("ann", topics=topics), event("bo")])
+    summary = world.run()
+    assert summary["profiles_failed"] == 1
+    assert world.profile("ann") is None
+    assert world.profile("bo")["events"] == 1
+    world.put([event("ann", topics=topics[:300]), event("bo")])
+    assert world.run()["profiles_failed"] == 0
+    assert world.verify().match
+
+
+def test_a_number_beyond_64_bits_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^total: .*8-byte ints"):
+        fold.encoded({"_id": "ann", "name": "x" * 100, "total": 2**64})
+
+
+def test_an_unfit_profile_fails_the_check_by_name(large):
+    from pipelines.checks import nothing_lost
+    from workers.counts import Counts
+
+    large.run(NEXT)
+    plan = large.ledger.last_plan("user_profiles", NEXT)
+    result = nothing_lost(large.ledger, [plan], [Counts.of(plan["counts"])])
+    assert not result["passed"]
+    assert f"{NEXT}: profile 'ann' lacks it; topics" in result["description"]
+    assert DAY not in result["description"]

@@ -1,0 +1,162 @@
+"""What became of a plan's items, as the ledger knows it: used, dead, failed, not run yet."""
+
+from collections.abc import Iterable, Sequence
+
+from workers.errors import Refused
+from workers.ledger import Ledger
+from workers.letters import sighting
+from workers.model import Asset, Document, Outcome, Value
+
+REASONS = 3  # most frequent reasons that a message names
+NAMED = 5  # partitions or batches that a message names
+
+
+class Counts(Value, frozen=True, kw_only=True):
+    """What became of one partition's items. items = used + dead + failed + pending, always."""
+
+    plan: str
+    partition: str
+    blocks: int
+    bytes: int
+    batches: int
+    reused: int
+    # Counted by workers; estimated where a batch has no outcome.
+    items: int
+    used: int
+    # Dead letters, and those of them that a person discarded: these are tolerated.
+    dead: int
+    discarded: int
+    # Items of batches that failed for good, and of batches that did not run.
+    failed: int
+    pending: int
+    batches_failed: int
+    batches_pending: int
+    # Items that redrives among the plan's batches used; they are in `used`.
+    redriven: int
+    # Seconds of work over all its batches, whichever run did them.
+    work_seconds: float
+    # The plan that a closed partition was folded from, where nothing has changed since.
+    unchanged_since: str
+
+    @property
+    def bad(self) -> int:
+        """The items that tolerance is about."""
+        return self.dead - self.discarded + self.failed
+
+
+def sightings(batches: Iterable[Document]) -> list[str]:
+    """Return the attempts whose letters count: those whose outcomes do."""
+    return [
+        sighting(one["_id"], one["outcome"]["attempt"])
+        for one in batches
+        if one["state"] == "done" and not one["redrives"]
+    ]
+
+
+def mended(ledger: Ledger, batches: Iterable[Document]) -> set[str]:
+    """Return the letters whose items the finished redrives among a plan's batches used."""
+    used: set[str] = set()
+    for one in batches:
+        if one["redrives"] and one["state"] == "done":
+            again = ledger.letters.found_by([sighting(one["_id"], one["outcome"]["attempt"])])
+            used |= set(one["redrives"]) - {letter["_id"] for letter in again}
+    return used
+
+
+def count(ledger: Ledger, plan: Document, batches: Sequence[Document]) -> Counts:
+    """Count a plan's items from its batches' outcomes; Refused where one does not add up."""
+    base = [one for one in batches if not one["redrives"]]
+    done = [_outcome(one) for one in base if one["state"] == "done"]
+    again = [_outcome(one) for one in batches if one["redrives"] and one["state"] == "done"]
+    failed = [one for one in base if one["state"] == "failed"]
+    pending = [one for one in batches if one["state"] in ("planned", "running")]
+    redriven, dead = sum(one.used for one in again), sum(one.dead for one in done)
+    failed_items = sum(one["items"] for one in failed)
+    pending_items = sum(one["items"] for one in pending if not one["redrives"])
+    closed = ledger.epochs.closed(plan["asset"], plan["generation"], plan["partition"])
+    states = ledger.letters.states(sightings(base)) if dead else {}
+    return Counts(
+        plan=plan["_id"],
+        partition=plan["partition"],
+        blocks=plan["blocks"],
+        bytes=plan["bytes"],
+        batches=len(plan["batches"]),
+        reused=len(plan["reused"]),
+        items=sum(one.items for one in done) + failed_items + pending_items,
+        used=sum(one.used for one in done) + redriven,
+        dead=dead - redriven,
+        discarded=states.get("discarded", 0),
+        failed=failed_items,
+        pending=pending_items,
+        batches_failed=len(failed),
+        batches_pending=len(pending) + len(plan["batches"]) - len(batches),
+        redriven=redriven,
+        work_seconds=round(sum(one.seconds for one in [*done, *again]), 3),
+        unchanged_since=closed["_id"] if closed else "",
+    )
+
+
+def _outcome(batch: Document) -> Outcome:
+    outcome = Outcome.of(batch["outcome"])
+    if outcome.items != outcome.used + outcome.dead or outcome.bytes != batch["bytes"]:
+        raise Refused(
+            f"batch {batch['_id']} does not add up: {outcome.items} items, {outcome.used} used, "
+            f"{outcome.dead} dead; {outcome.bytes} of {batch['bytes']} bytes; this is a bug"
+        )
+    return outcome
+
+
+def is_beyond(asset: Asset, counts: Counts) -> bool:
+    """Tell whether a partition has more bad items than tolerated, whatever is still to come.
+
+    What did not run yet is only estimated, so it counts twice in favour of going on.
+    """
+    return not asset.tolerates(counts.bad, counts.items + counts.pending)
+
+
+def spoils(ledger: Ledger, asset: Asset, run: str) -> bool:
+    """Tell whether a run is beyond tolerance already, so that no worker needs to start."""
+    plans = ledger.plans_of_run(run)
+    spoiled = ledger.spoiled(one for plan in plans for one in plan["batches"])
+    for plan in plans:
+        bad = sum(spoiled.get(one, 0) for one in plan["batches"])
+        if bad <= asset.tolerated_count:
+            continue
+        if is_beyond(asset, count(ledger, plan, ledger.batches_of(plan))):
+            return True
+    return False
+
+
+def reasons(ledger: Ledger, plans: Iterable[Document]) -> list[tuple[str, int]]:
+    """Return the most frequent reasons why items of these plans were not used, with counts."""
+    batches = [one for plan in plans for one in ledger.batches_of(plan)]
+    found = dict(ledger.letters.causes(sightings(batches), REASONS))
+    for one in batches:
+        if one["state"] == "failed" and not one["redrives"]:
+            why = f"batch failed: {one['error']}"
+            found[why] = found.get(why, 0) + one["items"]
+    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:REASONS]
+
+
+def explain(ledger: Ledger, asset: Asset, counts: list[Counts]) -> str:
+    """Say what of these partitions could not be used, why, and what to type; one sentence each."""
+    named = "; ".join(_said(one) for one in counts[:NAMED])
+    more = f"; and {len(counts) - NAMED} partitions more" if len(counts) > NAMED else ""
+    why = reasons(ledger, (ledger.plan(one.plan) for one in counts))
+    listed = "; ".join(f"{number:,} x {reason}" for reason, number in why)
+    where = f" --partition {counts[0].partition}" if len(counts) == 1 else ""
+    return (
+        f"{named}{more}. Most frequent: {listed or 'no reason is known'}. "
+        f"`fanfold dead-letters {asset.name}{where}` lists them; "
+        f"`fanfold redrive {asset.name}{where}` runs them again once the cause is mended"
+    )
+
+
+def _said(one: Counts) -> str:
+    parts = [f"{one.dead:,} dead letters"]
+    if one.discarded:
+        parts.append(f"{one.discarded:,} of them discarded")
+    if one.failed:
+        parts.append(f"about {one.failed:,} items of {one.batches_failed} failed batches")
+    left_out = one.dead + one.failed
+    return f"{left_out:,} of {one.items:,} items of {one.partition} ({', '.join(parts)})"

@@ -1,0 +1,98 @@
+"""Make all profiles of an asset anew beside the old ones, then put them in their place.
+
+A rebuild is a new *generation* of the asset: its plans have epochs of their own and fold into a
+collection of their own. Entering the generation ends every claim of the old one; then the new
+collection takes the asset's name. A kill in between is mended by whoever comes next.
+"""
+
+from collections.abc import Sequence
+
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+
+from workers.blocks import BlockStore
+from workers.errors import Refused
+from workers.fold import rebuilt
+from workers.ledger import Ledger
+from workers.model import Asset, Document
+
+NAMED = 5  # partitions that an error names
+
+
+def partitions_to_rebuild(
+    ledger: Ledger, store: BlockStore, asset: Asset, drop_removed: bool
+) -> list[str]:
+    """Return the partitions that have blocks, in order.
+
+    Refused where one that is folded has none any more, unless they are to be dropped: its blocks
+    may have expired, and its profiles are then all that is left of them.
+    """
+    listed = {asset.partition_of(block.key) for block in store.list(asset.layout.root)}
+    present = {partition for partition in listed if partition}
+    current = ledger.epochs.generation(asset.name)
+    held = ledger.epochs.newest_folds(asset.name, current)
+    gone = sorted(p for p, plan in held.items() if plan["counts"]["used"] and p not in present)
+    if gone and not drop_removed:
+        more = f" and {len(gone) - NAMED} more" if len(gone) > NAMED else ""
+        raise Refused(
+            f"{asset.name}: the profiles hold partitions that have no blocks in S3 any more "
+            f"({', '.join(gone[:NAMED])}{more}). A rebuild leaves them out: put the blocks back, "
+            "or say that it is meant with --drop-removed"
+        )
+    return sorted(present)
+
+
+def begin(database: Database[Document], ledger: Ledger, asset: Asset) -> int:
+    """Return a fresh generation, with its empty collection and the indexes of the old one."""
+    ledger.ensure_indexes()
+    generation = ledger.epochs.new_generation(asset.name)
+    made = database.create_collection(rebuilt(asset.name, generation))
+    for index in database[asset.name].list_indexes():
+        options = {k: v for k, v in index.items() if k not in ("v", "key", "ns")}
+        if options["name"] != "_id_":
+            made.create_index(list(index["key"].items()), **options)
+    return generation
+
+
+def folded_plans(ledger: Ledger, asset: Asset) -> dict[str, str]:
+    """Return the plan that each partition of the current profiles was last folded from."""
+    found = ledger.epochs.newest_folds(asset.name, ledger.epochs.generation(asset.name))
+    return {partition: plan["_id"] for partition, plan in found.items()}
+
+
+def swap(database: Database[Document], ledger: Ledger, asset: Asset, generation: int) -> None:
+    """Put the rebuilt profiles in the place of the old ones."""
+    if not ledger.epochs.enter(asset.name, generation):
+        raise Refused(
+            f"{asset.name}: another rebuild was finished while this one ran; its profiles stay"
+        )
+    finish_swap(database, ledger, asset)
+
+
+def finish_swap(database: Database[Document], ledger: Ledger, asset: Asset) -> None:
+    """Give the current generation's collection the asset's name, where it does not have it yet."""
+    generation = ledger.epochs.generation(asset.name)
+    name = rebuilt(asset.name, generation)
+    if not generation or name not in database.list_collection_names(filter={"name": name}):
+        return
+    try:
+        database[name].rename(asset.name, dropTarget=True)
+    except OperationFailure as error:
+        if error.code != 26:  # NamespaceNotFound: somebody else was faster
+            raise
+    # A write of the old generation that was under way may have come after the renaming.
+    database[asset.name].delete_many({"_fold.generation": {"$ne": generation}})
+
+
+def leftovers(database: Database[Document], ledger: Ledger, asset: Asset) -> Sequence[str]:
+    """Drop the collections of rebuilds that were given up; return their names."""
+    current = ledger.epochs.generation(asset.name)
+    prefix = rebuilt(asset.name, 0)[:-1]
+    found = [
+        name
+        for name in database.list_collection_names()
+        if name.startswith(prefix) and int(name.removeprefix(prefix)) < current
+    ]
+    for name in found:
+        database.drop_collection(name)
+    return found

@@ -1,0 +1,112 @@
+"""What partitions say about profiles: read from results, merged, and shown to readers."""
+
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from workers.blocks import BlockStore
+from workers.fields import COLUMNS, Fields, from_key, to_key
+from workers.model import Document
+from workers.task import Task
+
+# What a partition says about a profile: states by field, keys as MongoDB holds them.
+State = dict[str, Any]
+# The contributions of a shard: profile id -> partition -> state.
+States = dict[str, dict[str, State]]
+
+
+def read_result(
+    store: BlockStore, key: str, buckets: range, columns: list[str] | None = None
+) -> pa.Table:
+    """Read some buckets of a result."""
+    wanted = [("bucket", ">=", buckets.start), ("bucket", "<", buckets.stop)]
+    return pq.read_table(io.BytesIO(store.get(key)), columns=columns, filters=wanted)
+
+
+def read_states(
+    store: BlockStore, results: Sequence[tuple[str, str]], fields: Fields, buckets: range
+) -> States:
+    """Read a shard's part of results, given as (partition, key), and merge it."""
+    if not results:
+        return {}
+    tables = []
+    for partition, key in results:
+        table = read_result(store, key, buckets)
+        tables.append(table.append_column("partition", pa.repeat(partition, len(table))))
+    table = pa.concat_tables(tables)
+    parts = {}
+    for name, field in fields.items():
+        value = COLUMNS[field.type]
+        columns = ["partition", "profile", *field.columns[:-1], value]
+        part = table.filter(pc.field("field") == name).select(columns).to_pandas()
+        part = part.rename(columns={value: "value"})
+        parts[name] = field.reduce(part, ["partition", "profile"])
+    return build_states(parts, fields)
+
+
+def build_states(parts: Mapping[str, pd.DataFrame], fields: Fields) -> States:
+    """Turn reduced columns (partition, profile, then the field's) into states, row by row."""
+    states: States = defaultdict(lambda: defaultdict(dict))
+    for name, part in parts.items():
+        field = fields[name]
+        values = part["value"].tolist()
+        if field.rule == "latest":
+            values = [list(pair) for pair in zip(part["at"].tolist(), values, strict=True)]
+        where = zip(part["profile"].tolist(), part["partition"].tolist(), strict=True)
+        if not field.keyed:
+            for (profile, partition), value in zip(where, values, strict=True):
+                states[profile][partition][name] = value
+            continue
+        for (profile, partition), key, value in zip(where, names(part["key"]), values, strict=True):
+            state = states[profile][partition]
+            if name in state:
+                state[name][key] = value
+            else:
+                state[name] = {key: value}
+    return states
+
+
+def names(keys: pd.Series) -> list[str]:
+    """Return keys as MongoDB holds them; each different key is looked at once."""
+    codes, unique = pd.factorize(keys)
+    written = [to_key(key) for key in unique]
+    return [written[code] for code in codes]
+
+
+def merge(fields: Fields, one: State, other: State) -> State:
+    """Merge two states of one profile."""
+    merged = dict(one)
+    for name, value in other.items():
+        merged[name] = fields[name].merge(merged[name], value) if name in merged else value
+    return merged
+
+
+def view(task: Task, state: State) -> Document:
+    """Return what readers see of a state: every field, and those derived from them."""
+    shown = {
+        name: field.view(state.get(name, {} if field.keyed else None))
+        for name, field in task.fields.items()
+    }
+    if task.derive is None:
+        return shown
+    plain = {
+        name: {from_key(key): entry for key, entry in value.items()}
+        if isinstance(value, dict)
+        else value
+        for name, value in shown.items()
+    }
+    return shown | task.derive(plain)
+
+
+def total(fields: Fields, fold: Document) -> State:
+    """Merge all that a profile's bookkeeping holds."""
+    state: State = fold["base"]
+    for entry in fold["open"].values():
+        state = merge(fields, state, entry["fields"])
+    return state
