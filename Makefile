@@ -1,13 +1,16 @@
 # Every target sets up all it needs, into .venv/ in this folder.
 PYTHON ?= python3
+KILLS ?= 40
+SEED ?= 1
 BIN := .venv/bin
 
-.PHONY: help setup demo dev test lint types clean
+.PHONY: help setup demo dev chaos test lint types clean
 
 help:
 	@echo "make demo   real data from S3 to verified profiles, in minutes"
 	@echo "make dev    the Dagster UI on http://127.0.0.1:3000, with the servers it needs"
 	@echo "make test   lint, types and tests: what CI runs"
+	@echo "make chaos  kills workers, runs and servers, and counts what is lost: KILLS=200 SEED=1"
 	@echo "make clean  stop the embedded servers and remove .venv and .fanfold"
 
 setup: .venv/ready
@@ -28,6 +31,9 @@ demo: setup
 dev: setup
 	$(BIN)/fanfold up
 	DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000
+
+chaos: setup
+	$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
 
 lint: setup
 	$(BIN)/ruff check .
