@@ -1,6 +1,7 @@
 """What the commands share: how they print, what they take, how they reach the servers."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,7 +19,8 @@ from workers.errors import Refused, mongodb_errors
 from workers.ledger import Ledger
 from workers.model import Asset
 
-out = Console(highlight=False, soft_wrap=True)
+# Tables in files and pipes are wide; on a terminal they fit.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -74,6 +76,9 @@ def show(as_json: bool, document: Any, person: Callable[[], None]) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
     """Print rows under columns; numbers stand to the right."""
+    if not rows:
+        out.print("none")
+        return
     drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for number, column in enumerate(columns):
         is_number = bool(rows) and isinstance(rows[0][number], int | float)

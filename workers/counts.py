@@ -31,8 +31,10 @@ class Counts(Value, frozen=True, kw_only=True):
     pending: int
     batches_failed: int
     batches_pending: int
-    # Items that redrives among the plan's batches used; they are in `used`.
+    # Items that redrives among the plan's batches used (they are in `used`), and dead letters
+    # that such batches are still to run again.
     redriven: int
+    mendable: int
     # Seconds of work over all its batches, whichever run did them.
     work_seconds: float
     # The plan that a closed partition was folded from, where nothing has changed since.
@@ -91,6 +93,7 @@ def count(ledger: Ledger, plan: Document, batches: Sequence[Document]) -> Counts
         batches_failed=len(failed),
         batches_pending=len(pending) + len(plan["batches"]) - len(batches),
         redriven=redriven,
+        mendable=sum(len(one["redrives"]) for one in pending),
         work_seconds=round(sum(one.seconds for one in [*done, *again]), 3),
         unchanged_since=closed["_id"] if closed else "",
     )
@@ -109,9 +112,10 @@ def _outcome(batch: Document) -> Outcome:
 def is_beyond(asset: Asset, counts: Counts) -> bool:
     """Tell whether a partition has more bad items than tolerated, whatever is still to come.
 
-    What did not run yet is only estimated, so it counts twice in favour of going on.
+    What did not run yet is only estimated, so it counts twice in favour of going on; and what is
+    to be redriven may all work.
     """
-    return not asset.tolerates(counts.bad, counts.items + counts.pending)
+    return not asset.tolerates(counts.bad - counts.mendable, counts.items + counts.pending)
 
 
 def spoils(ledger: Ledger, asset: Asset, run: str) -> bool:

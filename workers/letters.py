@@ -19,7 +19,7 @@ from pymongo import collection as mongo
 from workers.model import Batch, Document, Value, digest
 
 ITEM_KEPT = 4096  # bytes of a bad item that its letter keeps; redrives read the block
-NUMBER = re.compile(r"(?<![\w-])\d+")
+NUMBER = re.compile(r"(?<![\w-])(?<!ISO )\d+")
 REASON_KEPT = 300  # characters of a reason
 FRAMES_KEPT = 5  # lines of a traceback, from the task's own on
 SUPERSEDED = "a later run took its block or its code anew"

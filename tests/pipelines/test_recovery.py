@@ -12,6 +12,7 @@ import pytest
 
 from pipelines import runs
 from pipelines.fanout import REDRIVE
+from pipelines.jobs import redrive_job_name
 from tests.world import DAY, event, fragile
 from workers import batch
 
@@ -146,6 +147,18 @@ def test_the_redrive_job_of_the_ui_runs_dead_letters_again(world, monkeypatch):
     assert REDRIVE in job.tags
     assert job.execute_in_process(partition_key=DAY).success
     assert world.profile("bo")["events"] == 1
+    assert world.verify().match
+
+
+def test_a_redrive_mends_a_partition_that_was_beyond_tolerance(world, monkeypatch):
+    fragile(monkeypatch, lambda user: user.startswith("bo"))
+    world.put([event("ann")] * 50 + [event(f"bo{n}") for n in range(50)])
+    assert "50 of 100 items" in runs.materialise(world.asset, [DAY])["errors"][0]
+    fragile(monkeypatch, lambda user: user == "bo7", version="mended")
+    job = redrive_job_name(world.asset)
+    summary = runs.materialise(world.asset, [DAY], job)
+    assert summary["success"], summary["errors"]
+    assert (summary["items"], summary["items_used"], summary["dead_letters"]) == (100, 99, 1)
     assert world.verify().match
 
 
