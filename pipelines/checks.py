@@ -34,11 +34,7 @@ def fold_checks(asset: Asset) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         ledger = Ledger(mongo)
         with explained(context.op_execution_context):
-            plans = [
-                plan
-                for plan in ledger.plans_of_run(context.run.run_id)
-                if plan["asset"] == asset.name and plan["state"] in ("folded", "closed")
-            ]
+            plans = folded_plans(ledger, asset, context.run.run_id)
             found = [Counts.of(plan["counts"]) for plan in plans]
             results = {
                 "nothing_lost": nothing_lost(ledger, plans, found),
@@ -49,6 +45,22 @@ def fold_checks(asset: Asset) -> dg.AssetChecksDefinition:
             yield dg.AssetCheckResult(asset_key=asset.name, check_name=name, **result)
 
     return checks
+
+
+def folded_plans(ledger: Ledger, asset: Asset, run: str) -> list[Document]:
+    """Return what a run folded; where it folded nothing, what is newest of the profiles.
+
+    A check can be executed by itself, in a run of its own.
+    """
+    mine = [
+        plan
+        for plan in ledger.plans_of_run(run)
+        if plan["asset"] == asset.name and plan["state"] in ("folded", "closed")
+    ]
+    if mine:
+        return mine
+    newest = ledger.epochs.newest_folds(asset.name, ledger.epochs.generation(asset.name))
+    return [ledger.plan(newest[max(newest)]["_id"])] if newest else []
 
 
 def nothing_lost(

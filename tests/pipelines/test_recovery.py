@@ -49,6 +49,17 @@ def test_a_clean_run_passes_its_three_checks(world):
     assert "2 profiles compared with the raw blocks" in found["nothing_twice"].description
 
 
+def test_checks_executed_by_themselves_look_at_the_newest_partition(world):
+    from pipelines.checks import folded_plans
+
+    assert folded_plans(world.ledger, world.asset, "a run of checks") == []
+    for day in (DAY, NEXT):
+        world.put([event("ann")], day)
+        world.run(day)
+    (plan,) = folded_plans(world.ledger, world.asset, "a run of checks")
+    assert plan["partition"] == NEXT
+
+
 def test_dead_letters_within_tolerance_warn_and_say_what_to_type(world):
     world.put([event("ann"), b"bad"])
     summary = runs.materialise(world.asset, [DAY])
