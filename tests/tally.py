@@ -161,7 +161,7 @@ def plan_problems(database: Database[Document], tally: Tally) -> list[str]:
 def newest(database: Database[Document], asset: Asset, day: str, **where: Any) -> Document | None:
     """Return the newest plan of a day."""
     unit = {"asset": asset.name, "partition": day, **where}
-    return database["plans"].find_one(unit, sort=[("created", -1)])
+    return database["plans"].find_one(unit, sort=[("listed", -1), ("created", -1)])
 
 
 def count_problems(database: Database[Document], tally: Tally) -> list[str]:

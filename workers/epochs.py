@@ -96,12 +96,38 @@ class Epochs:
                     f"{plan['asset']}: partition {plan['partition']} was closed while this run "
                     "was on its way; run it again to see whether anything is left to do"
                 )
+            if newest and newest["listed"] > plan["listed"]:
+                raise Refused(
+                    f"{plan['asset']}: another run took over {plan['partition']}: it listed the "
+                    "blocks later than this one, so what it folds is newer"
+                )
             epoch = newest["epoch"] + 1 if newest else 1
             try:
                 self.plans.update_one({"_id": plan["_id"]}, {"$set": claimed | {"epoch": epoch}})
             except DuplicateKeyError:
                 continue  # another run claimed this epoch in between
             return Claim(plan=plan["_id"], epoch=epoch, **unit)
+
+    def abandon_outdated(self, plans: Sequence[Any]) -> None:
+        """Abandon plans that were written only after a newer view of their partition was claimed.
+
+        Their run was slow, or frozen; it would be refused its claim.
+        """
+        if not plans:
+            return
+        unit = {"asset": plans[0].asset, "generation": plans[0].generation}
+        query = {**unit, "partition": {"$in": [p.partition for p in plans]}}
+        claimed = self.plans.aggregate(
+            [
+                {"$match": {**query, "epoch": {"$exists": True}}},
+                {"$group": {"_id": "$partition", "listed": {"$max": "$listed"}}},
+            ]
+        )
+        newest = {one["_id"]: one["listed"] for one in claimed}
+        outdated = [p.id for p in plans if newest.get(p.partition, 0.0) > p.listed]
+        self.plans.update_many(
+            {"_id": {"$in": outdated}, "state": "planned"}, {"$set": {"state": "abandoned"}}
+        )
 
     def live(self, claims: Iterable[Claim]) -> set[str]:
         """Return the partitions whose claim is still the highest, in a generation not yet past."""
@@ -141,11 +167,8 @@ class Epochs:
         before = {**claim.unit, "epoch": {"$lt": claim.epoch}}
         for state, then in (("folded", "replaced"), ("folding", "abandoned")):
             self.plans.update_many({**before, "state": state}, {"$set": {"state": then}})
-        # What an older run had planned is out of date, unless that run comes to claim it.
-        self.plans.update_many(
-            {**claim.unit, "state": "planned", "created": {"$lt": done["created"]}},
-            {"$set": {"state": "abandoned"}},
-        )
+        older = {**claim.unit, "state": "planned", "listed": {"$lte": done["listed"]}}
+        self.plans.update_many(older, {"$set": {"state": "abandoned"}})
         return True
 
     def close(self, asset: str, generation: int, before: str) -> None:

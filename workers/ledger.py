@@ -34,6 +34,9 @@ class Plan(Value, frozen=True, kw_only=True):
     version: str
     # Epochs, and what is closed, are those of one generation of profiles.
     generation: int
+    # When its blocks were listed, in seconds of MongoDB's clock: the later view is the newer plan,
+    # whichever is written first.
+    listed: float
     # Digest of the blocks' keys and ETags; the sensor compares it with a fresh listing.
     news: str
     blocks: int
@@ -96,7 +99,7 @@ class Ledger:
         unit = [("asset", ASCENDING), ("partition", ASCENDING)]
         self.plans.create_indexes(
             [
-                IndexModel([*unit, ("created", DESCENDING)]),
+                IndexModel([*unit, ("listed", DESCENDING), ("created", DESCENDING)]),
                 # Two runs that claim one partition at once cannot get the same epoch.
                 IndexModel(
                     [*unit, ("generation", ASCENDING), ("epoch", DESCENDING)],
@@ -112,10 +115,17 @@ class Ledger:
 
     # Plans
 
+    def now(self) -> float:
+        """Return the time by MongoDB's clock, which all runs share."""
+        answer: Document = self.plans.database.command("hello")
+        seconds: float = answer["localTime"].timestamp()
+        return seconds
+
     def last_plan(self, asset: str, partition: str, **where: Any) -> Document | None:
         """Return the newest plan of a partition, whatever became of it."""
         found: Document | None = self.plans.find_one(
-            {"asset": asset, "partition": partition, **where}, sort=[("created", DESCENDING)]
+            {"asset": asset, "partition": partition, **where},
+            sort=[("listed", DESCENDING), ("created", DESCENDING)],
         )
         return found
 
@@ -149,6 +159,7 @@ class Ledger:
                 for plan in plans
             ]
         )
+        self.epochs.abandon_outdated(plans)
 
     def plan(self, plan_id: str) -> Document:
         """Return one plan."""

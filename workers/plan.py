@@ -23,6 +23,7 @@ class Listing(Value, frozen=True, kw_only=True):
     partition: str
     version: str
     generation: int
+    listed: float
     news: str
     blocks: int
     bytes: int
@@ -54,6 +55,7 @@ def list_partition(
     generation: int,
 ) -> Listing:
     """List a partition's blocks and find which parts of them are not planned yet."""
+    listed = ledger.now()
     blocks = list(store.of_partition(asset, partition))
     present = {(block.key, block.etag) for block in blocks}
     documents = ledger.planned_batches(asset.name, version, partition)
@@ -79,6 +81,7 @@ def list_partition(
         partition=partition,
         version=version,
         generation=generation,
+        listed=listed,
         news=news(blocks),
         blocks=len(blocks),
         bytes=sum(block.size for block in blocks),
@@ -183,6 +186,7 @@ def make_plans(
                 run=run,
                 version=listing.version,
                 generation=listing.generation,
+                listed=listing.listed,
                 news=listing.news,
                 blocks=listing.blocks,
                 bytes=listing.bytes,

@@ -52,6 +52,7 @@ def list_redrive(
         partition=partition,
         version=plan["version"],
         generation=generation,
+        listed=plan["listed"],  # its view of the blocks is that old
         news=plan["news"],
         blocks=plan["blocks"],
         bytes=plan["bytes"],

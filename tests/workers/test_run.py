@@ -251,6 +251,33 @@ def test_a_slower_run_of_the_same_partition_cannot_undo_a_newer_one(world):
     assert world.verify().match
 
 
+def test_a_run_that_listed_before_another_and_comes_after_it_is_refused(world):
+    world.put([event("ann")])
+    slow = world.plan()
+    world.work(slow)
+    world.put([event("bo")], name="b.jsonl")
+    time.sleep(0.01)
+    world.run()
+    with pytest.raises(Refused, match="another run took over 1998-04-01"):
+        world.reconcile(slow)
+    assert world.profile("bo")["events"] == 1
+    assert world.verify().match
+
+
+def test_a_plan_that_is_written_after_a_newer_one_was_folded_is_abandoned(world):
+    """A run frozen while it plans, and woken when all is done."""
+    world.put([event("ann")])
+    version = tasks.load("user_profiles").version
+    listing = plan.list_partition(world.store, world.ledger, world.asset, version, DAY, 0)
+    world.put([event("bo")], name="b.jsonl")
+    time.sleep(0.01)
+    world.run()
+    late = world.planned([listing])
+    assert world.ledger.plan(late.plans[0].id)["state"] == "abandoned"
+    assert world.ledger.last_plan("user_profiles", DAY)["state"] == "folded"
+    assert world.run()["batches_reused"] == 1
+
+
 def test_a_run_that_died_halfway_through_its_fold_is_mended_by_the_next(world):
     world.put([event("ann"), event("bo")])
     died = world.plan()
