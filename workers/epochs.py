@@ -79,11 +79,12 @@ class Epochs:
         query = {"asset": asset, "generation": generation, "state": "closed"}
         return set(self.plans.distinct("partition", query))
 
-    def claim(self, plan: Document, results: Mapping[str, str]) -> Claim:
+    def claim(self, plan: Document, results: Mapping[str, str]) -> Claim | None:
         """Give a plan the next epoch of its partition. From here on profiles may hold it.
 
         `results` are the keys, by batch, that every shard of its fold will read: a batch that
-        another run finishes meanwhile is for another plan. Refused where the partition is closed.
+        another run finishes meanwhile is for another plan. None where a run that listed the blocks
+        later has claimed the partition: what it folds is newer. Refused where it is closed.
         """
         unit = {name: plan[name] for name in ("asset", "generation", "partition")}
         claimed = {"state": "folding", "results": dict(results)}
@@ -97,10 +98,7 @@ class Epochs:
                     "was on its way; run it again to see whether anything is left to do"
                 )
             if newest and newest["listed"] > plan["listed"]:
-                raise Refused(
-                    f"{plan['asset']}: another run took over {plan['partition']}: it listed the "
-                    "blocks later than this one, so what it folds is newer"
-                )
+                return None
             epoch = newest["epoch"] + 1 if newest else 1
             try:
                 self.plans.update_one({"_id": plan["_id"]}, {"$set": claimed | {"epoch": epoch}})

@@ -22,6 +22,8 @@ class Reconciled(Value, frozen=True, kw_only=True):
 
     counts: list[Counts]
     claims: list[Claim]
+    # Partitions that a run with a newer view of their blocks has claimed; the others are folded.
+    overtaken: list[str]
     shards: list[Shard]
 
 
@@ -40,21 +42,24 @@ def reconcile_plans(ledger: Ledger, asset: Asset, plan_ids: Sequence[str]) -> Re
     except Refused as error:
         ledger.refuse(plan_ids, str(error))
         raise
-    claims, unchanged, rows = [], [], 0
+    claims, unchanged, overtaken, rows = [], [], [], 0
     for plan, one in zip(plans, counts, strict=True):
         if one.unchanged_since:
             unchanged.append(one.unchanged_since)
             continue
         done = [one for one in batches[plan["_id"]] if one["state"] == "done"]
-        claims.append(
-            ledger.epochs.claim(plan, {one["_id"]: one["outcome"]["result"] for one in done})
-        )
+        results = {one["_id"]: one["outcome"]["result"] for one in done}
+        if claim := ledger.epochs.claim(plan, results):
+            claims.append(claim)
+        else:
+            overtaken.append(plan["partition"])
         rows += sum(one["outcome"]["rows"] for one in done)
     shards = min(max(math.ceil(rows / asset.sizes.rows_per_shard), 1), BUCKETS)
     edges = [BUCKETS * shard // shards for shard in range(shards + 1)]
     return Reconciled(
         counts=counts,
         claims=claims,
+        overtaken=overtaken,
         shards=[
             Shard(asset=asset.name, claims=claims, unchanged=unchanged, low=low, high=high)
             for low, high in pairwise(edges)
@@ -111,7 +116,7 @@ def settle(
     _check_shards(asset, shards)
     by_plan = {one.plan: one for one in reconciled.counts}
     unfit = _unfit(shards)
-    overtaken = [
+    overtaken = reconciled.overtaken + [
         claim.partition
         for claim in reconciled.claims
         if not ledger.epochs.folded(claim, by_plan[claim.plan], unfit.get(claim.partition, []))

@@ -258,9 +258,25 @@ def test_a_run_that_listed_before_another_and_comes_after_it_is_refused(world):
     world.put([event("bo")], name="b.jsonl")
     time.sleep(0.01)
     world.run()
+    found = world.reconcile(slow)
+    assert (found.claims, found.overtaken) == ([], [DAY])
     with pytest.raises(Refused, match="another run took over 1998-04-01"):
-        world.reconcile(slow)
+        settle(world.ledger, world.asset, found, world.fold(found))
     assert world.profile("bo")["events"] == 1
+    assert world.verify().match
+
+
+def test_of_a_run_over_several_days_only_the_overtaken_one_is_left_out(world):
+    world.put([event("ann")])
+    world.put([event("cy")], NEXT)
+    slow = world.plan(DAY, NEXT)
+    world.work(slow)
+    world.put([event("bo")], name="b.jsonl")
+    time.sleep(0.01)
+    world.run(DAY)
+    found = world.reconcile(slow)
+    with pytest.raises(Refused, match="another run took over 1998-04-01 "):
+        settle(world.ledger, world.asset, found, world.fold(found))
     assert world.verify().match
 
 
