@@ -45,6 +45,7 @@ def proxy(world, monkeypatch):
     for name in ("aws_access_key_id", "aws_secret_access_key"):
         monkeypatch.setenv(name.upper(), given[name])
     monkeypatch.setenv("AWS_DEFAULT_REGION", given["region_name"])
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps credentials that it once found
     yield made
     made.released.set()
     made.shutdown()
