@@ -84,6 +84,8 @@ def some_days(random: Random) -> list[str]:
 def play(here: World, rounds: int, seed: int, is_plain: bool) -> Counter[str]:
     """Play the rounds; return how often what happened."""
     random, seen = Random(seed), Counter[str]()
+    if not is_plain:
+        runs.instance().dispose()  # Dagster cannot make its tables in two processes at once
     both = [start(is_plain), start(is_plain)]
     try:
         for number in range(rounds):
