@@ -22,12 +22,14 @@ from rich.table import Table
 
 from benchmarks.events import blocks as made
 from pipelines import runs
-from pipelines.assets import USER_PROFILES as ASSET
 from resources import embedded
 from workers import blocks, ledger
 from workers.blocks import BlockStore
 from workers.ledger import Document
+from workers.tasks import user_profiles
 from workers.tasks.user_profiles import WEIGHTS
+
+ASSET = user_profiles.asset
 
 DAY, NAME = "1998-06-01", "fanfold-benchmark"
 

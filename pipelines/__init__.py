@@ -2,6 +2,7 @@
 
 The work inside an op belongs in `workers`; how servers are reached belongs in `resources`.
 
-Read: assets (what there is), fanout (the graph), checks, jobs, schedules, sensors, definitions,
-runs, and the commands: cli, console, cli_units, cli_letters, cli_local.
+Read: fanout (the graph of every asset; workers/assets.py knows which there are), checks, jobs,
+schedules, sensors, definitions, runs, and the commands: cli, console, cli_units, cli_letters,
+cli_local.
 """

@@ -21,7 +21,7 @@ from pipelines.console import (
 )
 from pipelines.fanout import GENERATION
 from pipelines.jobs import redrive_job_name
-from workers import rebuild, redrive
+from workers import rebuild, redrive, task
 from workers.errors import Refused
 from workers.model import Asset
 
@@ -158,7 +158,9 @@ def rebuild_(asset: Asset, drop_removed: bool, as_json: bool) -> int:
         database = book.plans.database
         rebuild.finish_swap(database, book, asset)
         seen = rebuild.folded_plans(book, asset)
-        todo = rebuild.partitions_to_rebuild(book, store, asset, drop_removed)
+        todo = rebuild.partitions_to_rebuild(
+            book, store, asset, task.load(asset.task), drop_removed
+        )
         generation = rebuild.begin(database, book, asset)
     summaries = []
     while todo:

@@ -60,9 +60,9 @@ def plan_(asset: Asset, partition: str | None, partitions: str | None, as_json: 
     keys = selected(asset, partition, partitions)
     if keys is None:
         raise Refused("say which: --partition P, or --partitions A...B")
-    version, slots = task.load(asset.task).version, SLOTS
+    of_asset, slots = task.load(asset.task), SLOTS
     with servers() as (store, book):
-        work, masters = plan.preview(store, book, asset, version, keys, slots)
+        work, masters = plan.preview(store, book, asset, of_asset, keys, slots)
     rows = [
         {
             "partition": made.partition,
@@ -120,17 +120,19 @@ def batches_(asset: Asset, partition: str | None, as_json: bool) -> None:
 @partitions_option
 @json_option
 def verify_(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> int:
-    """Recompute the profiles of ASSET from the raw blocks and compare them with MongoDB."""
+    """Recompute the profiles of ASSET from what they were made of, and compare with MongoDB.
+
+    From the raw blocks; what workers saw of the world, from their results; scores, from profiles.
+    """
     keys = selected(asset, partition, partitions)
     with servers() as (store, book):
-        profiles = book.plans.database[asset.name]
-        verdict = verify.verify(asset, task.load(asset.task), store, profiles, keys)
+        verdict = verify.verify(asset, task.load(asset.task), store, book, keys)
     document = {"asset": asset.name} | {k: getattr(verdict, k) for k in verdict.__struct_fields__}
     word = "match" if verdict.match else "do NOT match"
-    text = f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in the raw blocks"
+    text = f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in {verdict.against}"
     if verdict.differing:
         text += f" ({verdict.expected_profiles:,} expected); differing: "
         text += ", ".join(verdict.differing)
-        text += "\nBlocks of partitions that never ran count too; --partitions narrows the view."
+        text += "\nWhat no run has taken up yet counts too; --partitions narrows the view."
     show(as_json, document, lambda: out.print(text, markup=False))
     return 0 if verdict.match else 1

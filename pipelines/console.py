@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.assets import ASSETS
 from resources import embedded
 from workers import blocks, ledger
+from workers.assets import assets
 from workers.blocks import BlockStore
 from workers.errors import Refused, mongodb_errors
 from workers.ledger import Ledger
@@ -26,9 +26,9 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def chosen(context: click.Context, parameter: click.Parameter, name: str) -> Asset:
     """Return the asset with this name."""
-    if name not in ASSETS:
-        raise Refused(f"there is no asset {name!r}; there are: {', '.join(sorted(ASSETS))}")
-    return ASSETS[name]
+    if name not in assets():
+        raise Refused(f"there is no asset {name!r}; there are: {', '.join(sorted(assets()))}")
+    return assets()[name]
 
 
 asset_argument = click.argument("asset", callback=chosen)

@@ -4,7 +4,6 @@ import os
 
 import dagster as dg
 
-from pipelines.assets import ASSETS
 from pipelines.checks import fold_checks
 from pipelines.fanout import SLOTS, fanout_asset
 from pipelines.jobs import asset_job, redrive_job
@@ -13,6 +12,7 @@ from pipelines.sensors import news_sensor
 from resources.blocks import BlocksResource
 from resources.mongo import MongoResource
 from resources.references import References
+from workers.assets import assets
 
 
 @dg.definitions
@@ -20,11 +20,11 @@ def definitions() -> dg.Definitions:
     """Build every asset with its job, schedule and sensor, and the doors they share."""
     blocks = BlocksResource()
     return dg.Definitions(
-        assets=[fanout_asset(asset) for asset in ASSETS.values()],
-        asset_checks=[fold_checks(asset) for asset in ASSETS.values()],
-        jobs=[job(asset) for asset in ASSETS.values() for job in (asset_job, redrive_job)],
-        schedules=[closed_partition_schedule(asset) for asset in ASSETS.values()],
-        sensors=[news_sensor(asset) for asset in ASSETS.values()],
+        assets=[fanout_asset(asset) for asset in assets().values()],
+        asset_checks=[fold_checks(asset) for asset in assets().values()],
+        jobs=[job(asset) for asset in assets().values() for job in (asset_job, redrive_job)],
+        schedules=[closed_partition_schedule(asset) for asset in assets().values()],
+        sensors=[news_sensor(asset) for asset in assets().values() if not asset.source],
         resources={
             "blocks": blocks,
             "mongo": MongoResource(),

@@ -7,11 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines import runs, samples
-from pipelines.assets import USER_PROFILES as ASSET
 from resources import embedded
 from workers import blocks, ledger, task, verify
 from workers.errors import Refused
 from workers.settings import home
+from workers.tasks import user_profiles
+
+ASSET = user_profiles.asset
 
 USERS = 3
 
@@ -49,10 +51,11 @@ def _tell(out: Console) -> None:
         f"2/4  run       {run['batches']} batches ({run['batches_reused']} reused) over "
         f"{run['items']:,} items in {run['seconds']:.0f} s; {run['dead_letters']} dead letters"
     )
-    with ledger.connect(settings).client as client:
-        profiles = client[settings.database][ASSET.name]
+    database = ledger.connect(settings)
+    with database.client:
+        book, profiles = ledger.Ledger(database), database[ASSET.name]
         with out.status("3/4  recomputing every profile from the raw blocks"):
-            verdict = verify.verify(ASSET, task.load(ASSET.task), store, profiles)
+            verdict = verify.verify(ASSET, task.load(ASSET.task), store, book)
         if not verdict.match:
             raise Refused(f"profiles differ from the blocks: {', '.join(verdict.differing)}")
         out.print(f"3/4  verify    {verdict.profiles} profiles match {verdict.items:,} raw items")

@@ -9,12 +9,12 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dagster as dg
 from pymongo.database import Database
 
-from pipelines.assets import ASSETS
 from resources.references import run_folder
 from workers import (
     batch,
@@ -27,8 +27,10 @@ from workers import (
     redrive,
     sizing,
     slicing,
+    sources,
     task,
 )
+from workers.assets import assets
 from workers.blocks import BlockStore
 from workers.errors import FanfoldError, Refused, Unavailable, mongodb_errors, pause
 from workers.ledger import Ledger
@@ -46,21 +48,30 @@ SLOTS = os.cpu_count() or 1  # ops that run at once under the local executor
 def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
     """Return the graph-backed asset that a declaration stands for."""
 
-    @dg.graph_asset(
-        name=asset.name,
-        description=asset.description,
-        group_name="profiles",
-        kinds={"s3", "mongodb"},
-        partitions_def=partitions_definition(asset.partitions),
-        backfill_policy=dg.BackfillPolicy.single_run(),
-    )
-    def graph() -> Any:
-        groups, listings = list_blocks()
+    def fan_out(**upstream: Any) -> Any:
+        groups, listings = list_blocks(**upstream)
         batches, plans = queue_batches(listings, groups.map(slice_blocks).collect())
         shards, reconciled = reconcile_batches(plans, batches.map(run_batch).collect())
         return publish(reconciled, shards.map(fold_shard).collect())
 
-    return graph
+    made = dg.graph_asset(
+        name=asset.name,
+        description=asset.description,
+        group_name="profiles",
+        kinds={"mongodb"} if asset.source else {"s3", "mongodb"},
+        partitions_def=partitions_definition(asset.partitions),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        ins={"upstream": upstream(asset)} if asset.source else {},
+    )
+    if asset.source:
+        return made(lambda upstream: fan_out(upstream=upstream))
+    return made(lambda: fan_out())  # noqa: PLW0108  Dagster looks at the arguments it takes
+
+
+def upstream(asset: Asset) -> dg.AssetIn:
+    """Return how the asset hangs on the one whose profiles are its items: on all of them as one."""
+    mapping = dg.AllPartitionMapping()
+    return dg.AssetIn(asset.source, dagster_type=dg.Nothing, partition_mapping=mapping)
 
 
 def partitions_definition(partitions: Partitions) -> dg.TimeWindowPartitionsDefinition:
@@ -72,7 +83,7 @@ def partitions_definition(partitions: Partitions) -> dg.TimeWindowPartitionsDefi
 
 def declared(context: dg.OpExecutionContext) -> Asset:
     """Return the declaration of the asset that the op works for."""
-    return ASSETS[context.assets_def.key.path[-1]]
+    return assets()[context.assets_def.key.path[-1]]
 
 
 @contextmanager
@@ -95,26 +106,30 @@ def again(context: dg.OpExecutionContext) -> dg.RetryRequested:
     return dg.RetryRequested(RETRIES, seconds_to_wait=pause(context.retry_number, first=2))
 
 
-@dg.op(out={"groups": dg.DynamicOut(), "listings": dg.Out()})
+@dg.op(
+    ins={"upstream": dg.In(dg.Nothing)},
+    out={"groups": dg.DynamicOut(), "listings": dg.Out()},
+)
 def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) -> Iterator[Any]:
     """List the partitions' blocks and hand what is not planned yet to masters, in groups."""
     asset, ledger = declared(context), Ledger(mongo)
     with explained(context):
         ledger.ensure_indexes()
         rebuild.finish_swap(mongo, ledger, asset)
-        version = task.load(asset.task).version
+        of_asset = task.load(asset.task)
         tags = context.run.tags
+        if REDRIVE in tags:
+            listed = partial(redrive.list_redrive, ledger, asset, of_asset.version)
+        elif GENERATION in tags and rebuild.keeps_what_was_seen(asset, of_asset):
+            listed = partial(rebuild.list_seen, ledger, asset, of_asset.version)
+        else:
+            listed = partial(plan.list_partition, blocks, ledger, asset, of_asset)
         generation = int(tags.get(GENERATION) or ledger.epochs.generation(asset.name))
-        listings = [
-            redrive.list_redrive(ledger, asset, version, partition, generation)
-            if REDRIVE in tags
-            else plan.list_partition(blocks, ledger, asset, version, partition, generation)
-            for partition in context.partition_keys
-        ]
+        listings = [listed(partition, generation) for partition in context.partition_keys]
         full, groups = plan.grain_of(ledger, asset, SLOTS), plan.groups_of(asset, listings)
     context.log.info(f"{sum(one.blocks for one in listings)} blocks, {len(groups)} masters")
-    listed = [one.to_json() | {"gaps": []} for one in listings]
-    yield dg.Output({"masters": len(groups), "listings": listed}, "listings")
+    told = [one.to_json() | {"gaps": []} for one in listings]
+    yield dg.Output({"masters": len(groups), "listings": told}, "listings")
     for number, group in enumerate(groups):
         value = {"gaps": [gap.to_json() for gap in group], "batch_items": full}
         yield dg.DynamicOutput(value, str(number), "groups")
@@ -122,12 +137,13 @@ def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) ->
 
 @dg.op
 def slice_blocks(
-    context: dg.OpExecutionContext, group: dict[str, Any], blocks: Blocks
+    context: dg.OpExecutionContext, group: dict[str, Any], blocks: Blocks, mongo: Mongo
 ) -> dict[str, Any]:
     """Cut a group's blocks into ranges, from samples of them: a master."""
     asset, gaps = declared(context), [slicing.Gap.of(gap) for gap in group["gaps"]]
     with explained(context):
-        sliced = slicing.slice_gaps(blocks, gaps, asset.format, asset.sizes, group["batch_items"])
+        source = sources.source_of(asset, blocks, Ledger(mongo))
+        sliced = source.cut(gaps, asset.sizes, group["batch_items"])
     return sliced.to_json()
 
 
@@ -233,7 +249,6 @@ def fold_shard(
             task.load(asset.task),
             Ledger(mongo),
             blocks,
-            mongo,
         )
     return folded.to_json()
 
@@ -260,6 +275,7 @@ def publish(
             {
                 "items": one.items,
                 "items_used": one.used,
+                "items_skipped": one.skipped,
                 "dead_letters": one.dead,
                 "items_redriven": one.redriven,
                 "items_failed": one.failed,

@@ -12,9 +12,9 @@ from pathlib import Path
 import boto3
 import dagster as dg
 
-from pipelines.assets import ASSETS
 from pipelines.jobs import job_name, redrive_job_name
 from pipelines.runs import resolve
+from workers.assets import assets
 
 with tempfile.TemporaryDirectory() as _folder:
     (Path(_folder) / "dagster.yaml").touch()
@@ -26,7 +26,7 @@ boto3.client(
     aws_access_key_id="none",
     aws_secret_access_key="none",  # noqa: S106
 )
-for _asset in ASSETS.values():
+for _asset in assets().values():
     resolve(job_name(_asset))
     resolve(redrive_job_name(_asset))
 gc.freeze()  # or each fork's first collection would walk, and so copy, all of it

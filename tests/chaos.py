@@ -32,13 +32,15 @@ from pymongo.database import Database
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.assets import USER_PROFILES as ASSET
 from resources import embedded
 from tests import tally as tallies
 from tests.tally import Tally
 from workers import blocks, ledger, settings
 from workers.errors import FanfoldError
 from workers.model import Document
+from workers.tasks import user_profiles
+
+ASSET = user_profiles.asset
 
 PROJECT = Path(__file__).parent.parent
 KINDS = ("worker", "run", "mongod", "s3")

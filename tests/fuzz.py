@@ -20,7 +20,6 @@ from typing import Any
 
 import msgspec
 
-from pipelines.assets import USER_PROFILES
 from resources import embedded
 from tests import counting
 from tests.mutations import DAMAGE, FORMATS, KINDS, Case, count, drawn
@@ -31,6 +30,9 @@ from workers.ledger import Ledger
 from workers.model import Asset
 from workers.reconcile import settle
 from workers.settings import Settings
+from workers.tasks import user_profiles
+
+USER_PROFILES = user_profiles.asset
 
 FIRST = "1998-04-01"
 SMALL = range(1, 7)  # items of a block, before its mutation

@@ -18,12 +18,14 @@ from random import Random
 from typing import Any
 
 from pipelines import runs
-from pipelines.assets import USER_PROFILES as ASSET
 from resources import embedded
 from tests.world import World, event
 from workers import blocks, ledger
 from workers.errors import FanfoldError
 from workers.ledger import Ledger
+from workers.tasks import user_profiles
+
+ASSET = user_profiles.asset
 
 DAYS = ASSET.partitions.between("1998-04-01", "1998-04-06")
 

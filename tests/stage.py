@@ -67,6 +67,7 @@ class Turns:
 def ledger_of(actor: Actor, real: Ledger) -> Ledger:
     """Return a ledger whose calls each take a turn."""
     made = Ledger(real.plans.database)
+    made.database = Turns(made.database, actor)
     made.plans = Turns(made.plans, actor)
     made.epochs = Epochs(made.plans, Turns(made.epochs.assets, actor))
     return made

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 from pymongo.database import Database
 
-from pipelines.assets import USER_PROFILES
 from workers import plan, task, verify
 from workers.batch import run_batch
 from workers.blocks import BlockStore
@@ -21,7 +20,10 @@ from workers.model import Asset, Document, Sizes
 from workers.plan import Listing, Work
 from workers.reconcile import Reconciled, reconcile_plans, settle
 from workers.redrive import list_redrive
-from workers.slicing import slice_gaps
+from workers.sources import source_of
+from workers.tasks import user_profiles
+
+USER_PROFILES = user_profiles.asset
 
 DAY = "1998-04-01"
 
@@ -65,9 +67,9 @@ class World:
         current = (
             self.ledger.epochs.generation(self.asset.name) if generation is None else generation
         )
-        version = task.load(self.asset.task).version
+        of_asset = task.load(self.asset.task)
         return self.planned(
-            plan.list_partition(self.store, self.ledger, self.asset, version, day, current)
+            plan.list_partition(self.store, self.ledger, self.asset, of_asset, day, current)
             for day in days or (DAY,)
         )
 
@@ -77,7 +79,7 @@ class World:
         listings = list(listed)
         full = plan.grain_of(self.ledger, self.asset, slots=1)
         sliced = [
-            slice_gaps(self.store, group, self.asset.format, self.asset.sizes, full)
+            source_of(self.asset, self.store, self.ledger).cut(group, self.asset.sizes, full)
             for group in plan.groups_of(self.asset, listings)
         ]
         work = plan.make_plans(
@@ -96,7 +98,7 @@ class World:
     def fold(self, reconciled: Reconciled) -> list[Folded]:
         of_asset = task.load(self.asset.task)
         return [
-            fold_shard(shard, self.asset, of_asset, self.ledger, self.store, self.database)
+            fold_shard(shard, self.asset, of_asset, self.ledger, self.store)
             for shard in reconciled.shards
         ]
 
@@ -120,7 +122,7 @@ class World:
 
     def verify(self, *days: str) -> verify.Verdict:
         of_asset = task.load(self.asset.task)
-        return verify.verify(self.asset, of_asset, self.store, self.profiles, list(days) or None)
+        return verify.verify(self.asset, of_asset, self.store, self.ledger, list(days) or None)
 
     @property
     def profiles(self) -> Any:

@@ -5,6 +5,7 @@ Doors to servers (who starts them, how they are configured) belong in `resources
 what runs, when and in what order belongs in `pipelines`.
 
 Read: model, template, errors, settings, blocks; compression, lines, formats, footer, parquet,
-items; fields, task, tasks; letters, epochs, ledger; sizing, pieces, slicing, plan; results, batch;
-counts, reconcile, states, fold; redrive, rebuild, manifest, verify.
+items; exact, fields, task, tasks, assets; letters, epochs, ledger; sizing, pieces, slicing,
+sources, plan; results, batch; counts, reconcile, states, fold; redrive, rebuild, manifest, verify.
+How web pages are visited is in web.
 """

@@ -2,13 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from workers import task as tasks
 from workers.blocks import BlockStore
 from workers.errors import FanfoldError, Malformed, Refused, Unavailable, mongodb_errors
-from workers.formats import format_of, read
 from workers.items import ItemReader, Reject, Rows
 from workers.ledger import Ledger
 from workers.letters import DeadLetter, letter_id
@@ -16,7 +15,8 @@ from workers.letters import frames as letter_frames
 from workers.lines import Lines
 from workers.model import Batch, Outcome, Range
 from workers.results import Contributed, Frames, result_key, to_parquet
-from workers.task import Task
+from workers.sources import source_of
+from workers.task import Observe, Task
 
 HOPELESS = 20  # items a task fails on, one by one and with none used, before others are tried
 UNREADABLE = 10_000  # items that cannot be read, with none used, before a batch gives up
@@ -60,9 +60,12 @@ class _Worker:
                 f"batch {batch.id} was planned for version {batch.version} of the task "
                 f"{batch.task}, and this worker has {self.task.version}; run its partition again"
             )
+        self.source = source_of(batch, store, ledger)
         self.reader = ItemReader(self.task.item)
+        # Makes frames of what the task gets: observations, where it looks at the world.
+        self.framer = ItemReader(self.task.seen)
         self.contributed = Contributed(self.task.fields)
-        self.used = self.dead = self.bugs = self.bytes = 0
+        self.used = self.skipped = self.dead = self.bugs = self.bytes = 0
         self.letters: list[DeadLetter] = []
         # Of a redrive: the letters that were met, whatever became of their items.
         self.met: set[str] = set()
@@ -81,6 +84,7 @@ class _Worker:
         return Outcome(
             items=self.used + self.dead,
             used=self.used,
+            skipped=self.skipped,
             dead=self.dead,
             bytes=self.bytes,
             rows=result.num_rows,
@@ -107,9 +111,8 @@ class _Worker:
                 reject(f"byte {cut.offset}", b"", cut.broken)
             self._bury()
             return
-        form = format_of(cut.key, self.batch.format)
         try:
-            for run in read(self.store, cut, form, self.reader.columns):
+            for run in self.source.read(cut, self.reader.columns):
                 for part in pick(run, places) if places else [run]:
                     self._use(cut, part, reject)
                 self._bury()
@@ -137,30 +140,60 @@ class _Worker:
 
     def _use(self, cut: Range, run: Lines | Rows, reject: Reject) -> None:
         items, numbers = self.reader.items(run, reject)
-        for first, last, frames in contribute(self.task, self.reader, items):
+        if self.task.observe and items:
+            items, numbers = self._look(self.task.observe, cut, run, items, numbers)
+        for first, last, frames in contribute(self.task, self.framer, items):
             if isinstance(frames, Exception):
-                place, item = run.place(numbers[first]), run.raw(numbers[first])
-                letter = DeadLetter.bug(frames, self.task.file, item, **self._at(cut, place))
-                self._dead(cut, place, letter)
+                self._fail(cut, run, numbers[first], frames)
                 self.bugs += 1
                 if self.bugs == HOPELESS and not self.used:
                     self._check_hope(items, frames)
                 continue
             self.contributed.add(frames)
-            self.used += last - first
-            if self.batch.redrives:
-                for number in numbers[first:last]:
-                    self._meet(cut, run.place(number))
+            self._used(cut, run, numbers[first:last])
+
+    def _look(
+        self, observe: Observe, cut: Range, run: Lines | Rows, items: list[Any], numbers: list[int]
+    ) -> tuple[list[Any], list[int]]:
+        """Return what the task observes, and the numbers of the items it is about."""
+        ids = [observe.of(item) for item in items]
+        fields = dict.fromkeys(observe.known, 1)
+        profiles = self.ledger.profiles(self.batch.asset, self.batch.round.generation)
+        known = {one["_id"]: one for one in profiles.find({"_id": {"$in": ids}}, fields)}
+        answers = observe.look(items, [known.get(one, {}) for one in ids])
+        seen, about = [], []
+        for number, answer in zip(numbers, answers, strict=True):
+            if isinstance(answer, Exception):
+                self._fail(cut, run, number, answer)
+            elif answer is None:
+                self.skipped += 1
+                self._used(cut, run, [number])
+            else:
+                seen.append(answer)
+                about.append(number)
+        return seen, about
+
+    def _used(self, cut: Range, run: Lines | Rows, numbers: Sequence[int]) -> None:
+        self.used += len(numbers)
+        if self.batch.redrives:
+            for number in numbers:
+                self._meet(cut, run.place(number))
+
+    def _fail(self, cut: Range, run: Lines | Rows, number: int, error: Exception) -> None:
+        place, item = run.place(number), run.raw(number)
+        letter = DeadLetter.bug(error, self.task.file, item, **self._at(cut, place))
+        self._dead(cut, place, letter)
 
     def _check_hope(self, items: list[Any], error: Exception) -> None:
         """Refuse to go on where items from all over the chunk fail like the first ones did."""
         spread = items[:: max(1, len(items) // HOPELESS)] if len(items) > HOPELESS else []
-        tried = [next(contribute(self.task, self.reader, [item]))[2] for item in spread]
+        tried = [next(contribute(self.task, self.framer, [item]))[2] for item in spread]
         if tried and all(isinstance(one, Exception) for one in tried):
             self._bury()
             raise Refused(
                 f"the task {self.batch.task} fails on every item, so batch {self.batch.id} stops "
-                f"after {HOPELESS + len(tried)} of them: {type(error).__name__}: {error}"
+                f"after {HOPELESS + len(tried)} of them: {type(error).__name__}: {error} "
+                f"(items have the columns {', '.join(self.framer.columns)})"
                 + "".join(f"; {line}" for line in letter_frames(error, self.task.file)[:1])
             )
 

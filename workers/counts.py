@@ -23,6 +23,8 @@ class Counts(Value, frozen=True, kw_only=True):
     # Counted by workers; estimated where a batch has no outcome.
     items: int
     used: int
+    # Those of `used` that needed nothing: see `Observe`.
+    skipped: int
     # Dead letters, and those of them that a person discarded: these are tolerated.
     dead: int
     discarded: int
@@ -75,7 +77,7 @@ def count(ledger: Ledger, plan: Document, batches: Sequence[Document]) -> Counts
     redriven, dead = sum(one.used for one in again), sum(one.dead for one in done)
     failed_items = sum(one["items"] for one in failed)
     pending_items = sum(one["items"] for one in pending if not one["redrives"])
-    closed = ledger.epochs.closed(plan["asset"], plan["generation"], plan["partition"])
+    closed = ledger.epochs.closed(plan)
     states = ledger.letters.states(sightings(base)) if dead else {}
     return Counts(
         plan=plan["_id"],
@@ -86,6 +88,7 @@ def count(ledger: Ledger, plan: Document, batches: Sequence[Document]) -> Counts
         reused=len(plan["reused"]),
         items=sum(one.items for one in done) + failed_items + pending_items,
         used=sum(one.used for one in done) + redriven,
+        skipped=sum(one.skipped for one in [*done, *again]),
         dead=dead - redriven,
         discarded=states.get("discarded", 0),
         failed=failed_items,

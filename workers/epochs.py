@@ -13,7 +13,14 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from workers.errors import Refused, only_duplicates
-from workers.model import Document, Value
+from workers.model import Document, Value, unit_key
+
+UNIT = ("asset", "generation", "partition", "round")
+PART = {"partition": "$partition", "round": "$round"}  # for grouping the units of one asset
+
+
+def _key(group: Document) -> str:
+    return unit_key(group["_id"]["partition"], group["_id"]["round"])
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -23,13 +30,18 @@ class Claim(Value, frozen=True, kw_only=True):
     asset: str
     generation: int
     partition: str
+    round: int
     epoch: int
 
     @property
     def unit(self) -> Document:
         """What the plans that compete for the same contributions have in common."""
-        names = ("asset", "generation", "partition")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in UNIT}
+
+    @property
+    def key(self) -> str:
+        """What profiles keep these contributions under."""
+        return unit_key(self.partition, self.round)
 
 
 class Epochs:
@@ -62,22 +74,18 @@ class Epochs:
         )
         return bool(done.matched_count)
 
-    def closed(self, asset: str, generation: int, partition: str) -> Document | None:
+    def closed(self, unit: Mapping[str, Any]) -> Document | None:
         """Return the plan that a closed partition was folded from, or None where it is open."""
         found: Document | None = self.plans.find_one(
-            {
-                "asset": asset,
-                "generation": generation,
-                "partition": partition,
-                "state": "closed",
-            }
+            {**{name: unit[name] for name in UNIT}, "state": "closed"}
         )
         return found
 
-    def closed_partitions(self, asset: str, generation: int) -> set[str]:
-        """Return the partitions whose contributions may merge into the base for good."""
+    def closed_units(self, asset: str, generation: int) -> set[str]:
+        """Return the keys of what may merge into the base for good."""
         query = {"asset": asset, "generation": generation, "state": "closed"}
-        return set(self.plans.distinct("partition", query))
+        found = self.plans.find(query, {"partition": 1, "round": 1})
+        return {unit_key(plan["partition"], plan["round"]) for plan in found}
 
     def claim(self, plan: Document, results: Mapping[str, str]) -> Claim | None:
         """Give a plan the next epoch of its partition. From here on profiles may hold it.
@@ -86,7 +94,7 @@ class Epochs:
         another run finishes meanwhile is for another plan. None where a run that listed the blocks
         later has claimed the partition: what it folds is newer. Refused where it is closed.
         """
-        unit = {name: plan[name] for name in ("asset", "generation", "partition")}
+        unit = {name: plan[name] for name in UNIT}
         claimed = {"state": "folding", "results": dict(results)}
         while True:
             newest = self.plans.find_one(
@@ -118,29 +126,32 @@ class Epochs:
         claimed = self.plans.aggregate(
             [
                 {"$match": {**query, "epoch": {"$exists": True}}},
-                {"$group": {"_id": "$partition", "listed": {"$max": "$listed"}}},
+                {"$group": {"_id": PART, "listed": {"$max": "$listed"}}},
             ]
         )
-        newest = {one["_id"]: one["listed"] for one in claimed}
-        outdated = [p.id for p in plans if newest.get(p.partition, 0.0) > p.listed]
+        newest = {_key(one): one["listed"] for one in claimed}
+        outdated = [
+            p.id for p in plans if newest.get(unit_key(p.partition, p.round), 0.0) > p.listed
+        ]
         self.plans.update_many(
             {"_id": {"$in": outdated}, "state": "planned"}, {"$set": {"state": "abandoned"}}
         )
 
-    def live(self, claims: Iterable[Claim]) -> set[str]:
-        """Return the partitions whose claim is still the highest, in a generation not yet past."""
-        mine = {claim.partition: claim for claim in claims}
+    def live(self, claims: Sequence[Claim]) -> set[str]:
+        """Return the keys of claims that are still the highest, in a generation not yet past."""
+        mine = {claim.key: claim.epoch for claim in claims}
         if not mine:
             return set()
-        one = next(iter(mine.values()))
-        query = {"asset": one.asset, "generation": one.generation, "partition": {"$in": list(mine)}}
+        one = next(iter(claims))
+        partitions = [claim.partition for claim in claims]
+        query = {"asset": one.asset, "generation": one.generation, "partition": {"$in": partitions}}
         newest = self.plans.aggregate(
             [
                 {"$match": query},
-                {"$group": {"_id": "$partition", "epoch": {"$max": "$epoch"}}},
+                {"$group": {"_id": PART, "epoch": {"$max": "$epoch"}}},
             ]
         )
-        highest = {unit["_id"] for unit in newest if unit["epoch"] == mine[unit["_id"]].epoch}
+        highest = {_key(unit) for unit in newest if unit["epoch"] == mine.get(_key(unit))}
         return highest if self.generation(one.asset) <= one.generation else set()
 
     def earlier(self, claim: Claim) -> list[Document]:
@@ -160,7 +171,7 @@ class Epochs:
         if done is None:  # asked again after the partition was closed, it is still true
             mine = {"_id": claim.plan, "epoch": claim.epoch + 1, "state": "closed"}
             return self.plans.find_one(mine) is not None
-        if claim.partition not in self.live([claim]):
+        if claim.key not in self.live([claim]):
             return False
         before = {**claim.unit, "epoch": {"$lt": claim.epoch}}
         for state, then in (("folded", "replaced"), ("folding", "abandoned")):
@@ -169,19 +180,21 @@ class Epochs:
         self.plans.update_many(older, {"$set": {"state": "abandoned"}})
         return True
 
-    def close(self, asset: str, generation: int, before: str) -> None:
-        """Close the folded partitions that start before the given one.
+    def close(self, asset: str, generation: int, before: str, claims: Iterable[Claim]) -> None:
+        """Close the folded partitions that start before the given one, and rounds before claims.
 
         Closing takes an epoch: it fails where a run has claimed the partition since, and a claim
         of before it is no longer live.
         """
         query = {"asset": asset, "generation": generation, "state": "folded"}
+        old: list[Document] = [{"partition": {"$lt": before}}]
+        old += [{**claim.unit, "round": {"$lt": claim.round}} for claim in claims if claim.round]
         writes = [
             UpdateOne(
                 {"_id": plan["_id"], "epoch": plan["epoch"], "state": "folded"},
                 {"$set": {"state": "closed", "epoch": plan["epoch"] + 1}},
             )
-            for plan in self.plans.find({**query, "partition": {"$lt": before}})
+            for plan in self.plans.find({**query, "$or": old})
         ]
         if not writes:
             return
@@ -200,11 +213,17 @@ class Epochs:
         )
         return found["partition"] if found else None
 
+    def folded_plans(self, asset: str, generation: int, *partitions: str) -> list[Document]:
+        """Return the plans that profiles consist of, of all partitions or of those given."""
+        query: Document = {"asset": asset, "generation": generation}
+        query |= {"partition": {"$in": list(partitions)}} if partitions else {}
+        return list(self.plans.find({**query, "state": {"$in": ["folded", "closed"]}}))
+
     def newest_folds(self, asset: str, generation: int) -> dict[str, Document]:
         """Return the newest folded plan of each partition: its id and counts."""
         found = self.plans.find(
             {"asset": asset, "generation": generation, "state": {"$in": ["folded", "closed"]}},
             {"partition": 1, "counts": 1},
-            sort=[("epoch", ASCENDING)],
+            sort=[("round", ASCENDING), ("epoch", ASCENDING)],
         )
         return {plan["partition"]: plan for plan in found}

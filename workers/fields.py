@@ -2,7 +2,7 @@
 
 Every rule is commutative and associative, with ties broken by value, so the order of batches
 never matters. A field knows its rule three times over: on columns (`reduce`), on two values
-(`merge`), and for readers (`view`).
+(`merge`), and for readers (`view`). Sums of floats are exact too: see `exact`.
 """
 
 import re
@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pandas as pd
+
+from workers import exact
+from workers.errors import Refused
 
 Rule = Literal["sum", "min", "max", "latest"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,12 +47,43 @@ class Field:
         """The columns that contributions to this field have, beside the profile's id."""
         return ["key"] * self.keyed + ["at"] * (self.rule == "latest") + ["value"]
 
+    @property
+    def is_sum_of_floats(self) -> bool:
+        """Whether states are texts of `exact`: those of sums of floats."""
+        return self.rule == "sum" and self.type is float
+
+    @property
+    def column(self) -> str:
+        """The column of a result that holds the field's values."""
+        return "text" if self.is_sum_of_floats else COLUMNS[self.type]
+
+    def checked(self, rows: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Return contributions to this field, called `name`, as they can be merged.
+
+        Floats come back as float64, and -0.0 as 0.0: these are equal but print differently, so
+        which of them stays would show the order. ValueError where something is missing or not
+        finite, which concerns items; Refused where no value could be right.
+        """
+        if rows.isna().any(axis=None):
+            raise ValueError(f"a contribution to {name!r} lacks a profile, a key or a value")
+        if self.type is not float or rows.empty:
+            return rows
+        values = rows["value"].infer_objects()
+        if values.dtype.kind not in "iuf":
+            raise Refused(f"contributions to {name!r} need numbers as values, not {values.dtype}")
+        floats = values.to_numpy("float64") + 0.0
+        if not np.isfinite(floats).all():
+            raise ValueError(f"a contribution to {name!r} is infinite")
+        return rows.assign(value=floats)
+
     def reduce(self, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         """Merge the rows that agree in the columns `by` (and the key) into one row each."""
         by = [*by, "key"] if self.keyed else by
         if self.rule == "latest":
             latest = rows.sort_values([*by, "at", "value"], kind="stable")
             return latest.drop_duplicates(by, keep="last", ignore_index=True)
+        if self.is_sum_of_floats:
+            return exact.totals(rows, by)
         if self.rule == "sum":
             rows = rows.assign(value=_addable(rows["value"]))
         return rows.groupby(by, sort=False)["value"].agg(self.rule).reset_index()
@@ -64,22 +99,40 @@ class Field:
 
     def _merge_values(self, one: Any, other: Any) -> Any:
         if self.rule == "sum":
-            return one + other
+            return exact.add(one, other) if self.is_sum_of_floats else one + other
         return min(one, other) if self.rule == "min" else max(one, other)
 
     def view(self, state: Any) -> Any:
         """Return what readers see of a state: no bookkeeping, real dates and truth values.
 
-        The state of a profile that nothing was said about is None, or {} where keyed.
+        The state of a profile that nothing was said about is None, or {} where keyed; a total of
+        nothing is 0.
         """
         if self.keyed:
             return {key: self._shown(value) for key, value in state.items()}
-        return None if state is None else self._shown(state)
+        if state is None:
+            return self.type() if self.rule == "sum" else None
+        return self._shown(state)
+
+    def plain(self, state: Any, shown: Any) -> Any:
+        """Return what `derive` gets: what readers see (`shown`), but with plain keys.
+
+        Sums of floats are Fractions, and exact.
+        """
+        if self.is_sum_of_floats:
+            if not self.keyed:
+                return exact.to_fraction(state or exact.ZERO)
+            shown = {key: exact.to_fraction(value) for key, value in state.items()}
+        if isinstance(shown, dict):
+            return {from_key(key): value for key, value in shown.items()}
+        return shown
 
     def _shown(self, value: Any) -> Any:
         value = value[1] if self.rule == "latest" else value
         if self.type is datetime:
             return EPOCH + timedelta(milliseconds=value)
+        if self.is_sum_of_floats:
+            return exact.to_float(value)
         return bool(value) if self.type is bool else value
 
 
@@ -92,13 +145,17 @@ def _addable(values: pd.Series) -> pd.Series:
 
 
 class Sum(Field):
-    """A total of integers; exact, whatever the order."""
+    """A total of int or float; exact, whatever the order.
+
+    Of floats, the state is a text that `exact` reads; readers see the nearest float (infinity, of
+    a total beyond all floats), and `derive` gets the Fraction.
+    """
 
     rule = "sum"
 
     def __post_init__(self) -> None:
-        if self.type is not int:
-            raise TypeError(f"{self}: sums must be exact, so of int; scale what has decimals")
+        if self.type not in (int, float):
+            raise TypeError(f"{self}: sums are of int or float")
 
 
 class SumBy(Sum):
@@ -117,6 +174,18 @@ class Max(Field):
     """The greatest value."""
 
     rule = "max"
+
+
+class MinBy(Min):
+    """A map of least values."""
+
+    keyed = True
+
+
+class MaxBy(Max):
+    """A map of greatest values."""
+
+    keyed = True
 
 
 class Latest(Field):
@@ -146,6 +215,13 @@ class Marked(LatestBy):
 
     def view(self, state: Any) -> list[str]:
         return sorted(from_key(key) for key, (_, is_set) in state.items() if is_set)
+
+
+@dataclass(frozen=True)
+class Gone(Latest):
+    """A mark that no reader sees: where the latest one is set, there is no profile."""
+
+    type: type = bool
 
 
 Fields = Mapping[str, Field]

@@ -16,15 +16,14 @@ from bson.errors import InvalidDocument, InvalidStringData
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne
 from pymongo.collection import Collection
-from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from workers.blocks import BlockStore
 from workers.epochs import Claim
 from workers.errors import Refused, Unavailable, only_duplicates
 from workers.ledger import Ledger
-from workers.model import Asset, Document, Value, bucket
-from workers.states import State, States, merge, read_result, read_states, total, view
+from workers.model import Asset, Document, Value, bucket, unit_key, unit_partition
+from workers.states import State, States, Unfitting, merge, read_result, read_states, total, view
 from workers.task import Task
 
 CHUNK = 1_000  # profiles read, folded and written at a time
@@ -78,17 +77,16 @@ def fold_shard(
     task: Task,
     ledger: Ledger,
     store: BlockStore,
-    database: Database[Document],
 ) -> Folded:
     """Fold a shard of the claimed plans into the profiles."""
-    profiles = profiles_of(database, ledger, shard)
+    profiles = profiles_of(ledger, shard)
     results, retired, unsure = _results(shard, ledger)
     states = read_states(store, results, task.fields, shard.buckets)
-    seen = {(partition, profile) for profile, said in states.items() for partition in said}
+    seen = {(key, profile) for profile, said in states.items() for key in said}
     for plan_id in shard.unchanged:
         seen.update(_mentioned(store, profiles, _results_of(ledger.plan(plan_id)), shard))
-    for partition, profile in _mentioned(store, profiles, retired, shard):
-        states.setdefault(profile, {}).setdefault(partition, {})
+    for key, profile in _mentioned(store, profiles, retired, shard):
+        states.setdefault(profile, {}).setdefault(key, {})
     folder = _Folder(asset, task, ledger, profiles, shard.claims, unsure)
     ids = sorted(states)
     for start in range(0, len(ids), CHUNK):
@@ -96,18 +94,13 @@ def fold_shard(
     return Folded(
         low=shard.low,
         high=shard.high,
-        profiles=dict(Counter(partition for partition, _ in seen)),
+        profiles=dict(Counter(unit_partition(key) for key, _ in seen)),
         distinct=len({profile for _, profile in seen}),
         unfit=list(folder.unfit.values()),
     )
 
 
-def rebuilt(asset: str, generation: int) -> str:
-    """Return the name of the collection that a rebuild makes beside the asset's."""
-    return f"{asset}.rebuild_{generation}"
-
-
-def profiles_of(database: Database[Document], ledger: Ledger, shard: Shard) -> Collection[Document]:
+def profiles_of(ledger: Ledger, shard: Shard) -> Collection[Document]:
     """Return the profiles that a shard's claims are for; Refused where they are of the past."""
     now = ledger.epochs.generation(shard.asset)
     generation = max((claim.generation for claim in shard.claims), default=now)
@@ -116,13 +109,13 @@ def profiles_of(database: Database[Document], ledger: Ledger, shard: Shard) -> C
             f"{shard.asset}: a rebuild has replaced the profiles while this run was on its way; "
             "run its partitions again"
         )
-    return database[shard.asset if generation == now else rebuilt(shard.asset, generation)]
+    return ledger.profiles(shard.asset, generation)
 
 
 def _results(
     shard: Shard, ledger: Ledger
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], bool]:
-    """Return (partition, key) of the results to fold, and of those to take back.
+    """Return the results to fold, and those to take back, each with its unit's key.
 
     The third value tells whether one of the latter may belong to a run that is still at work.
     """
@@ -139,8 +132,9 @@ def _results(
 
 
 def _results_of(plan: Document) -> list[tuple[str, str]]:
-    """Return (partition, key) of the results that a plan was claimed with."""
-    return [(plan["partition"], key) for key in plan["results"].values()]
+    """Return the results that a plan was claimed with, each with its unit's key."""
+    unit = unit_key(plan["partition"], plan["round"])
+    return [(unit, key) for key in plan["results"].values()]
 
 
 def _mentioned(
@@ -149,11 +143,11 @@ def _mentioned(
     results: Iterable[tuple[str, str]],
     shard: Shard,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the (partition, profile) pairs that results of earlier plans mention.
+    """Yield the (unit's key, profile) pairs that results of earlier plans mention.
 
-    Where such a result is gone from S3, the profiles that hold its partition take its place.
+    Where such a result is gone from S3, the profiles that hold its unit take its place.
     """
-    for partition, key in results:
+    for unit, key in results:
         try:
             mentioned = (
                 read_result(store, key, shard.buckets, ["profile"])["profile"].unique().to_pylist()
@@ -161,11 +155,11 @@ def _mentioned(
         except Refused:
             if store.exists(key):
                 raise
-            holders = profiles.find({f"_fold.open.{partition}": {"$exists": True}}, {"_id": 1})
+            holders = profiles.find({f"_fold.open.{unit}": {"$exists": True}}, {"_id": 1})
             ids = [one["_id"] for one in holders]
             mentioned = [one for one in ids if bucket(one) in shard.buckets]
         for profile in mentioned:
-            yield partition, profile
+            yield unit, profile
 
 
 class _Folder:
@@ -182,11 +176,10 @@ class _Folder:
     ) -> None:
         self.asset, self.task, self.ledger, self.profiles = asset, task, ledger, profiles
         self.claims = claims
-        self.epochs = {claim.partition: claim.epoch for claim in claims}
+        self.epochs = {claim.key: claim.epoch for claim in claims}
         self.generation = max((claim.generation for claim in claims), default=0)
-        self.closed = ledger.epochs.closed_partitions(asset.name, self.generation) - set(
-            self.epochs
-        )
+        closed = ledger.epochs.closed_units(asset.name, self.generation)
+        self.closed = closed - self.epochs.keys()
         # Whether a slower run may still write: then an emptied profile stays as a fence.
         self.unsure = unsure
         self.unfit: dict[str, Unfit] = {}
@@ -229,19 +222,18 @@ class _Folder:
         new = self._folded(fold, states)
         if new is None:
             return None
-        is_empty = not new["base"] and not any(one["fields"] for one in new["open"].values())
-        if is_empty and not self.unsure:
-            return DeleteOne(as_read) if old else None
-        document: Document = {"_id": profile}
-        if not is_empty:
-            document |= view(self.task, total(self.task.fields, new))
-        document["_fold"] = new
+        state = total(self.task.fields, new)
         try:
-            written = encoded(document)
-        except ValueError as error:
-            field, _, why = str(error).partition(": ")
+            shown = view(self.task, state) if state else {}
+            if not shown and not self.unsure:
+                return DeleteOne(as_read) if old else None
+            written = encoded({"_id": profile, **shown, "_fold": new})
+        except Unfitting as error:
             self.unfit[profile] = Unfit(
-                profile=profile, partitions=sorted(states), field=field, why=why
+                profile=profile,
+                partitions=sorted({unit_partition(key) for key in states}),
+                field=error.field,
+                why=error.why,
             )
             return None
         return ReplaceOne(as_read, written) if old else InsertOne(written)
@@ -266,22 +258,20 @@ class _Folder:
             "open": open_,
         }
         if closing or "merged" in fold:
-            known = [*fold.get("merged", []), *closing]
+            known = [*fold.get("merged", []), *map(unit_partition, closing)]
             new["merged"] = [min(known), max(known)]
         return new
 
 
 def encoded(document: Document) -> RawBSONDocument:
-    """Return a profile as MongoDB gets it; ValueError, with the field first, where it cannot."""
+    """Return a profile as MongoDB gets it; Unfitting where it cannot."""
     try:
         whole = bson.encode(document)
     except UNWRITABLE as error:
-        raise ValueError(f"{_largest(document)}: {error}") from error
+        raise Unfitting(_largest(document), str(error)) from error
     if len(whole) > LARGEST:
-        raise ValueError(
-            f"{_largest(document)}: the profile would have {len(whole):,} bytes, and MongoDB "
-            f"holds {LARGEST:,}"
-        )
+        said = f"the profile would have {len(whole):,} bytes, and MongoDB holds {LARGEST:,}"
+        raise Unfitting(_largest(document), said)
     return RawBSONDocument(whole)
 
 

@@ -1,4 +1,4 @@
-"""The formats of blocks: JSON lines, CSV and Parquet; the first two plain or compressed.
+"""The formats of blocks: JSON lines, text, CSV and Parquet; all but the last plain or compressed.
 
 One function reads a range of a block in any of them, as runs of lines or rows.
 """
@@ -20,13 +20,21 @@ from workers.model import Range
 
 TAIL = 64 << 10  # bytes asked for at a time to finish a range's last line, or to read a header
 ROWS = 10_000  # rows of CSV or Parquet held at a time
-KINDS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
+KINDS = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".ndjson": "json",
+    ".txt": "text",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
 
 
 class Format(msgspec.Struct, frozen=True):
     """How a block is written."""
 
-    kind: Literal["json", "csv", "parquet"] = "json"
+    # Of text each line is an item by itself: the first column of it.
+    kind: Literal["json", "text", "csv", "parquet"] = "json"
     compression: str = ""
     delimiter: str = ","
     # Whether a quoted cell of CSV may hold a newline. Without any, plain CSV is cut like lines.
@@ -78,17 +86,17 @@ def read(
     if cut.piece:
         body = pieces(store.open_whole(cut.piece))
         lines = split_lines(body, 0, None)
-        return _rows(lines, form, cut) if form.kind == "csv" else _moved(lines, cut)
+        return _rows(lines, form, cut) if form.kind == "csv" else _plain(lines, form, cut, columns)
     if not form.is_splittable:
         body = pieces(store.open(cut.key, cut.etag, 0, cut.size), form.compression)
         lines = split_lines(body, 0, None)
-        return _rows(lines, form, cut) if form.kind == "csv" else lines
+        return _rows(lines, form, cut) if form.kind == "csv" else _plain(lines, form, cut, columns)
     # One byte earlier shows whether the first line starts right here or before.
     start = max(cut.start - 1, 0)
     body = chain(pieces(store.open(cut.key, cut.etag, start, cut.end)), _tail(store, cut))
     lines = split_lines(body, cut.start, cut.end)
-    if form.kind == "json":
-        return lines
+    if form.kind != "csv":
+        return _plain(lines, form, cut, columns)
     return _rows(lines, form, cut, _header(store, cut, form) if cut.start else None)
 
 
@@ -98,10 +106,30 @@ def _tail(store: BlockStore, cut: Range) -> Iterator[bytes]:
         yield from pieces(store.open(cut.key, cut.etag, at, min(at + TAIL, cut.size)))
 
 
-def _moved(lines: Iterator[Lines], cut: Range) -> Iterator[Lines]:
-    """Yield a piece's lines with their places in the block that it was cut from."""
+def _plain(
+    lines: Iterator[Lines], form: Format, cut: Range, columns: Sequence[str]
+) -> Iterator[Lines | Rows]:
+    """Yield lines of JSON or text with their places in the block, where a piece was cut from it."""
     for run in lines:
-        yield msgspec.structs.replace(run, start=run.start + cut.offset)
+        moved = msgspec.structs.replace(run, start=run.start + cut.offset) if cut.piece else run
+        yield _texts(moved, columns[0]) if form.kind == "text" else moved
+
+
+def _texts(run: Lines, column: str) -> Rows:
+    """Return lines as rows of one column, blank ones left out."""
+    rows: list[dict[str, Any] | str] = []
+    places = []
+    for number, line in enumerate(run.lines):
+        try:
+            text = line.removeprefix(BOM if run.start + number == 0 else b"").decode().strip()
+        except UnicodeDecodeError as error:
+            rows.append(f"invalid UTF-8: {error.reason}")
+        else:
+            if not text:
+                continue
+            rows.append("the line is too long for an item" if run.is_cut else {column: text})
+        places.append(run.place(number))
+    return Rows(rows, places, is_text=True)
 
 
 # CSV

@@ -5,12 +5,14 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, get_origin
+from decimal import Decimal
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import numpy as np
 import pandas as pd
 
+from workers.exact import LARGEST
 from workers.lines import Lines
 
 BOM = b"\xef\xbb\xbf"
@@ -53,6 +55,40 @@ FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
+# What files write where a number is missing.
+MISSING = {"", "na", "nan", "null", "none"}
+
+
+class Number(float):
+    """A number of at most 1e150 either way, or NaN where it is missing: null, empty, NA, NaN."""
+
+    @classmethod
+    def read(cls, value: object) -> "Number":
+        """Return the number that a value means; ValueError or TypeError where it is none."""
+        if isinstance(value, str):
+            value = _number_in(value)
+        if value is None:
+            return cls(math.nan)
+        if isinstance(value, Decimal):  # of Parquet
+            value = float(value)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise TypeError("Expected a number or NA")
+        if abs(value) > LARGEST:
+            raise ValueError(f"Expected a number of at most {LARGEST:g} either way")
+        return cls(value)
+
+
+def _number_in(text: str) -> float | None:
+    if text.strip().lower() in MISSING:
+        return None
+    try:
+        if text.isascii() and "_" not in text:  # Python's own notation, and no sensor's
+            return float(text)
+    except ValueError:
+        pass
+    raise ValueError("Expected a number or NA")
+
+
 class Rows(msgspec.Struct, frozen=True):
     """A run of rows by column, with their places; a row that could not be read is its reason."""
 
@@ -84,6 +120,7 @@ class ItemReader:
         self._decode = msgspec.json.Decoder(item, dec_hook=_custom).decode
         self._fields = msgspec.structs.fields(item)
         self._lists = [f.encode_name for f in self._fields if _is_list(f.type)]
+        self._numbers = {f.encode_name for f in self._fields if _is_number(f.type)}
         self.columns = [f.encode_name for f in self._fields]
 
     def items(self, run: Lines | Rows, reject: Reject) -> tuple[list[Any], list[int]]:
@@ -124,24 +161,35 @@ class ItemReader:
         if isinstance(row, str):
             raise msgspec.ValidationError(row)
         if run.is_text:
-            row = {name: text for name, text in row.items() if text}  # an empty cell says nothing
+            # An empty cell says nothing, but of a number it says that it is missing.
+            row = {name: text for name, text in row.items() if text or name in self._numbers}
             for name in self._lists:
                 if name in row:
                     row[name] = _as_list(row[name])
         return msgspec.convert(row, self._item, strict=not run.is_text, dec_hook=_custom)
 
     def frame(self, items: list[Any]) -> pd.DataFrame:
-        """Return items as columns named as the type's fields; Time is int64 milliseconds."""
+        """Return items as columns named as the type's fields.
+
+        Time is int64 milliseconds; Number is float64, with NaN where it is missing.
+        """
         columns: dict[str, Any] = {}
         for field in self._fields:
-            values = [getattr(item, field.name) for item in items]
-            is_time = field.type is Time
-            columns[field.name] = np.array(values, dtype="int64") if is_time else values
+            values: Any = [getattr(item, field.name) for item in items]
+            if field.type is Time:
+                values = np.array(values, dtype="int64")
+            elif _is_number(field.type):
+                values = np.array(values, dtype="float64")
+            columns[field.name] = values
         return pd.DataFrame(columns)
 
 
 def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list or any(_is_list(part) for part in getattr(kind, "__args__", ()))
+
+
+def _is_number(kind: Any) -> bool:
+    return Number in (kind, *get_args(kind))
 
 
 def _as_list(text: str) -> Any:
@@ -152,6 +200,8 @@ def _as_list(text: str) -> Any:
 def _custom(kind: type, value: object) -> object:
     if kind is Time:
         return Time.read(value)
+    if kind is Number:
+        return Number.read(value)
     raise NotImplementedError(f"no rule to read a {kind.__name__}")
 
 

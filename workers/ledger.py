@@ -34,6 +34,8 @@ class Plan(Value, frozen=True, kw_only=True):
     version: str
     # Epochs, and what is closed, are those of one generation of profiles.
     generation: int
+    # How often the partition was looked at before, by a task that looks at the world.
+    round: int
     # When its blocks were listed, in seconds of MongoDB's clock: the later view is the newer plan,
     # whichever is written first.
     listed: float
@@ -85,14 +87,25 @@ def connect(settings: Settings, patient: bool = True) -> Database[Document]:
     return client[settings.database]
 
 
+def rebuilt(asset: str, generation: int | None) -> str:
+    """Return the name of the collection that a rebuild makes beside the asset's."""
+    return f"{asset}.rebuild_{generation}"
+
+
 class Ledger:
     """Reads and writes `plans`, `batches` and `dead_letters`."""
 
     def __init__(self, database: Database[Document]) -> None:
+        self.database = database
         self.plans: Collection[Document] = database["plans"]
         self.batches: Collection[Document] = database["batches"]
         self.epochs = Epochs(self.plans, database["assets"])
         self.letters = Letters(database["dead_letters"])
+
+    def profiles(self, asset: str, generation: int | None = None) -> Collection[Document]:
+        """Return an asset's profiles; of a later generation those that a rebuild is making."""
+        is_current = generation is None or generation == self.epochs.generation(asset)
+        return self.database[asset if is_current else rebuilt(asset, generation)]
 
     def ensure_indexes(self) -> None:
         """Create the indexes; cheap where they exist."""
@@ -102,7 +115,12 @@ class Ledger:
                 IndexModel([*unit, ("listed", DESCENDING), ("created", DESCENDING)]),
                 # Two runs that claim one partition at once cannot get the same epoch.
                 IndexModel(
-                    [*unit, ("generation", ASCENDING), ("epoch", DESCENDING)],
+                    [
+                        *unit,
+                        ("generation", ASCENDING),
+                        ("round", ASCENDING),
+                        ("epoch", DESCENDING),
+                    ],
                     unique=True,
                     partialFilterExpression={"epoch": {"$exists": True}},
                 ),
@@ -117,7 +135,7 @@ class Ledger:
 
     def now(self) -> float:
         """Return the time by MongoDB's clock, which all runs share."""
-        answer: Document = self.plans.database.command("hello")
+        answer: Document = self.database.command("hello")
         seconds: float = answer["localTime"].timestamp()
         return seconds
 
@@ -129,9 +147,21 @@ class Ledger:
         )
         return found
 
-    def planned_batches(self, asset: str, version: str, partition: str) -> list[Document]:
+    def round_of(self, asset: str, partition: str, generation: int) -> int:
+        """Return the round that a run belongs to: the latest, or a new one where that is folded."""
+        unit = {"asset": asset, "partition": partition, "generation": generation}
+        newest = self.plans.find_one(unit, sort=[("round", DESCENDING)])
+        if newest is None:
+            return 0
+        number: int = newest["round"]
+        query = {**unit, "round": number, "state": {"$in": ["folded", "closed"]}}
+        return number + (self.plans.find_one(query) is not None)
+
+    def planned_batches(
+        self, asset: str, version: str, partition: str, **where: Any
+    ) -> list[Document]:
         """Return the batches of the newest plan made for this code: a later run keeps them."""
-        plan = self.last_plan(asset, partition, version=version)
+        plan = self.last_plan(asset, partition, version=version, **where)
         return list(self.batches.find({"_id": {"$in": plan["batches"]}})) if plan else []
 
     def save(self, plans: Sequence[Plan], batches: Iterable[Batch], again: Iterable[str]) -> None:

@@ -66,6 +66,29 @@ class Range(Value, frozen=True, kw_only=True):
     broken: str = ""
     # Where not empty, only the items at these places count: a redrive's.
     places: list[str] = []
+    # Of profiles as items: the ids from `first` on that come before `until`; "" is no bound.
+    first: str = ""
+    until: str = ""
+
+
+class Round(NamedTuple):
+    """Which look at the world a batch belongs to."""
+
+    generation: int
+    number: int
+
+
+NO_ROUND = Round(0, 0)  # of tasks that do not look at it
+
+
+def unit_key(partition: str, number: int) -> str:
+    """Return what profiles keep the contributions of a partition's round under."""
+    return f"{partition}~{number}" if number else partition
+
+
+def unit_partition(key: str) -> str:
+    """Return the partition that `unit_key` was made of."""
+    return key.partition("~")[0]
 
 
 class Batch(Value, frozen=True, kw_only=True):
@@ -75,8 +98,10 @@ class Batch(Value, frozen=True, kw_only=True):
     asset: str
     partition: str
     task: str
-    # The asset's declaration of how its blocks are written.
+    # The asset's declaration of how its blocks are written, and of whose profiles its items are.
     format: str = ""
+    source: str = ""
+    round: Round = NO_ROUND
     # A worker with other code refuses the batch rather than mixing two codes' results.
     version: str
     ranges: list[Range]
@@ -93,14 +118,15 @@ class Batch(Value, frozen=True, kw_only=True):
         partition: str,
         ranges: list[Range],
         redrive: "Redrive | None" = None,
+        number: Round = NO_ROUND,
     ) -> Self:
         """Make the batch whose id is the digest of what would make its result differ.
 
         A redrive is a new batch each time, as what failed before may work now.
         """
         identity: list[Any] = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
-        identity.append(asset.format)
-        identity += [[r.key, r.etag, r.start, r.end] for r in ranges]
+        identity += [asset.format, asset.source, number]
+        identity += [[r.key, r.etag, r.start, r.end, r.first, r.until] for r in ranges]
         if redrive:
             identity.append(sorted(redrive.attempts.items()))
         return cls(
@@ -109,6 +135,8 @@ class Batch(Value, frozen=True, kw_only=True):
             partition=partition,
             task=asset.task,
             format=asset.format,
+            source=asset.source,
+            round=number,
             version=version,
             ranges=ranges,
             redrives=sorted(redrive.attempts) if redrive else [],
@@ -137,6 +165,8 @@ class Outcome(Value, frozen=True, kw_only=True):
     items: int
     used: int
     dead: int
+    # Those of `used` that a task which looks first found to need nothing.
+    skipped: int = 0
     # Held against the plan: a range read short would show here.
     bytes: int
     rows: int
@@ -227,10 +257,13 @@ class Asset(Value, frozen=True, kw_only=True):
 
     # Also the name of the MongoDB collection and of the asset in Dagster.
     name: str
-    # The module under workers/tasks/ that holds its `task`.
-    task: str
+    # What the catalogue says of it: the docstring of its file.
     description: str
     partitions: Partitions
+    # The module under workers/tasks/ that holds its `task`; the one named as the asset.
+    task: str = ""
+    # The asset whose profiles are its items; where empty, items come from blocks in S3.
+    source: str = ""
     # Where the blocks of a partition lie in the bucket; see workers/template.py.
     template: str = "events/dt={partition}/"
     # How blocks are written, where the suffix of a key does not say; see `formats.format_of`.
@@ -246,7 +279,11 @@ class Asset(Value, frozen=True, kw_only=True):
     look_back: int = 7
 
     def __post_init__(self) -> None:
-        _ = self.layout  # a mistake in it shows when the declaration is loaded
+        if not self.task:
+            msgspec.structs.force_setattr(self, "task", self.name)
+        # A mistake in one of these shows when the declaration is loaded.
+        _ = self.layout
+        self.partitions.time(self.partitions.start)
 
     def tolerates(self, bad: int, items: int) -> bool:
         """Tell whether a partition may be folded with `bad` of its `items` left out."""

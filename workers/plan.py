@@ -9,9 +9,11 @@ from typing import Any
 from workers.blocks import BlockStore
 from workers.errors import Refused
 from workers.ledger import Ledger, Plan
-from workers.model import Asset, Batch, Document, Range, Value, news
+from workers.model import NO_ROUND, Asset, Batch, Document, Range, Round, Value, news
 from workers.sizing import Sizing, batch_seconds, decide, part_items, share
-from workers.slicing import Gap, Sliced, gaps, pack, slice_gaps
+from workers.slicing import Gap, Sliced, gaps, pack
+from workers.sources import source_of
+from workers.task import Task
 
 FIXED_STEPS = 6  # list, queue, reconcile, publish, at least one fold; and the run itself
 STEP_SECONDS = 0.5  # what starting an op costs one slot
@@ -23,6 +25,7 @@ class Listing(Value, frozen=True, kw_only=True):
     partition: str
     version: str
     generation: int
+    round: Round
     listed: float
     news: str
     blocks: int
@@ -50,15 +53,22 @@ def list_partition(
     store: BlockStore,
     ledger: Ledger,
     asset: Asset,
-    version: str,
+    task: Task,
     partition: str,
     generation: int,
 ) -> Listing:
-    """List a partition's blocks and find which parts of them are not planned yet."""
-    listed = ledger.now()
-    blocks = list(store.of_partition(asset, partition))
+    """List a partition's blocks and find which parts of them are not planned yet.
+
+    For a task that looks at the world, only a run that was not folded left anything to keep.
+    """
+    listed, version = ledger.now(), task.version
+    blocks = source_of(asset, store, ledger).blocks(asset, partition)
     present = {(block.key, block.etag) for block in blocks}
-    documents = ledger.planned_batches(asset.name, version, partition)
+    number, same = NO_ROUND, {}
+    if task.observe:
+        number = Round(generation, ledger.round_of(asset.name, partition, generation))
+        same = {"generation": generation, "round": number.number}
+    documents = ledger.planned_batches(asset.name, version, partition, **same)
     planned = [as_batch(one) for one in documents if one["format"] == asset.format]
     unfinished = {b["_id"] for b in documents if b["state"] != "done"}
     kept = [b for b in planned if all((r.key, r.etag) in present for r in b.ranges)]
@@ -77,17 +87,19 @@ def list_partition(
         for b in redrives
         if ids.issuperset(b.parents) and (b.id not in unfinished or b.version == version)
     ]
+    found = [gap for b in blocks for gap in gaps(partition, b, covered.get(b.key, []))]
     return Listing(
         partition=partition,
         version=version,
         generation=generation,
+        round=number,
         listed=listed,
         news=news(blocks),
         blocks=len(blocks),
         bytes=sum(block.size for block in blocks),
         kept=[batch.id for batch in kept],
         made=[],
-        gaps=[gap for b in blocks for gap in gaps(partition, b, covered.get(b.key, []))],
+        gaps=[] if asset.source and covered else found,  # ranges of ids leave nothing out
     )
 
 
@@ -107,15 +119,16 @@ def preview(
     store: BlockStore,
     ledger: Ledger,
     asset: Asset,
-    version: str,
+    task: Task,
     partitions: Iterable[str],
     slots: int,
 ) -> tuple[Work, int]:
     """Return what a run would do, and by how many masters; nothing at all is written."""
     generation = ledger.epochs.generation(asset.name)
-    listings = [list_partition(store, ledger, asset, version, p, generation) for p in partitions]
+    listings = [list_partition(store, ledger, asset, task, p, generation) for p in partitions]
     full, groups = grain_of(ledger, asset, slots), groups_of(asset, listings)
-    sliced = [slice_gaps(store, one, asset.format, asset.sizes, full, dry=True) for one in groups]
+    source = source_of(asset, store, ledger)
+    sliced = [source.cut(one, asset.sizes, full, dry=True) for one in groups]
     return make_plans(store, ledger, asset, "preview", listings, sliced, slots), len(groups)
 
 
@@ -159,7 +172,8 @@ def make_plans(
     work = Work(plans=[], new=[], to_run={}, again=[], sizing=sizing)
     for listing in listings:
         cuts, size = ranges.get(listing.partition, []), sizing.batch_items
-        packed = pack(asset, listing.version, listing.partition, cuts, size, part) + listing.made
+        packed = pack(asset, listing.version, listing.partition, cuts, size, part, listing.round)
+        packed += listing.made
         batches = sorted([*listing.kept, *(batch.id for batch in packed)])
         known = {b["_id"]: b for b in ledger.batches.find({"_id": {"$in": batches}})}
         new = [batch for batch in packed if batch.id not in known]
@@ -186,6 +200,7 @@ def make_plans(
                 run=run,
                 version=listing.version,
                 generation=listing.generation,
+                round=listing.round.number,
                 listed=listing.listed,
                 news=listing.news,
                 blocks=listing.blocks,
@@ -201,7 +216,14 @@ def make_plans(
 
 def _is_closed(ledger: Ledger, asset: Asset, listing: Listing, batches: list[str]) -> bool:
     """Tell whether a partition is closed, so that nothing of it is run; Refused where changed."""
-    closed = ledger.epochs.closed(asset.name, listing.generation, listing.partition)
+    closed = ledger.epochs.closed(
+        {
+            "asset": asset.name,
+            "generation": listing.generation,
+            "partition": listing.partition,
+            "round": listing.round.number,
+        }
+    )
     if closed and closed["batches"] != batches:
         raise Refused(
             f"{asset.name}: partition {listing.partition} is closed (more than "

@@ -12,21 +12,57 @@ from pymongo.errors import OperationFailure
 
 from workers.blocks import BlockStore
 from workers.errors import Refused
-from workers.fold import rebuilt
-from workers.ledger import Ledger
-from workers.model import Asset, Document
+from workers.ledger import Ledger, rebuilt
+from workers.model import NO_ROUND, Asset, Document
+from workers.plan import Listing
+from workers.task import Task
 
 NAMED = 5  # partitions that an error names
 
 
+def keeps_what_was_seen(asset: Asset, task: Task) -> bool:
+    """Tell whether a rebuild folds stored results again: of pages that were seen, say.
+
+    A task that looks at profiles instead makes everything anew from them.
+    """
+    return task.observe is not None and not asset.source
+
+
+def list_seen(
+    ledger: Ledger, asset: Asset, version: str, partition: str, generation: int
+) -> Listing:
+    """Return the finished batches of all that was folded of a partition, as one plan."""
+    now = ledger.epochs.generation(asset.name)
+    plans = ledger.epochs.folded_plans(asset.name, now, partition)
+    batches = {one["_id"]: one for plan in plans for one in ledger.batches_of(plan)}
+    newest = max(plans, key=lambda plan: plan["listed"])
+    return Listing(
+        partition=partition,
+        version=version,
+        generation=generation,
+        round=NO_ROUND,
+        listed=ledger.now(),
+        news=newest["news"],
+        blocks=newest["blocks"],
+        bytes=newest["bytes"],
+        kept=sorted(one for one, batch in batches.items() if batch["state"] == "done"),
+        made=[],
+        gaps=[],
+    )
+
+
 def partitions_to_rebuild(
-    ledger: Ledger, store: BlockStore, asset: Asset, drop_removed: bool
+    ledger: Ledger, store: BlockStore, asset: Asset, task: Task, drop_removed: bool
 ) -> list[str]:
     """Return the partitions that have blocks, in order.
 
     Refused where one that is folded has none any more, unless they are to be dropped: its blocks
-    may have expired, and its profiles are then all that is left of them.
+    may have expired, and its profiles are then all that is left of them. Where items are no
+    blocks, the partitions are those that were folded, or the newest of them.
     """
+    if task.observe:
+        folded = sorted(folded_plans(ledger, asset))
+        return folded[-1:] if asset.source else folded
     listed = {asset.partition_of(block.key) for block in store.list(asset.layout.root)}
     present = {partition for partition in listed if partition}
     current = ledger.epochs.generation(asset.name)

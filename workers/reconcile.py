@@ -125,7 +125,7 @@ def settle(
     for generation in {claim.generation for claim in reconciled.claims}:
         if newest := ledger.epochs.newest_folded(asset.name, generation):
             before = asset.partitions.shift(newest, -asset.keep_open)
-            ledger.epochs.close(asset.name, generation, before)
+            ledger.epochs.close(asset.name, generation, before, reconciled.claims)
     if overtaken:
         raise Refused(
             f"{asset.name}: another run took over {', '.join(overtaken[:NAMED])} while this one "
@@ -145,6 +145,7 @@ def settle(
         "batches_reused": sum(one.reused for one in of_all),
         "items": sum(one.items for one in of_all),
         "items_used": sum(one.used for one in of_all),
+        "items_skipped": sum(one.skipped for one in of_all),
         "items_redriven": sum(one.redriven for one in of_all),
         "items_failed": sum(one.failed for one in of_all),
         "batches_failed": sum(one.batches_failed for one in of_all),

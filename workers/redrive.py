@@ -14,7 +14,7 @@ from workers.errors import Refused
 from workers.formats import format_of
 from workers.ledger import Ledger
 from workers.letters import SUPERSEDED
-from workers.model import Asset, Batch, Document, Range, Redrive
+from workers.model import Asset, Batch, Document, Range, Redrive, Round
 from workers.plan import Listing, as_batch
 
 MOST = 10_000  # letters in a batch, which is one document in the ledger
@@ -38,11 +38,8 @@ def list_redrive(
     batches = {one["_id"]: one for one in documents if not one["redrives"]}
     redrives = [one for one in documents if one["redrives"] and one["state"] == "done"]
     is_kept = {i: one["state"] == "done" or one["version"] == version for i, one in batches.items()}
-    made = [
-        Batch.cut(asset, version, partition, as_batch(batches[one]).ranges)
-        for one, kept in is_kept.items()
-        if not kept
-    ]
+    stale = [as_batch(batches[one]) for one, kept in is_kept.items() if not kept]
+    made = [Batch.cut(asset, version, partition, one.ranges, number=one.round) for one in stale]
     letters = waiting(ledger, batches.values(), redrives)
     made += [
         _redrive(asset, version, partition, batches, letters[start : start + MOST])
@@ -52,6 +49,7 @@ def list_redrive(
         partition=partition,
         version=plan["version"],
         generation=generation,
+        round=Round(generation, plan["round"]),
         listed=plan["listed"],  # its view of the blocks is that old
         news=plan["news"],
         blocks=plan["blocks"],
@@ -94,21 +92,24 @@ def _redrive(
         attempts={letter["_id"]: letter["attempts"] for letter in letters},
         parents={parent for parent, _ in places},
     )
-    return Batch.cut(asset, version, partition, ranges, again)
+    number = as_batch(next(iter(batches.values()))).round
+    return Batch.cut(asset, version, partition, ranges, again, number)
 
 
 def _narrowed(asset: Asset, ranges: Sequence[Range], places: list[str]) -> list[Range]:
     """Return ranges of one block cut down to places in it, as far as that saves reading."""
+    each = max(1, len(places) // len(ranges))
+    if asset.source:
+        return [msgspec.structs.replace(one, items=each, places=places) for one in ranges]
     form = format_of(ranges[0].key, asset.format)
     if any(one.piece or one.broken for one in ranges):
         return _in_pieces(ranges, places)
-    if form.kind == "json" and form.is_splittable and len(places) <= FEW:
+    if form.kind in ("json", "text") and form.is_splittable and len(places) <= FEW:
         starts = [int(place.split()[1]) for place in places]
         return [
             msgspec.structs.replace(ranges[0], start=at, end=at + 1, items=1, places=[place])
             for at, place in zip(starts, places, strict=True)
         ]
-    each = max(1, len(places) // len(ranges))
     return [msgspec.structs.replace(one, items=each, places=places) for one in ranges]
 
 

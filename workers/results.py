@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from workers.blocks import OWN
 from workers.errors import Refused
-from workers.fields import COLUMNS, Fields
+from workers.fields import Fields
 from workers.model import Batch, bucket
 
 COMPACT = 500_000  # contribution rows a worker holds before it merges them
@@ -65,8 +65,7 @@ class Contributed:
     def table(self) -> pa.Table:
         """Return the result, in an order that does not depend on chunks."""
         tables = [
-            to_table(name, frame, COLUMNS[self.fields[name].type])
-            for name, frame in self.merged().items()
+            to_table(name, frame, self.fields[name].column) for name, frame in self.merged().items()
         ]
         table = pa.concat_tables([ROWS.empty_table(), *tables])
         table = table.add_column(0, SCHEMA.field("bucket"), buckets(table["profile"]))

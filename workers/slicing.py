@@ -11,7 +11,7 @@ from workers.blocks import BlockStore
 from workers.compression import pieces as decompressed
 from workers.errors import Malformed
 from workers.formats import Format, format_of
-from workers.model import Asset, Batch, Block, Range, Sizes, Value
+from workers.model import NO_ROUND, Asset, Batch, Block, Range, Round, Sizes, Value
 from workers.parquet import open_parquet, row_groups
 
 SAMPLE = 64 << 10  # bytes read of a sampled block
@@ -181,7 +181,13 @@ def sample(store: BlockStore, alike: Sequence[Gap], form: Format) -> Density:
 
 
 def pack(
-    asset: Asset, version: str, partition: str, ranges: Iterable[Range], full: int, part: int
+    asset: Asset,
+    version: str,
+    partition: str,
+    ranges: Iterable[Range],
+    full: int,
+    part: int,
+    number: Round = NO_ROUND,
 ) -> list[Batch]:
     """Put ranges side by side into batches, in key order, up to so many items each.
 
@@ -199,10 +205,11 @@ def pack(
         load, size = load + cost, size + bytes_
         if last and follows and packs[-1]:
             items = last.items + one.items
-            packs[-1][-1] = msgspec.structs.replace(last, end=one.end, items=items)
+            merged = msgspec.structs.replace(last, end=one.end, items=items, until=one.until)
+            packs[-1][-1] = merged
         else:
             packs[-1].append(one)
-    return [Batch.cut(asset, version, partition, made) for made in packs]
+    return [Batch.cut(asset, version, partition, made, number=number) for made in packs]
 
 
 def _follows(one: Range, other: Range) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.blocks import BlockStore
-from workers.fields import COLUMNS, Fields, from_key, to_key
+from workers.fields import Fields, Gone, to_key
 from workers.model import Document
 from workers.task import Task
 
@@ -19,6 +19,14 @@ from workers.task import Task
 State = dict[str, Any]
 # The contributions of a shard: profile id -> partition -> state.
 States = dict[str, dict[str, State]]
+
+
+class Unfitting(Exception):
+    """Of one profile: it cannot be shown or written; the field at fault, and why."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}")
+        self.field, self.why = field, why
 
 
 def read_result(
@@ -42,10 +50,9 @@ def read_states(
     table = pa.concat_tables(tables)
     parts = {}
     for name, field in fields.items():
-        value = COLUMNS[field.type]
-        columns = ["partition", "profile", *field.columns[:-1], value]
+        columns = ["partition", "profile", *field.columns[:-1], field.column]
         part = table.filter(pc.field("field") == name).select(columns).to_pandas()
-        part = part.rename(columns={value: "value"})
+        part = part.rename(columns={field.column: "value"})
         parts[name] = field.reduce(part, ["partition", "profile"])
     return build_states(parts, fields)
 
@@ -88,20 +95,31 @@ def merge(fields: Fields, one: State, other: State) -> State:
 
 
 def view(task: Task, state: State) -> Document:
-    """Return what readers see of a state: every field, and those derived from them."""
-    shown = {
-        name: field.view(state.get(name, {} if field.keyed else None))
+    """Return what readers see of a state: every field, and those derived from them.
+
+    Maps that `derive` returns have plain keys, like those it gets. {} where the profile is gone;
+    Unfitting where the task cannot derive.
+    """
+    if any(isinstance(f, Gone) and state.get(n, (0, 0))[1] for n, f in task.fields.items()):
+        return {}
+    parts = {
+        name: (field, state.get(name, {} if field.keyed else None))
         for name, field in task.fields.items()
+        if not isinstance(field, Gone)
     }
+    shown = {name: field.view(part) for name, (field, part) in parts.items()}
     if task.derive is None:
         return shown
-    plain = {
-        name: {from_key(key): entry for key, entry in value.items()}
-        if isinstance(value, dict)
-        else value
-        for name, value in shown.items()
-    }
-    return shown | task.derive(plain)
+    plain = {name: field.plain(part, shown[name]) for name, (field, part) in parts.items()}
+    try:
+        return shown | {name: _stored(value) for name, value in task.derive(plain).items()}
+    except Exception as error:
+        raise Unfitting("derive", f"{type(error).__name__} in the task: {error}") from error
+
+
+def _stored(value: Any) -> Any:
+    """Return a map with its keys as MongoDB holds them, and anything else as it is."""
+    return {to_key(key): one for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def total(fields: Fields, fold: Document) -> State:

@@ -1,6 +1,7 @@
 """Recompute profiles from the raw blocks, in one process, and hold MongoDB against them.
 
-No plan, batch or result is used: only the blocks, the task and the profiles.
+No plan, batch or result is used, only the blocks, the task and the profiles; but for tasks that
+look at the world, whose results are all there is.
 """
 
 import hashlib
@@ -8,19 +9,20 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial, reduce
 from typing import Any
 
 import msgspec
-from pymongo.collection import Collection
 
 from workers.batch import contribute
 from workers.blocks import BlockStore
 from workers.errors import Malformed, Refused
-from workers.formats import format_of, read
 from workers.items import ItemReader
-from workers.model import Asset, Block, Document, Range
+from workers.ledger import Ledger
+from workers.model import BUCKETS, Asset, Block, Document, Range, unit_partition
 from workers.results import Contributed
-from workers.states import build_states, merge, view
+from workers.sources import Source, source_of
+from workers.states import States, build_states, merge, read_states, view
 from workers.task import Task
 
 SAMPLE = 100  # profiles that a spot check compares
@@ -37,22 +39,29 @@ class Verdict(msgspec.Struct, frozen=True):
     expected_digest: str
     # The first ids whose profile differs, is missing or should not be there.
     differing: list[str]
+    # What the profiles were held against.
+    against: str
 
 
 def verify(
     asset: Asset,
     task: Task,
     store: BlockStore,
-    profiles: Collection[Document],
+    ledger: Ledger,
     partitions: Sequence[str] | None = None,
 ) -> Verdict:
     """Compare the profiles with the blocks: of all partitions in S3, or of those given.
 
     For all partitions, whole documents are compared as readers see them; for some, what the
     profiles hold of these partitions. Refused where those have merged with others for good.
+
+    What a task saw of the world cannot be recomputed: its results are its raw data, and are folded
+    again. Profiles made of other profiles are recomputed from those as they are, all of them.
     """
-    expected, items = _expected(asset, task, store, _blocks(asset, store, partitions))
-    actual = {}
+    if asset.source:
+        partitions = None
+    expected, items, against = _truth(asset, task, store, ledger, partitions)
+    actual, profiles = {}, ledger.profiles(asset.name)
     for document in profiles.find({}, None if partitions else {"_fold": 0}).sort("_id", 1):
         shown = _shown(document, asset, task, partitions)
         if shown:
@@ -67,31 +76,62 @@ def verify(
         digest=_digest(actual),
         expected_digest=_digest(expected),
         differing=differing[:20],
+        against=against,
     )
 
 
 def spot_check(
-    asset: Asset,
-    task: Task,
-    store: BlockStore,
-    profiles: Collection[Document],
-    partition: str,
-    blocks: Iterable[Block],
+    asset: Asset, task: Task, store: BlockStore, ledger: Ledger, plan: Document
 ) -> tuple[int, list[str]]:
-    """Recompute a partition from its raw blocks; compare up to SAMPLE of its profiles.
+    """Recompute what a plan was folded from; compare up to SAMPLE of its profiles.
 
     Returns how many were compared, and those that say something else of the partition. Refused
     where a block was replaced or removed since.
     """
-    expected, _ = _expected(asset, task, store, blocks)
-    chosen = random.Random(partition).sample(sorted(expected), min(SAMPLE, len(expected)))  # noqa: S311
+    only = None if asset.source else [plan["partition"]]
+    if task.observe:
+        expected, _, _ = _truth(asset, task, store, ledger, only)
+    else:
+        raw = {
+            Block(key=cut["key"], etag=cut["etag"], size=cut["size"])
+            for batch in ledger.batches_of(plan)
+            for cut in batch["ranges"]
+        }
+        blocks = sorted(raw, key=lambda block: block.key)
+        expected, _ = _recomputed(asset, task, store, ledger, blocks)
+    chosen = random.Random(plan["_id"]).sample(sorted(expected), min(SAMPLE, len(expected)))  # noqa: S311
+    profiles = ledger.profiles(asset.name)
     found = {one["_id"]: one for one in profiles.find({"_id": {"$in": chosen}})}
     differing = [
         one
         for one in chosen
-        if one not in found or _shown(found[one], asset, task, [partition]) != expected[one]
+        if one not in found or _shown(found[one], asset, task, only) != expected[one]
     ]
     return len(chosen), sorted(differing)
+
+
+def _truth(
+    asset: Asset,
+    task: Task,
+    store: BlockStore,
+    ledger: Ledger,
+    partitions: Sequence[str] | None,
+) -> tuple[dict[str, str], int, str]:
+    """Return what profiles have to say by id, how many items say it, and where that is from."""
+    if task.observe and not asset.source:
+        plans = ledger.epochs.folded_plans(
+            asset.name, ledger.epochs.generation(asset.name), *(partitions or ())
+        )
+        results = [("", key) for plan in plans for key in plan["results"].values()]
+        states = read_states(store, results, task.fields, range(BUCKETS))
+        items = sum(plan["counts"]["used"] for plan in plans)
+        return _canonical_views(task, states), items, "the stored results of what workers saw"
+    if asset.source:
+        blocks: Iterable[Block] = source_of(asset, store, ledger).blocks(asset, "")
+        against = f"the profiles of {asset.source} as they are"
+    else:
+        blocks, against = _blocks(asset, store, partitions), "the raw blocks"
+    return (*_recomputed(asset, task, store, ledger, blocks), against)
 
 
 def _blocks(asset: Asset, store: BlockStore, partitions: Sequence[str] | None) -> Iterator[Block]:
@@ -104,40 +144,44 @@ def _blocks(asset: Asset, store: BlockStore, partitions: Sequence[str] | None) -
             yield from store.of_partition(asset, partition)
 
 
-def _expected(
-    asset: Asset, task: Task, store: BlockStore, blocks: Iterable[Block]
+def _recomputed(
+    asset: Asset, task: Task, store: BlockStore, ledger: Ledger, blocks: Iterable[Block]
 ) -> tuple[dict[str, str], int]:
     """Return each profile's canonical text as the blocks say it, and how many items count."""
-    reader, contributed, items = ItemReader(task.item), Contributed(task.fields), 0
+    reader, framer = ItemReader(task.item), ItemReader(task.seen)
+    source, contributed, used = source_of(asset, store, ledger), Contributed(task.fields), 0
     for block in blocks:
-        items += _count(block, asset, task, store, reader, contributed)
-    parts = {name: frame.assign(partition="") for name, frame in contributed.merged().items()}
-    states = build_states(parts, task.fields)
-    return {one: _canonical(view(task, state[""])) for one, state in states.items()}, items
-
-
-def _count(
-    block: Block,
-    asset: Asset,
-    task: Task,
-    store: BlockStore,
-    reader: ItemReader,
-    contributed: Contributed,
-) -> int:
-    if block.size == 0:
-        return 0
-    whole = Range(key=block.key, etag=block.etag, size=block.size, start=0, end=block.size, items=0)
-    items = 0
-    try:
-        for run in read(store, whole, format_of(block.key, asset.format), reader.columns):
-            good, _ = reader.items(run, _unheard)
-            for first, last, frames in contribute(task, reader, good):
+        for items in _items(block, source, reader):
+            seen = items
+            if task.observe:
+                answers = task.observe.look(items, [{}] * len(items))
+                seen = [one for one in answers if one and not isinstance(one, Exception)]
+            for first, last, frames in contribute(task, framer, seen):
                 if not isinstance(frames, Exception):
                     contributed.add(frames)
-                    items += last - first
+                    used += last - first
+    parts = {name: frame.assign(partition="") for name, frame in contributed.merged().items()}
+    return _canonical_views(task, build_states(parts, task.fields)), used
+
+
+def _canonical_views(task: Task, states: States) -> dict[str, str]:
+    shown = {
+        one: view(task, reduce(partial(merge, task.fields), state.values()))
+        for one, state in states.items()
+    }
+    return {one: _canonical(document) for one, document in shown.items() if document}
+
+
+def _items(block: Block, source: Source, reader: ItemReader) -> Iterator[list[Any]]:
+    """Yield the usable items of a block, by chunks."""
+    if block.size == 0:
+        return
+    whole = Range(key=block.key, etag=block.etag, size=block.size, start=0, end=block.size, items=0)
+    try:
+        for run in source.read(whole, reader.columns):
+            yield reader.items(run, _unheard)[0]
     except Malformed:
         pass  # what was read before the block breaks off counts; the run keeps a dead letter
-    return items
 
 
 def _unheard(_place: str, _item: bytes, _reason: str) -> None:
@@ -154,10 +198,11 @@ def _shown(
     fold, state, wanted = document["_fold"], {}, set(partitions)
     if "merged" in fold:
         state = _base(document["_id"], fold, asset, partitions)
-    for partition, entry in fold["open"].items():
-        if partition in wanted:
+    for key, entry in fold["open"].items():
+        if unit_partition(key) in wanted:
             state = merge(task.fields, state, entry["fields"])
-    return _canonical(view(task, state)) if state else None
+    shown = view(task, state) if state else {}
+    return _canonical(shown) if shown else None
 
 
 def _base(profile: str, fold: Document, asset: Asset, partitions: Sequence[str]) -> Document:

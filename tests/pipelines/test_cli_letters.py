@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from pipelines import cli_letters
-from pipelines.assets import ASSETS
 from tests.pipelines.conftest import told
 from tests.world import DAY, event, fragile
+from workers.assets import assets
 
 NEXT = "1998-04-02"
 
@@ -80,7 +80,7 @@ def test_rebuild_takes_up_a_closed_partition_and_swaps_at_the_end(
     monkeypatch,
 ):
     short = msgspec.structs.replace(world.asset, keep_open=1)
-    monkeypatch.setitem(ASSETS, "user_profiles", short)
+    monkeypatch.setitem(assets(), "user_profiles", short)
     days = short.partitions.between("1998-04-01", "1998-04-04")
     for day in days:
         world.put([event("ann")], day)

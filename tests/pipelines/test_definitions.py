@@ -15,15 +15,32 @@ from pipelines.sensors import requested
 from tests.conftest import PROJECT
 from tests.world import DAY, event
 
+NAMES = [
+    "device_profiles",
+    "github_profiles",
+    "influence_scores",
+    "page_profiles",
+    "user_profiles",
+]
+
 
 def test_the_location_has_the_names_that_operators_rely_on():
     found = definitions()
     repository = found.get_repository_def()
-    assert repository.has_job("user_profiles_job")
-    assert [schedule.name for schedule in repository.schedule_defs] == ["user_profiles_schedule"]
-    assert [sensor.name for sensor in repository.sensor_defs] == ["user_profiles_sensor"]
-    (asset,) = found.resolve_asset_graph().get_all_asset_keys()
-    assert asset == dg.AssetKey("user_profiles")
+    keys = found.resolve_asset_graph().get_all_asset_keys()
+    assert sorted(key.to_user_string() for key in keys) == NAMES
+    assert [one.name for one in repository.schedule_defs] == [f"{name}_schedule" for name in NAMES]
+    for name in NAMES:
+        assert repository.has_job(f"{name}_job")
+        assert repository.has_job(f"{name}_redrive_job")
+    watched = [name for name in NAMES if name != "influence_scores"]  # no blocks of its own
+    assert [one.name for one in repository.sensor_defs] == [f"{name}_sensor" for name in watched]
+
+
+def test_scores_hang_on_the_profiles_they_are_made_of():
+    graph = definitions().resolve_asset_graph()
+    parents = graph.get(dg.AssetKey("influence_scores")).parent_keys
+    assert parents == {dg.AssetKey("user_profiles")}
 
 
 def test_the_ops_read_in_data_order():

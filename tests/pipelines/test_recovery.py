@@ -79,8 +79,7 @@ def test_profiles_that_differ_from_the_raw_blocks_fail_nothing_twice(world, monk
     world.run()
     world.profiles.update_one({"_id": "ann"}, {"$set": {f"_fold.open.{DAY}.fields.events": 2}})
     plans = list(world.ledger.plans.find())
-    arguments = (world.ledger, world.asset, world.store, world.database, plans)
-    result = of_assets.nothing_twice(*arguments)
+    result = of_assets.nothing_twice(world.ledger, world.asset, world.store, plans)
     assert not result["passed"]
     assert "1 differ: ann" in result["description"]
 

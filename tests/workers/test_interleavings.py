@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.stage import Actor, Turns, ledger_of, perform
+from tests.stage import Actor, ledger_of, perform
 from tests.world import event
 from workers import task
 from workers.fold import fold_shard
@@ -57,11 +57,9 @@ def fold(world, actor, plan_id, zombie=False):
     """
     ledger, of_asset = ledger_of(actor, world.ledger), task.load(world.asset.task)
     found = reconcile_plans(ledger, world.asset, [plan_id])
-    database = Turns(world.database, actor)
     for _ in range(1 + zombie):
         folded = [
-            fold_shard(shard, world.asset, of_asset, ledger, world.store, database)
-            for shard in found.shards
+            fold_shard(shard, world.asset, of_asset, ledger, world.store) for shard in found.shards
         ]
         settle(ledger, world.asset, found, folded)
 
@@ -129,10 +127,8 @@ def test_runs_that_come_in_while_another_is_mended_lose_nothing(world, order, de
         ledger, of_asset = ledger_of(actors[3], world.ledger), task.load(world.asset.task)
         ids = [plan.id for plan in both.plans]
         found = reconcile_plans(ledger, world.asset, ids)
-        database = Turns(world.database, actors[3])
         folded = [
-            fold_shard(shard, world.asset, of_asset, ledger, world.store, database)
-            for shard in found.shards
+            fold_shard(shard, world.asset, of_asset, ledger, world.store) for shard in found.shards
         ]
         settle(ledger, world.asset, found, folded)
 

@@ -1,9 +1,11 @@
 import msgspec
 import pytest
 
-from pipelines.assets import USER_PROFILES
 from workers.errors import Refused
 from workers.model import Batch, Block, Partitions, Range, news
+from workers.tasks import user_profiles
+
+USER_PROFILES = user_profiles.asset
 
 DAYS = Partitions(every="day", start="1997-01-01")
 HOURS = Partitions(every="hour", start="1997-01-01-00:00")

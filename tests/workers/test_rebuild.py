@@ -5,6 +5,7 @@ import pytest
 
 from tests.world import DAY, event, fragile
 from workers import rebuild
+from workers import task as tasks
 from workers.errors import Refused
 
 DAYS = ["1998-04-01", "1998-04-02", "1998-04-03", "1998-04-04"]
@@ -25,7 +26,9 @@ def closed(world):
 
 def rebuilt(world, *days):
     """Rebuild in one run; return its summary."""
-    todo = rebuild.partitions_to_rebuild(world.ledger, world.store, world.asset, False)
+    todo = rebuild.partitions_to_rebuild(
+        world.ledger, world.store, world.asset, tasks.load(world.asset.task), False
+    )
     generation = rebuild.begin(world.database, world.ledger, world.asset)
     summary = world.run(*(days or todo), generation=generation)
     return generation, summary
@@ -112,5 +115,7 @@ def test_partitions_whose_blocks_are_all_gone_are_dropped_only_on_purpose(closed
     closed.remove(f"events/dt={DAYS[1]}/a.jsonl")
     with pytest.raises(Refused, match=f"{DAYS[1]}.*--drop-removed"):
         rebuilt(closed)
-    todo = rebuild.partitions_to_rebuild(closed.ledger, closed.store, closed.asset, True)
+    todo = rebuild.partitions_to_rebuild(
+        closed.ledger, closed.store, closed.asset, tasks.load(closed.asset.task), True
+    )
     assert todo == [DAYS[0], *DAYS[2:]]

@@ -283,8 +283,8 @@ def test_of_a_run_over_several_days_only_the_overtaken_one_is_left_out(world):
 def test_a_plan_that_is_written_after_a_newer_one_was_folded_is_abandoned(world):
     """A run frozen while it plans, and woken when all is done."""
     world.put([event("ann")])
-    version = tasks.load("user_profiles").version
-    listing = plan.list_partition(world.store, world.ledger, world.asset, version, DAY, 0)
+    of_asset = tasks.load("user_profiles")
+    listing = plan.list_partition(world.store, world.ledger, world.asset, of_asset, DAY, 0)
     world.put([event("bo")], name="b.jsonl")
     time.sleep(0.01)
     world.run()
@@ -423,9 +423,9 @@ def test_many_small_blocks_are_sliced_by_several_masters_and_packed(world):
     for number in range(60):
         world.put([event(f"user{number}")] * 3, name=f"{number:03}.jsonl")
     several = world.sized(50, blocks_per_master=25)
-    version = tasks.load("user_profiles").version
+    of_asset = tasks.load("user_profiles")
     work, masters = plan.preview(
-        several.store, several.ledger, several.asset, version, [DAY], slots=1
+        several.store, several.ledger, several.asset, of_asset, [DAY], slots=1
     )
     assert masters == 3
     assert 3 <= len(work.plans[0].batches) <= 6

@@ -3,11 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.assets import USER_PROFILES
 from tests.world import event
 from workers.model import Block, Ran, Range, Sizes
 from workers.sizing import decide, learn, share
 from workers.slicing import Gap, cut, gaps, pack, slice_gaps
+from workers.tasks import user_profiles
+
+USER_PROFILES = user_profiles.asset
 
 
 def a_range(start: int, end: int, key: str = "k", items: int = 1) -> Range:

@@ -4,6 +4,8 @@ import pytest
 
 from tests.world import DAY, event
 from workers import fold
+from workers import task as tasks
+from workers.states import Unfitting
 
 NEXT = "1998-04-02"
 
@@ -57,8 +59,28 @@ def test_the_real_bound_is_that_of_mongodb(world):
 
 
 def test_a_number_beyond_64_bits_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"^total: .*8-byte ints"):
+    with pytest.raises(Unfitting, match=r"^total: .*8-byte ints"):
         fold.encoded({"_id": "ann", "name": "x" * 100, "total": 2**64})
+
+
+def test_a_profile_that_derive_fails_on_stays_as_it_was_and_the_others_go_on(world, monkeypatch):
+    world.put([event("ann"), event("bo")])
+    world.run()
+    real = tasks.load("user_profiles")
+
+    def derive(profile):
+        return {"rate": 1 / (2 - profile["events"])}
+
+    fragile = tasks.Task(real.item, real.fields, real.contributions, derive)
+    fragile.__dict__["version"] = real.version
+    monkeypatch.setattr(tasks, "load", lambda name: fragile)
+    world.put([event("ann"), event("cy")], NEXT)
+    assert world.run(NEXT)["profiles_failed"] == 1
+    assert world.profile("ann")["events"] == 1
+    assert world.profile("cy")["rate"] == 1
+    (unfit,) = world.ledger.last_plan("user_profiles", NEXT)["unfit"]
+    assert (unfit["profile"], unfit["field"]) == ("ann", "derive")
+    assert unfit["why"] == "ZeroDivisionError in the task: division by zero"
 
 
 def test_an_unfit_profile_fails_the_check_by_name(large):

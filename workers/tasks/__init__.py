@@ -1,4 +1,5 @@
-"""One file a task: the type of its items, its fields, and its pure functions.
+"""One file an asset: the type of its items, its fields, its pure functions, and its declaration.
 
-How chunks are read, failures are isolated and results are folded belongs in the files above.
+Any file put here is an asset. How chunks are read, failures are isolated and results are folded
+belongs in the files above.
 """

@@ -1,13 +1,19 @@
-"""What users do and like: likes and clickstream become each user's activity and preferences."""
+"""What each user does and likes, from likes and clickstream.
+
+Events under `events/dt={partition}/` fold into one MongoDB document a user: activity, preferences,
+and the likes and shares that others gave to what the user made.
+"""
 
 from datetime import datetime
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from workers.fields import Marked, Max, Min, Sum, SumBy
 from workers.items import Key, Text, Time
+from workers.model import Asset, Partitions, Sizes
 from workers.task import Contributions, Task, rows
 
 # What an action says about its topics, in whole numbers so that sums are exact. A like outweighs
@@ -24,12 +30,15 @@ class Event(msgspec.Struct, gc=False):
     ts: Time
     item: Key | None = None
     topics: list[Key] | None = None
-    author: str | None = None
+    author: Text | None = None
 
 
 def contributions(events: pd.DataFrame) -> Contributions:
-    """Count actions, weigh topics, and keep the latest opinion of each item."""
-    user, ts = events["user"], events["ts"]
+    """Count actions, weigh topics, keep the latest opinion of each item, credit authors."""
+    user, ts, week = events["user"], events["ts"], weeks(events["ts"])
+    # What somebody does to a thing of their own is no news of how others like it.
+    received = events["author"].notna() & (events["author"] != user)
+    liked, shared = (received & (events["action"] == action) for action in ("like", "share"))
     weighed = events.assign(weight=events["action"].map(WEIGHTS).fillna(0).astype("int64"))
     weighed = weighed.loc[weighed["weight"] != 0, ["user", "weight", "topics"]]
     topics = weighed.explode("topics").dropna(subset=["topics"])
@@ -44,9 +53,20 @@ def contributions(events: pd.DataFrame) -> Contributions:
             key=opinions["item"],
             at=opinions["ts"],
         ),
+        "weeks": rows(user, key=week),
+        "likes_received": rows(events["author"][liked], key=week[liked]),
+        "shares_received": rows(events["author"][shared], key=week[shared]),
         "first_seen": rows(user, ts),
         "last_seen": rows(user, ts),
     }
+
+
+def weeks(times: pd.Series) -> pd.Series:
+    """Return the Monday (UTC) of each time in milliseconds, as text like 1998-03-30."""
+    days = times.to_numpy() // 86_400_000
+    numbers, mondays = pd.factorize(days - (days + 3) % 7)  # 1970 began on a Thursday
+    texts = np.datetime_as_string(mondays.astype("datetime64[D]"))
+    return pd.Series(texts.astype(object)[numbers], index=times.index)
 
 
 def derive(profile: dict[str, Any]) -> dict[str, Any]:
@@ -68,9 +88,24 @@ task = Task(
         "actions": SumBy(),
         "topics": SumBy(),
         "liked": Marked(bool),
+        # Events by week, and the likes and shares that others gave to what the user made.
+        "weeks": SumBy(),
+        "likes_received": SumBy(),
+        "shares_received": SumBy(),
         "first_seen": Min(datetime),
         "last_seen": Max(datetime),
     },
     contributions=contributions,
     derive=derive,
+)
+
+asset = Asset(
+    name="user_profiles",
+    description=__doc__,
+    partitions=Partitions(every="day", start="1997-09-01"),
+    template="events/dt={partition}/",
+    # Events are cheap: a batch holds many, so that reading one block is worth a worker.
+    sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_01),
+    tolerated_count=20,
+    tolerated_rate=0.01,
 )
