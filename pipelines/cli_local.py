@@ -76,7 +76,7 @@ def sample() -> None:
 @click.argument("name")
 @json_option
 def sample_load(name: str, as_json: bool) -> None:
-    """Fetch the sample NAME (movielens) and put it into S3; what is there already stays."""
+    """Fetch the sample NAME (movielens, weather) and put it into S3; what is there stays."""
     if name not in samples.SAMPLES:
         raise Refused(f"there is no sample {name!r}; there are: {', '.join(samples.SAMPLES)}")
     with servers() as (store, _), Progress(console=err) as progress:

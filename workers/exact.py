@@ -96,6 +96,8 @@ def totals(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     The column `value` holds finite floats, texts of sums, or both.
     """
     is_text = _are_texts(rows["value"])
+    if not is_text.any():
+        return _of_floats(rows, by)
     parts = pd.concat([_of_floats(rows[~is_text], by), rows.loc[is_text, [*by, "value"]]])
     group = parts.groupby(by, sort=False).ngroup()
     sums: dict[int, str] = {}
