@@ -2,8 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
 
 from workers import task as tasks
 from workers.blocks import BlockStore
@@ -16,9 +16,10 @@ from workers.lines import Lines
 from workers.model import Batch, Outcome, Range
 from workers.results import Contributed, Frames, result_key, to_parquet
 from workers.sources import source_of
-from workers.task import Observe, Task
+from workers.task import Task
 
 HOPELESS = 20  # items a task fails on, one by one and with none used, before others are tried
+AT_ONCE = 10_000  # items a task looks at the world for in one call
 UNREADABLE = 10_000  # items that cannot be read, with none used, before a batch gives up
 
 
@@ -49,6 +50,18 @@ def run_batch(batch_id: str, ledger: Ledger, store: BlockStore, is_last: bool = 
     return first
 
 
+class Place(NamedTuple):
+    """Where an item stands: which of a run, in which range."""
+
+    cut: Range
+    run: Lines | Rows
+    number: int
+
+    @property
+    def named(self) -> tuple[Range, str]:
+        return self.cut, self.run.place(self.number)
+
+
 class _Worker:
     """What one attempt at a batch holds while it reads."""
 
@@ -67,6 +80,9 @@ class _Worker:
         self.contributed = Contributed(self.task.fields)
         self.used = self.skipped = self.dead = self.bugs = self.bytes = 0
         self.letters: list[DeadLetter] = []
+        # Items still to be looked at, with their places: of all ranges together, so that a page
+        # listed twice is visited once, and hosts have their pauses.
+        self.unseen: list[tuple[Any, Place]] = []
         # Of a redrive: the letters that were met, whatever became of their items.
         self.met: set[str] = set()
 
@@ -75,6 +91,7 @@ class _Worker:
         for cut in self.batch.ranges:
             self._read(cut)
             self.bytes += cut.end - cut.start
+        self._look()
         if unmet := set(self.batch.redrives) - self.met:
             self.dead += len(unmet)
             self.ledger.letters.bury_again(self.batch, self.attempt, unmet)
@@ -140,49 +157,62 @@ class _Worker:
 
     def _use(self, cut: Range, run: Lines | Rows, reject: Reject) -> None:
         items, numbers = self.reader.items(run, reject)
-        if self.task.observe and items:
-            items, numbers = self._look(self.task.observe, cut, run, items, numbers)
-        for first, last, frames in contribute(self.task, self.framer, items):
-            if isinstance(frames, Exception):
-                self._fail(cut, run, numbers[first], frames)
-                self.bugs += 1
-                if self.bugs == HOPELESS and not self.used:
-                    self._check_hope(items, frames)
-                continue
-            self.contributed.add(frames)
-            self._used(cut, run, numbers[first:last])
+        if self.task.observe is None:
+            self._contribute(items, lambda i: Place(cut, run, numbers[i]))
+            return
+        self.unseen += [(i, Place(cut, run, n)) for i, n in zip(items, numbers, strict=True)]
+        if len(self.unseen) >= AT_ONCE:
+            self._look()
 
-    def _look(
-        self, observe: Observe, cut: Range, run: Lines | Rows, items: list[Any], numbers: list[int]
-    ) -> tuple[list[Any], list[int]]:
-        """Return what the task observes, and the numbers of the items it is about."""
+    def _look(self) -> None:
+        """Let the task look at the world for the items that wait for it."""
+        if (observe := self.task.observe) is None or not self.unseen:
+            return
+        items = [item for item, _ in self.unseen]
         ids = [observe.of(item) for item in items]
         fields = dict.fromkeys(observe.known, 1)
         profiles = self.ledger.profiles(self.batch.asset, self.batch.round.generation)
         known = {one["_id"]: one for one in profiles.find({"_id": {"$in": ids}}, fields)}
         answers = observe.look(items, [known.get(one, {}) for one in ids])
         seen, about = [], []
-        for number, answer in zip(numbers, answers, strict=True):
+        for (_, place), answer in zip(self.unseen, answers, strict=True):
             if isinstance(answer, Exception):
-                self._fail(cut, run, number, answer)
+                self._fail(place, answer)
             elif answer is None:
                 self.skipped += 1
-                self._used(cut, run, [number])
+                self._used(place)
             else:
                 seen.append(answer)
-                about.append(number)
-        return seen, about
+                about.append(place)
+        self.unseen = []
+        self._contribute(seen, about.__getitem__)
+        self._bury()
 
-    def _used(self, cut: Range, run: Lines | Rows, numbers: Sequence[int]) -> None:
-        self.used += len(numbers)
+    def _contribute(self, items: list[Any], place: Callable[[int], Place]) -> None:
+        """Take in what items contribute; `place` tells where each stands."""
+        for first, last, frames in contribute(self.task, self.framer, items):
+            if isinstance(frames, Exception):
+                self._fail(place(first), frames)
+                self.bugs += 1
+                if self.bugs == HOPELESS and not self.used:
+                    self._check_hope(items, frames)
+                continue
+            self.contributed.add(frames)
+            self.used += last - first
+            if self.batch.redrives:
+                for number in range(first, last):
+                    self._meet(*place(number).named)
+
+    def _used(self, place: Place) -> None:
+        self.used += 1
         if self.batch.redrives:
-            for number in numbers:
-                self._meet(cut, run.place(number))
+            self._meet(*place.named)
 
-    def _fail(self, cut: Range, run: Lines | Rows, number: int, error: Exception) -> None:
-        place, item = run.place(number), run.raw(number)
-        letter = DeadLetter.bug(error, self.task.file, item, **self._at(cut, place))
-        self._dead(cut, place, letter)
+    def _fail(self, place: Place, error: Exception) -> None:
+        cut, name = place.named
+        item = place.run.raw(place.number)
+        letter = DeadLetter.bug(error, self.task.file, item, **self._at(cut, name))
+        self._dead(cut, name, letter)
 
     def _check_hope(self, items: list[Any], error: Exception) -> None:
         """Refuse to go on where items from all over the chunk fail like the first ones did."""
