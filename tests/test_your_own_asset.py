@@ -135,6 +135,7 @@ def test_what_the_document_says_is_what_happens(project, store, database):
         assert said in DOCUMENT
         assert said in done.stdout
     assert "1 of 2 items" in done.stdout, told
+    assert "Traceback" not in told, told
     profiles = {one["_id"]: one for one in database["customer_profiles"].find()}
     assert {name: one["spent_cents"] for name, one in profiles.items()} == {
         "ann": 4740,

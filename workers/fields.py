@@ -66,7 +66,14 @@ class Field:
         """
         if rows.isna().any(axis=None):
             raise ValueError(f"a contribution to {name!r} lacks a profile, a key or a value")
-        if self.type is not float or rows.empty:
+        if rows.empty or self.type is str:
+            return rows
+        if self.type is not float:
+            kind = pd.api.types.infer_dtype(rows["value"])
+            if kind not in ("integer", "boolean", "floating"):
+                # Arrow would take text, and the microseconds of pandas' own times.
+                meant = "the milliseconds of a Time" if self.type is datetime else "whole numbers"
+                raise Refused(f"contributions to {name!r} need {meant} as values, not {kind}")
             return rows
         values = rows["value"].infer_objects()
         if values.dtype.kind not in "iuf":

@@ -205,6 +205,9 @@ class Sizes(Value, frozen=True, kw_only=True):
     max_batches: int = 500
     # Contribution rows one fold op holds at a time; more rows make more shards.
     rows_per_shard: int = 500_000
+    # A range of more partitions than this becomes several runs. A run folds all of its partitions
+    # or none, and each of them costs its reconcile, publish and checks some calls.
+    partitions_per_run: int = 400
 
 
 class Partitions(Value, frozen=True, kw_only=True):
@@ -212,6 +215,10 @@ class Partitions(Value, frozen=True, kw_only=True):
 
     every: Literal["day", "hour"] = "day"
     start: str
+
+    def __post_init__(self) -> None:
+        if self.every not in ("day", "hour"):
+            raise ValueError(f"partitions are every day or every hour, not every {self.every!r}")
 
     @property
     def format(self) -> str:
@@ -275,8 +282,13 @@ class Asset(Value, frozen=True, kw_only=True):
     tolerated_rate: float = 0.0
     # Partitions this many steps behind the newest folded one merge into the base for good.
     keep_open: int = 35
-    # The sensor looks this many partitions back from now for new or replaced blocks.
+    # The sensor looks this many partitions back from now for blocks that are new, replaced or gone;
+    # further back where it did not look for longer.
     look_back: int = 7
+    # A partition whose newest block was written less long ago is left to a later look.
+    quiet_seconds: float = 10.0
+    # Runs that one look of the sensor requests, at most.
+    requests_per_tick: int = 10
 
     def __post_init__(self) -> None:
         if not self.task:

@@ -20,6 +20,8 @@ from workers.model import Document
 
 # What a chunk of items contributes: for each field, rows of profile, (key), (at), value.
 Contributions = Mapping[str, pd.DataFrame]
+# What can name a field of a profile.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,11 @@ class Task:
     observe: Observe | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.item, type) and issubclass(self.item, msgspec.Struct)):
+            raise TypeError(f"the item {self.item!r} is no msgspec.Struct")
         fields: Mapping[str, object] = self.fields
         for name, field in fields.items():
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} cannot name a field: letters, digits and _ can")
             if not isinstance(field, Field):
                 raise TypeError(f"the field {name!r} is {field!r}; write it like Sum() or Max(int)")
@@ -149,5 +153,6 @@ def load_module(name: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and error.name == f"workers.tasks.{name}":
             why = f"there is no task {name!r}: workers/tasks/{name}.py does not exist"
         else:
-            why = f"workers/tasks/{name}.py cannot be loaded: {type(error).__name__}: {error}"
+            said = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+            why = f"workers/tasks/{name}.py cannot be loaded: {said}"
         raise Refused(why) from error

@@ -83,6 +83,46 @@ def test_the_file_of_the_document_loads(declared, text):
         ("dt={partition}", "all", "does not say the day, month, year"),
         ('"2024-01-01"', '"2024-1-1"', "'2024-1-1' is not a partition"),
         ("template=", "tempalte=", "Unexpected keyword argument 'tempalte'"),
+        (
+            'orders["price"]',
+            "orders.cost",
+            f"no attribute 'cost'; {NAME}.py:27 in contributions: \"spent_cents\"",
+        ),
+        ('orders["price"]', 'order["price"]', "NameError: name 'order' is not defined"),
+        (
+            '(orders["price"] * 100).round().astype("int64")',
+            'orders["price"]',
+            "contributions to 'spent_cents' have a wrong type",
+        ),
+        (
+            '(orders["price"] * 100).round().astype("int64")',
+            'orders["product"]',
+            "'spent_cents' need whole numbers as values, not string",
+        ),
+        (
+            '(orders["customer"], orders["ordered_at"])',
+            '(orders["customer"], pd.to_datetime(orders["ordered_at"], unit="ms"))',
+            "'last_order' need the milliseconds of a Time as values, not datetime64",
+        ),
+        ('key=orders["product"]', 'key=orders["price"]', "'products' have a wrong type"),
+        ("(msgspec.Struct)", "", "Order'> is no msgspec.Struct"),
+        (
+            "profile: Document) -> Document:\n",
+            "profile: Document) -> Document:\n    return {'_id': 1}\n",
+            "derive makes '_id'",
+        ),
+        (
+            "profile: Document) -> Document:\n",
+            "profile: Document) -> Document:\n    return {'a': {1}}\n",
+            "derive fails.*cannot encode",
+        ),
+        ('every="day"', 'every="week"', "every day or every hour, not every 'week'"),
+        ("template=", 'format="cvs", template=', "'cvs' is no format"),
+        (
+            "template=",
+            'tolerated_rate="1%", template=',
+            "Expected `float`, got `str`.*tolerated_rate",
+        ),
         # the file
         ("import pandas", "import pandsa", "cannot be loaded: .*No module named 'pandsa'"),
         ("price: float\n", "price: flaot\n", "cannot be loaded: .*'flaot' is not defined"),
@@ -114,3 +154,8 @@ def test_a_task_that_fails_on_every_real_item_stops_its_first_batch(declared, wo
     assert len(letters) <= 20
     assert all("IntCastingNaNError" in letter["reason"] for letter in letters)
     assert any(f"{NAME}.py:" in line for letter in letters for line in letter["where"])
+
+
+def test_a_task_may_refuse_a_made_up_item_as_it_refuses_a_real_one(declared):
+    look_up = "    [{'Teapot': 1}[one] for one in orders['product']]\n"
+    declared(changed("    return {\n", f"{look_up}    return {{\n"))
