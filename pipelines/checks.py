@@ -117,10 +117,10 @@ def nothing_twice(
         return {"passed": True, "description": f"nothing compared: {text}; see `fanfold verify`"}
     plan, of_asset = max(fit, key=lambda plan: plan["partition"]), task.load(asset.task)
     try:
-        compared, differing = verify.spot_check(asset, of_asset, blocks, ledger, plan)
+        compared, differing, against = verify.spot_check(asset, of_asset, blocks, ledger, plan)
     except Refused as error:
         return {"passed": True, "description": f"nothing compared: {error}"}
-    text = f"{compared} profiles compared with the raw blocks of {plan['partition']}"
+    text = f"{compared} profiles compared with {against} ({plan['partition']})"
     if differing:
         text += f"; {len(differing)} differ: {', '.join(differing[: counts.NAMED])}"
     return {"passed": not differing, "description": text, "metadata": {"compared": compared}}

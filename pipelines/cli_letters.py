@@ -155,7 +155,7 @@ def rebuild_(asset: Asset, drop_removed: bool, as_json: bool) -> int:
     Closed partitions are taken up as they are now. Until the swap readers see the old profiles.
     """
     with servers() as (store, book):
-        database = book.plans.database
+        database = book.database
         rebuild.finish_swap(database, book, asset)
         seen = rebuild.folded_plans(book, asset)
         todo = rebuild.partitions_to_rebuild(
@@ -176,7 +176,7 @@ def rebuild_(asset: Asset, drop_removed: bool, as_json: bool) -> int:
         todo = [one for one, plan in now.items() if seen.get(one) != plan]
         seen = now
     with servers() as (_, book):
-        database = book.plans.database
+        database = book.database
         rebuild.swap(database, book, asset, generation)
         rebuild.leftovers(database, book, asset)
         count = database[asset.name].count_documents({})

@@ -75,7 +75,13 @@ def fork_server_stopped() -> Iterator[None]:
 @cache
 def resolve(name: str) -> dg.JobDefinition:
     """Return a job of the code location; each op's process calls this, and inherits the answer."""
-    return definitions().resolve_job_def(name)
+    return location().resolve_job_def(name)
+
+
+@cache
+def location() -> dg.Definitions:
+    """Return the code location, built once for all of its jobs."""
+    return definitions()
 
 
 def partition_tags(partitions: Sequence[str]) -> dict[str, str]:

@@ -86,11 +86,11 @@ class Profiles:
     def cut(self, gaps: Sequence[Gap], sizes: Sizes, batch_items: int, dry: bool = False) -> Sliced:
         del sizes, dry  # nothing is written, and a profile is far smaller than a batch may be
         grain = max(1, batch_items // slicing.GRAINS)
+        ids = self.profiles.find({}, {"_id": 1}, sort=[("_id", 1)], batch_size=CHUNK)
+        parts = [(part[0], len(part)) for part in _chunks((i["_id"] for i in ids), grain)]
+        starts = ["", *(first for first, _ in parts[1:])]
         ranges: dict[str, list[Range]] = {}
         for gap in gaps:
-            ids = self.profiles.find({}, {"_id": 1}, sort=[("_id", 1)], batch_size=CHUNK)
-            parts = [(part[0], len(part)) for part in _chunks((i["_id"] for i in ids), grain)]
-            starts = ["", *(first for first, _ in parts[1:])]
             ranges[gap.partition] = [
                 msgspec.structs.replace(one, first=first, until=until, items=items)
                 for one, first, until, (_, items) in zip(

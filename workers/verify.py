@@ -25,6 +25,7 @@ from workers.sources import Source, source_of
 from workers.states import States, build_states, merge, read_states, view
 from workers.task import Task
 
+RAW = "the raw blocks"
 SAMPLE = 100  # profiles that a spot check compares
 
 
@@ -82,15 +83,15 @@ def verify(
 
 def spot_check(
     asset: Asset, task: Task, store: BlockStore, ledger: Ledger, plan: Document
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[str], str]:
     """Recompute what a plan was folded from; compare up to SAMPLE of its profiles.
 
-    Returns how many were compared, and those that say something else of the partition. Refused
-    where a block was replaced or removed since.
+    Returns how many were compared, those that say something else of the partition, and what they
+    were held against. Refused where a block was replaced or removed since.
     """
     only = None if asset.source else [plan["partition"]]
     if task.observe:
-        expected, _, _ = _truth(asset, task, store, ledger, only)
+        expected, _, against = _truth(asset, task, store, ledger, only)
     else:
         raw = {
             Block(key=cut["key"], etag=cut["etag"], size=cut["size"])
@@ -99,6 +100,7 @@ def spot_check(
         }
         blocks = sorted(raw, key=lambda block: block.key)
         expected, _ = _recomputed(asset, task, store, ledger, blocks)
+        against = RAW
     chosen = random.Random(plan["_id"]).sample(sorted(expected), min(SAMPLE, len(expected)))  # noqa: S311
     profiles = ledger.profiles(asset.name)
     found = {one["_id"]: one for one in profiles.find({"_id": {"$in": chosen}})}
@@ -107,7 +109,7 @@ def spot_check(
         for one in chosen
         if one not in found or _shown(found[one], asset, task, only) != expected[one]
     ]
-    return len(chosen), sorted(differing)
+    return len(chosen), sorted(differing), against
 
 
 def _truth(
@@ -130,7 +132,7 @@ def _truth(
         blocks: Iterable[Block] = source_of(asset, store, ledger).blocks(asset, "")
         against = f"the profiles of {asset.source} as they are"
     else:
-        blocks, against = _blocks(asset, store, partitions), "the raw blocks"
+        blocks, against = _blocks(asset, store, partitions), RAW
     return (*_recomputed(asset, task, store, ledger, blocks), against)
 
 
