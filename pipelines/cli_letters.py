@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import click
 
-from pipelines import runs
+from pipelines import progress, runs
 from pipelines.console import (
     asset_argument,
     err,
@@ -24,8 +23,6 @@ from pipelines.jobs import redrive_job_name
 from workers import rebuild, redrive, task
 from workers.errors import Refused
 from workers.model import Asset
-
-PER_RUN = 400  # partitions that a rebuild takes up in one run
 
 
 @click.command("dead-letters")
@@ -102,10 +99,9 @@ def redrive_(asset: Asset, partition: str | None, as_json: bool) -> int:
     with servers() as (_, book):
         waiting = redrive.partitions_to_redrive(book, asset)
     chosen = {p: n for p, n in waiting.items() if partition in (None, p)}
-    summaries = []
-    for keys in adjacent(asset, list(chosen), PER_RUN):
-        err.print(f"{asset.name}: redriving {keys[0]}" + f"...{keys[-1]}" * (len(keys) > 1))
-        summaries.append(runs.materialise(asset, keys, redrive_job_name(asset)))
+    with progress.display(as_json) as shown:
+        job = redrive_job_name(asset)
+        summaries = list(runs.materialise_all(asset, list(chosen), shown, job))
     with servers() as (_, book):
         left = redrive.partitions_to_redrive(book, asset)
     document = {
@@ -126,22 +122,9 @@ def _print_redrive(document: dict[str, Any]) -> None:
         return
     for one in document["runs"]:
         for error in one.get("errors", []):
-            out.print(f"run {one['run_id']} failed: {error}", markup=False)
+            out.print(f"{runs.span(one['partitions'])} failed: {error}", markup=False)
     tried, left = document["items_tried"], document["items_left"]
     out.print(f"{tried:,} items run again: {tried - left:,} used now, {left:,} still not")
-
-
-def adjacent(asset: Asset, partitions: Sequence[str], most: int) -> list[list[str]]:
-    """Group partitions so that each group is a range without gaps, and not too long for a run."""
-    first = asset.partitions.time(asset.partitions.start)
-    step = asset.partitions.step
-    ordered = sorted(partitions, key=asset.partitions.time)
-    places = [(asset.partitions.time(one) - first) // step - n for n, one in enumerate(ordered)]
-    groups = []
-    for _, pairs in groupby(zip(places, ordered, strict=True), key=lambda pair: pair[0]):
-        group = [one for _, one in pairs]
-        groups += [group[start : start + most] for start in range(0, len(group), most)]
-    return groups
 
 
 @click.command("rebuild")
@@ -162,19 +145,18 @@ def rebuild_(asset: Asset, drop_removed: bool, as_json: bool) -> int:
             book, store, asset, task.load(asset.task), drop_removed
         )
         generation = rebuild.begin(database, book, asset)
-    summaries = []
-    while todo:
-        for keys in adjacent(asset, todo, PER_RUN):
-            err.print(f"{asset.name}: rebuilding {keys[0]}...{keys[-1]}")
-            tags = {GENERATION: str(generation)}
-            summaries.append(runs.materialise(asset, keys, tags=tags))
-            if not summaries[-1]["success"]:
-                return _tell_rebuild(asset, generation, summaries, 0, as_json)
-        with servers() as (_, book):
-            now = rebuild.folded_plans(book, asset)
-        # What other runs folded into the old profiles meanwhile is taken up once more.
-        todo = [one for one, plan in now.items() if seen.get(one) != plan]
-        seen = now
+    summaries, tags = [], {GENERATION: str(generation)}
+    with progress.display(as_json) as shown:
+        while todo:
+            for one in runs.materialise_all(asset, todo, shown, tags=tags):
+                summaries.append(one)
+                if not one["success"]:
+                    return _tell_rebuild(asset, generation, summaries, 0, as_json)
+            with servers() as (_, book):
+                now = rebuild.folded_plans(book, asset)
+            # What other runs folded into the old profiles meanwhile is taken up once more.
+            todo = [key for key, plan in now.items() if seen.get(key) != plan]
+            seen = now
     with servers() as (_, book):
         database = book.database
         rebuild.swap(database, book, asset, generation)
@@ -196,7 +178,7 @@ def _tell_rebuild(
         "batches": sum(one.get("batches", 0) for one in summaries),
         "batches_reused": sum(one.get("batches_reused", 0) for one in summaries),
         "errors": errors,
-        "runs": [one["run_id"] for one in summaries],
+        "runs": [one["run_id"] for one in summaries if one["run_id"]],
     }
     text = f"{profiles:,} profiles rebuilt from {document['batches']:,} batches "
     text += f"({document['batches_reused']:,} reused) and swapped in"

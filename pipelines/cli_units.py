@@ -4,10 +4,9 @@ from typing import Any
 
 import click
 
-from pipelines import runs
+from pipelines import progress, runs
 from pipelines.console import (
     asset_argument,
-    err,
     json_option,
     out,
     partition_option,
@@ -30,24 +29,34 @@ from workers.model import Asset
 @partitions_option
 @json_option
 def run(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> int:
-    """Materialise partitions of ASSET in one Dagster run, which the UI shows too."""
+    """Materialise partitions of ASSET in a Dagster run, which the UI shows too.
+
+    A range that is too large for one becomes several runs, the oldest partitions first. Where one
+    fails, the later ones are run all the same, and the exit code is 1.
+    """
     keys = selected(asset, partition, partitions)
     if keys is None:
         raise Refused("say which: --partition P, or --partitions A...B")
-    err.print(f"{asset.name}: running {keys[0]}" + f"...{keys[-1]}" * (len(keys) > 1))
-    summary = runs.materialise(asset, keys)
+    with progress.display(as_json) as shown:
+        summary = runs.joined(list(runs.materialise_all(asset, keys, shown)))
     show(as_json, summary, lambda: _print_summary(summary))
     return 0 if summary["success"] else 1
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
     if not summary["success"]:
-        out.print(f"run {summary['run_id']} failed:")
+        failed, asked = summary.get("partitions_failed", []), summary["partitions"]
+        some = f"{len(failed):,} of {len(asked):,} partitions are not folded"
+        out.print(f"{some}:" if failed else f"run {summary['run_id']} failed:")
         for error in summary["errors"]:
             out.print(f"  {error}", markup=False)
-        return
-    shown = {k: v for k, v in summary.items() if isinstance(v, int | float) and k != "success"}
-    table(("", summary["asset"]), [(k.replace("_", " "), v) for k, v in shown.items()])
+        if "items" not in summary:
+            return
+    shown = {k: v for k, v in summary.items() if runs.is_number(v)}
+    # A profile that two runs folded is counted by both.
+    of_several = {"profiles": "profiles, run by run"} if len(summary["runs"]) > 1 else {}
+    rows = [(of_several.get(k, k.replace("_", " ")), v) for k, v in shown.items()]
+    table(("", summary["asset"]), rows)
 
 
 @click.command("plan")

@@ -1,27 +1,118 @@
-"""Materialise an asset the way the UI does: one Dagster run, on the UI's instance."""
+"""Materialise an asset the way the UI does: Dagster runs, on the UI's instance."""
 
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, nullcontext
+from functools import cache, partial
+from itertools import groupby
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 
+from pipelines import failures
 from pipelines.definitions import definitions
 from pipelines.jobs import job_name
+from pipelines.lost import PROCESS, this_process
+from pipelines.progress import Display, followed
 from resources import embedded
-from resources.references import run_folder
+from resources.references import summary_key
 from workers import blocks, ledger
-from workers.errors import FanfoldError, Refused, mongodb_errors, patiently
+from workers.errors import Refused, Unavailable, mongodb_errors, patiently
 from workers.model import Asset
 from workers.settings import Settings
 
 REACH_SECONDS = 2  # how long a command tries to reach S3
-OURS = {error.__name__ for error in FanfoldError.__subclasses__()}
+COMMAND = "fanfold/command"  # tag by which a command finds the run that it started
+
+
+def parts(asset: Asset, partitions: Sequence[str]) -> list[list[str]]:
+    """Group partitions into runs, oldest first: each a range without gaps, and not too long."""
+    first, step = asset.partitions.time(asset.partitions.start), asset.partitions.step
+    ordered = sorted(partitions, key=asset.partitions.time)
+    places = [(asset.partitions.time(one) - first) // step - n for n, one in enumerate(ordered)]
+    most, found = asset.sizes.partitions_per_run, []
+    for _, pairs in groupby(zip(places, ordered, strict=True), key=lambda pair: pair[0]):
+        group = [one for _, one in pairs]
+        found += [group[start : start + most] for start in range(0, len(group), most)]
+    return found
+
+
+def materialise_all(
+    asset: Asset,
+    partitions: Sequence[str],
+    shown: Display | None = None,
+    job: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Run an asset over partitions in as many runs as they take; yield the summary of each.
+
+    Data that fail one run do not keep the later ones from being run. A person who stops one does,
+    and so does a server that is away. Whoever wants no more stops asking.
+    """
+    found = parts(asset, partitions)
+    for number, part in enumerate(found):
+        label = f"{number + 1}/{len(found)} " if len(found) > 1 else ""
+        try:
+            summary = materialise(asset, part, job, tags, shown, label)
+        except Unavailable as error:
+            if not number:
+                raise
+            yield _not_run(asset, found[number:], str(error))
+            return
+        yield summary
+        if failures.STOPPED in summary.get("errors", []) and found[number + 1 :]:
+            yield _not_run(asset, found[number + 1 :], "the one before was stopped")
+            return
+
+
+def _not_run(asset: Asset, rest: Sequence[Sequence[str]], why: str) -> dict[str, Any]:
+    """Return the summary of runs that were not started."""
+    return {
+        "run_id": None,
+        "asset": asset.name,
+        "success": False,
+        "partitions": [key for part in rest for key in part],
+        "errors": [f"not run: {why}"],
+        "seconds": 0.0,
+    }
+
+
+def joined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the summaries of runs, of which there is one at least, as one.
+
+    Numbers are sums over the runs that succeeded: a profile that two of them folded counts twice.
+    """
+    ids = [one["run_id"] for one in summaries if one["run_id"]]
+    if len(summaries) == 1:
+        return {**summaries[0], "runs": ids}
+    failed = [one for one in summaries if not one["success"]]
+    document = {
+        "run_id": ids[-1],
+        "asset": summaries[0]["asset"],
+        "success": not failed,
+        "partitions": [key for one in summaries for key in one["partitions"]],
+        "partitions_failed": [key for one in failed for key in one["partitions"]],
+    }
+    numbers = {name: 0 for one in summaries for name, value in one.items() if is_number(value)}
+    document |= {name: sum(one.get(name, 0) for one in summaries) for name in numbers}
+    if failed:
+        texts = [(span(one["partitions"]), error) for one in failed for error in one["errors"]]
+        document["errors"] = [f"{of}: {error}" for of, error in texts]
+    return document | {"seconds": round(document["seconds"], 3), "runs": ids}
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a summary is one to add up."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def span(partitions: Sequence[str]) -> str:
+    """Return how people write adjacent partitions."""
+    return partitions[0] + (f"...{partitions[-1]}" if len(partitions) > 1 else "")
 
 
 def materialise(
@@ -29,30 +120,52 @@ def materialise(
     partitions: Sequence[str],
     job: str | None = None,
     tags: Mapping[str, str] | None = None,
+    shown: Display | None = None,
+    label: str = "",
 ) -> dict[str, Any]:
     """Run an asset over adjacent partitions in one run; by its plain job where none is named.
 
-    Returns the run's summary, with `success`, `seconds` and, where it failed, `errors`.
+    Returns the run's summary, with `success`, `seconds` and, where it failed, `errors`. Meanwhile
+    its progress is shown under the label.
     """
     settings = embedded.settings()
     store = blocks.connect(settings)
     reach(settings, asset, partitions[0])
-    started = time.monotonic()
+    started, command = time.monotonic(), uuid4().hex
+    named = {**partition_tags(partitions), **(tags or {}), COMMAND: command}
+    named[PROCESS] = this_process()
     with instance() as here, fork_server_stopped():
-        result = dg.execute_job(
-            dg.build_reconstructable_job(
-                "pipelines.runs", "resolve", reconstructable_kwargs={"name": job or job_name(asset)}
-            ),
-            instance=here,
-            tags={**partition_tags(partitions), **(tags or {})},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+        title, find = f"{label}{asset.name} {span(partitions)}", partial(run_of, here, command)
+        following = shown and followed(title, len(partitions), find, settings, shown)
+        with following or nullcontext() as follower:
+            result = _execute(here, job or job_name(asset), named)
+            is_stopped = failures.is_stopped(result.dagster_run)
+            if follower and not is_stopped:
+                follower.ending = "done" if result.success else "failed"
         summary = {"run_id": result.run_id, "asset": asset.name, "success": result.success}
         if result.success:
-            summary |= store.get_json(f"{run_folder(result.run_id)}summary.json")
+            summary |= store.get_json(summary_key(result.run_id, asset.name))
         else:
-            summary |= {"partitions": list(partitions), "errors": errors(result)}
+            said = [failures.STOPPED] if is_stopped else errors(result)
+            summary |= {"partitions": list(partitions), "errors": said}
     return summary | {"seconds": round(time.monotonic() - started, 3)}
+
+
+def _execute(here: dg.DagsterInstance, job: str, tags: Mapping[str, str]) -> dg.JobExecutionResult:
+    return dg.execute_job(
+        dg.build_reconstructable_job(
+            "pipelines.runs", "resolve", reconstructable_kwargs={"name": job}
+        ),
+        instance=here,
+        tags=tags,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+
+
+def run_of(here: dg.DagsterInstance, command: str) -> str | None:
+    """Return the id of the run that a command started; None before it is there."""
+    found = here.get_run_records(dg.RunsFilter(tags={COMMAND: command}), limit=1)
+    return found[0].dagster_run.run_id if found else None
 
 
 def reach(settings: Settings, asset: Asset, partition: str) -> None:
@@ -106,24 +219,6 @@ def instance() -> dg.DagsterInstance:
 
 
 def errors(result: dg.JobExecutionResult) -> list[str]:
-    """Return what each failed step says, in one sentence where Fanfold raised it."""
-    said = []
-    for event in result.filter_events(lambda e: e.is_step_failure):
-        data = event.step_failure_data
-        failure = data.user_failure_data
-        text = failure.description if failure else data.error and sentence(data.error)
-        said.append(f"{event.step_key}: {(text or 'failed').strip()}")
-    return said
-
-
-def sentence(error: Any) -> str:
-    """Return what the outermost error of ours says, else the deepest: Dagster wraps them."""
-    while error.cause and error.cls_name not in OURS:
-        error = error.cause
-    if error.cls_name == "ChildProcessCrashException":
-        return (
-            "its process was killed or crashed. Start a new run of the same partitions: it reuses "
-            "every finished batch; do not execute this one again from its failure"
-        )
-    message: str = error.message
-    return message.removeprefix(f"{FanfoldError.__module__}.{error.cls_name}: ")
+    """Return what each failed step says, or else the run; a sentence where Fanfold raised it."""
+    said = [f"{step}: {text}" for step, text in failures.of_steps(result.all_events)]
+    return said or [failures.of_run(result.all_events)]

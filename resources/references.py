@@ -14,9 +14,9 @@ RUNS = f"{OWN}runs/"
 OUTAGE = 90  # seconds without S3 that an op's inputs and outputs survive, as the op itself does
 
 
-def run_folder(run_id: str) -> str:
-    """Return the prefix under which a run leaves its references and its summary."""
-    return f"{RUNS}{run_id}/"
+def summary_key(run_id: str, asset: str) -> str:
+    """Return the key under which a run leaves what came of an asset."""
+    return f"{RUNS}{run_id}/{asset}/summary.json"
 
 
 class References(dg.ConfigurableIOManager):
@@ -37,7 +37,7 @@ class References(dg.ConfigurableIOManager):
 def _key(output: dg.OutputContext) -> str:
     # A dynamic output has its mapping key as the last part.
     run_id, *rest = output.get_identifier()
-    return run_folder(run_id) + "/".join(rest) + ".json"
+    return f"{RUNS}{run_id}/{'/'.join(rest)}.json"
 
 
 def _explained(call: Callable[[], T]) -> T:

@@ -1,10 +1,11 @@
 """What became of a plan's items, as the ledger knows it: used, dead, failed, not run yet."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from workers.errors import Refused
 from workers.ledger import Ledger
-from workers.letters import sighting
+from workers.letters import cause_of, sighting
 from workers.model import Asset, Document, Outcome, Value
 
 REASONS = 3  # most frequent reasons that a message names
@@ -137,11 +138,10 @@ def spoils(ledger: Ledger, asset: Asset, run: str) -> bool:
 def reasons(ledger: Ledger, plans: Iterable[Document]) -> list[tuple[str, int]]:
     """Return the most frequent reasons why items of these plans were not used, with counts."""
     batches = [one for plan in plans for one in ledger.batches_of(plan)]
-    found = dict(ledger.letters.causes(sightings(batches), REASONS))
+    found = Counter(dict(ledger.letters.causes(sightings(batches), REASONS)))
     for one in batches:
         if one["state"] == "failed" and not one["redrives"]:
-            why = f"batch failed: {one['error']}"
-            found[why] = found.get(why, 0) + one["items"]
+            found[f"batch failed: {cause_of(one['error'])}"] += one["items"]
     return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:REASONS]
 
 
@@ -155,7 +155,8 @@ def explain(ledger: Ledger, asset: Asset, counts: list[Counts]) -> str:
     return (
         f"{named}{more}. Most frequent: {listed or 'no reason is known'}. "
         f"`fanfold dead-letters {asset.name}{where}` lists them; "
-        f"`fanfold redrive {asset.name}{where}` runs them again once the cause is mended"
+        f"`fanfold redrive {asset.name}{where}` runs them again once the cause is mended; "
+        "blocks that were put anew are for a plain run"
     )
 
 

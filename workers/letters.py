@@ -71,12 +71,17 @@ class DeadLetter(Value, frozen=True, kw_only=True):
             kind=kind,
             error=error,
             reason=reason[:REASON_KEPT],
-            cause=NUMBER.sub("N", reason)[:REASON_KEPT],
+            cause=cause_of(reason),
             where=lines,
             item=item[:ITEM_KEPT].decode(errors="replace"),
             item_bytes=len(item),
             **where,
         )
+
+
+def cause_of(reason: str) -> str:
+    """Return what reasons have in common that differ in their numbers alone."""
+    return NUMBER.sub("N", reason)[:REASON_KEPT]
 
 
 def letter_id(asset: str, block: str, etag: str, place: str) -> str:

@@ -280,6 +280,15 @@ class Asset(Value, frozen=True, kw_only=True):
     # part of its items; with more nothing of it is. A batch that failed for good counts whole.
     tolerated_count: int = 0
     tolerated_rate: float = 0.0
+    # When its schedule ticks, by the clock of a time zone; where empty, a quarter of an hour after
+    # each partition ended. It asks for the partition that closed, and, where `is_current`, for the
+    # one that time is in. Only what harms nobody is scheduled without being turned on.
+    cron: str = ""
+    time_zone: str = "UTC"
+    is_current: bool = False
+    is_scheduled: bool = False
+    # Hours without a materialisation after which the UI calls it late.
+    late_hours: float = 48.0
     # Partitions this many steps behind the newest folded one merge into the base for good.
     keep_open: int = 35
     # The sensor looks this many partitions back from now for blocks that are new, replaced or gone;

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import msgspec
 import pytest
 
 from tests.pipelines.conftest import told
 from tests.world import DAY, event
+from workers.assets import assets
 
 NEXT = "1998-04-02"
 
@@ -47,6 +50,55 @@ def test_a_range_is_one_run_and_a_second_one_reuses_its_batches(world, fanfold):
     _, verdict = told(fanfold("verify", "user_profiles", "--json"))
     assert verdict["match"]
     assert verdict["digest"] == digest["digest"] == verdict["expected_digest"]
+
+
+@pytest.fixture
+def single(world, monkeypatch):
+    """Runs of one partition each, and three days of which the second is beyond tolerance."""
+    sizes = msgspec.structs.replace(world.asset.sizes, partitions_per_run=1)
+    changed = msgspec.structs.replace(world.asset, sizes=sizes)
+    monkeypatch.setitem(assets(), "user_profiles", changed)
+    world.put([event("ann")])
+    world.put([event("ann")] + [b"bad"] * 50, NEXT)
+    world.put([event("ann"), event("bo")], "1998-04-03")
+    return ("run", "user_profiles", "--partitions", f"{DAY}...1998-04-03")
+
+
+def test_a_range_too_large_for_one_run_becomes_several_and_one_that_fails_stops_no_other(
+    world, fanfold, single
+):
+    code, summary = told(fanfold(*single, "--json"))
+    assert code == 1
+    assert (summary["success"], summary["partitions_failed"]) == (False, [NEXT])
+    assert summary["partitions"] == [DAY, NEXT, "1998-04-03"]
+    assert (summary["items"], summary["items_used"], summary["batches"]) == (3, 3, 2)
+    (error,) = summary["errors"]
+    assert error.startswith(f"{NEXT}: user_profiles.reconcile: ")
+    assert "50 of 51 items of 1998-04-02" in error
+    listed = {plan["run"]: plan["partition"] for plan in world.ledger.plans.find().sort("listed")}
+    assert list(listed) == summary["runs"]
+    assert list(listed.values()) == summary["partitions"]
+    assert summary["run_id"] == summary["runs"][-1]
+    assert world.profile("ann")["events"] == 2
+
+
+def test_several_runs_are_told_to_people_one_after_the_other_and_then_together(
+    world, fanfold, single
+):
+    code, out, err = fanfold(*single)
+    assert code == 1
+    ends = [line for line in err.splitlines() if "  done  " in line or "  failed  " in line]
+    assert [end.split("  ")[0] for end in ends] == [
+        f"1/3 user_profiles {DAY}",
+        f"2/3 user_profiles {NEXT}",
+        "3/3 user_profiles 1998-04-03",
+    ]
+    assert out.startswith("1 of 3 partitions are not folded:\n  1998-04-02: ")
+    assert re.search(r"^items used +3$", out, re.MULTILINE)
+    assert re.search(r"^profiles, run by run +3$", out, re.MULTILINE)
+    world.ledger.letters.discard({}, "a known bug")
+    assert fanfold(*single)[0] == 0
+    assert world.verify().match
 
 
 def test_plan_shows_what_a_run_would_do_and_writes_nothing(world, fanfold):

@@ -5,7 +5,6 @@ import importlib
 import msgspec
 import pytest
 
-from pipelines import cli_letters
 from tests.pipelines.conftest import told
 from tests.world import DAY, event, fragile
 from workers.assets import assets
@@ -79,7 +78,8 @@ def test_rebuild_takes_up_a_closed_partition_and_swaps_at_the_end(
     fanfold,
     monkeypatch,
 ):
-    short = msgspec.structs.replace(world.asset, keep_open=1)
+    sizes = msgspec.structs.replace(world.asset.sizes, partitions_per_run=3)
+    short = msgspec.structs.replace(world.asset, keep_open=1, sizes=sizes)
     monkeypatch.setitem(assets(), "user_profiles", short)
     days = short.partitions.between("1998-04-01", "1998-04-04")
     for day in days:
@@ -89,7 +89,6 @@ def test_rebuild_takes_up_a_closed_partition_and_swaps_at_the_end(
     code, failed = told(fanfold("run", "user_profiles", "--partition", days[0], "--json"))
     assert code == 1
     assert "`fanfold rebuild user_profiles`" in failed["errors"][0]
-    monkeypatch.setattr(cli_letters, "PER_RUN", 3)
     code, done = told(fanfold("rebuild", "user_profiles", "--json"))
     assert code == 0, done
     assert (done["profiles"], done["batches"], done["batches_reused"]) == (2, 5, 4)
