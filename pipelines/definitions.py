@@ -7,7 +7,8 @@ import dagster as dg
 from pipelines.checks import fold_checks
 from pipelines.fanout import SLOTS, fanout_asset
 from pipelines.jobs import asset_job, redrive_job
-from pipelines.schedules import closed_partition_schedule
+from pipelines.lost import lost_runs_sensor
+from pipelines.schedules import asset_schedule
 from pipelines.sensors import news_sensor
 from resources.blocks import BlocksResource
 from resources.mongo import MongoResource
@@ -23,8 +24,11 @@ def definitions() -> dg.Definitions:
         assets=[fanout_asset(asset) for asset in assets().values()],
         asset_checks=[fold_checks(asset) for asset in assets().values()],
         jobs=[job(asset) for asset in assets().values() for job in (asset_job, redrive_job)],
-        schedules=[closed_partition_schedule(asset) for asset in assets().values()],
-        sensors=[news_sensor(asset) for asset in assets().values() if not asset.source],
+        schedules=[asset_schedule(asset) for asset in assets().values()],
+        sensors=[
+            *(news_sensor(asset) for asset in assets().values() if not asset.source),
+            lost_runs_sensor,
+        ],
         resources={
             "blocks": blocks,
             "mongo": MongoResource(),

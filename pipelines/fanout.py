@@ -9,13 +9,14 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import dagster as dg
 from pymongo.database import Database
 
-from resources.references import run_folder
+from resources.references import summary_key
 from workers import (
     batch,
     counts,
@@ -42,17 +43,22 @@ REDRIVE = "fanfold/redrive"  # tag of a run that runs dead letters again
 GENERATION = "fanfold/generation"  # tag of a run that makes profiles anew: see workers/rebuild.py
 LOOK_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
 RETRIES = 3  # times an op tries again while a server is unavailable: for about a minute
+# A run that Dagster retries by itself, since its process died, runs every step again: from the
+# failure on it would drop mapped steps that never started (dagster issues 19490 and 30077).
+ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
 SLOTS = os.cpu_count() or 1  # ops that run at once under the local executor
 
 
 def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
     """Return the graph-backed asset that a declaration stands for."""
+    # The folds of one asset share a pool, or runs side by side would contend for its profiles.
+    fold_one = fold_shard.tag({"dagster/concurrency_key": f"fold_{asset.name}"})
 
     def fan_out(**upstream: Any) -> Any:
         groups, listings = list_blocks(**upstream)
         batches, plans = queue_batches(listings, groups.map(slice_blocks).collect())
         shards, reconciled = reconcile_batches(plans, batches.map(run_batch).collect())
-        return publish(reconciled, shards.map(fold_shard).collect())
+        return publish(reconciled, shards.map(fold_one).collect())
 
     made = dg.graph_asset(
         name=asset.name,
@@ -60,12 +66,37 @@ def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
         group_name="profiles",
         kinds={"mongodb"} if asset.source else {"s3", "mongodb"},
         partitions_def=partitions_definition(asset.partitions),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(asset.sizes.partitions_per_run),
         ins={"upstream": upstream(asset)} if asset.source else {},
+        automation_condition=follows() if asset.source else None,
     )
     if asset.source:
-        return made(lambda upstream: fan_out(upstream=upstream))
-    return made(lambda: fan_out())  # noqa: PLW0108  Dagster looks at the arguments it takes
+        definition = made(lambda upstream: fan_out(upstream=upstream))
+    else:
+        definition = made(lambda: fan_out())  # noqa: PLW0108  Dagster looks at its arguments
+    return definition.map_asset_specs(
+        lambda spec: spec.replace_attributes(freshness_policy=freshness(asset))
+    )
+
+
+def freshness(asset: Asset) -> dg.FreshnessPolicy:
+    """Return when the asset counts as late: no partition of it was materialised for so long."""
+    hours = timedelta(hours=1)
+    return dg.FreshnessPolicy.time_window(
+        fail_window=asset.late_hours * hours, warn_window=asset.late_hours * hours * 0.75
+    )
+
+
+def follows() -> dg.AutomationCondition:
+    """Return the condition under which an asset follows its source: the newest partition alone.
+
+    It acts once the sensor `default_automation_condition_sensor` is turned on.
+    """
+    condition = dg.AutomationCondition
+    news = condition.any_deps_updated().since(
+        condition.newly_requested() | condition.newly_updated()
+    )
+    return condition.in_latest_time_window() & news & ~condition.in_progress()
 
 
 def upstream(asset: Asset) -> dg.AssetIn:
@@ -113,6 +144,8 @@ def again(context: dg.OpExecutionContext) -> dg.RetryRequested:
 def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) -> Iterator[Any]:
     """List the partitions' blocks and hand what is not planned yet to masters, in groups."""
     asset, ledger = declared(context), Ledger(mongo)
+    # A run from the catalogue has no job whose tags it would carry.
+    context.instance.add_run_tags(context.run_id, ALL_STEPS)
     with explained(context):
         ledger.ensure_indexes()
         rebuild.finish_swap(mongo, ledger, asset)
@@ -269,7 +302,7 @@ def publish(
     with explained(op):
         published = reconcile.settle(Ledger(mongo), asset, answer, shards)
         manifest.write_manifests(blocks, Ledger(mongo), [one.plan for one in answer.counts])
-        blocks.put_json(f"{run_folder(run_id)}summary.json", {"run_id": run_id, **published})
+        blocks.put_json(summary_key(run_id, asset.name), {"run_id": run_id, **published})
     for one in answer.counts:
         context.add_asset_metadata(
             {

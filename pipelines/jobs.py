@@ -4,8 +4,11 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.fanout import REDRIVE
+from pipelines.fanout import ALL_STEPS, REDRIVE
 from workers.model import Asset
+
+# Runs with the same value of this tag wait for each other: see dagster.yaml.
+ASSET = "fanfold/asset"
 
 
 def job_name(asset: Asset) -> str:
@@ -18,6 +21,7 @@ def asset_job(asset: Asset) -> Any:
     return dg.define_asset_job(
         job_name(asset),
         selection=[asset.name],
+        tags={ASSET: asset.name, **ALL_STEPS},
         description=f"Bring partitions of {asset.name} up to date with the blocks in S3.",
     )
 
@@ -32,7 +36,7 @@ def redrive_job(asset: Asset) -> Any:
     return dg.define_asset_job(
         redrive_job_name(asset),
         selection=[asset.name],
-        tags={REDRIVE: "yes"},
+        tags={ASSET: asset.name, REDRIVE: "yes", **ALL_STEPS},
         description=(
             f"Run the open dead letters and the failed batches of partitions of {asset.name} "
             "again, and fold what works now; blocks that landed since are left to a plain run."

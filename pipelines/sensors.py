@@ -1,63 +1,89 @@
 """What starts runs when data lands: blocks that are new, replaced or gone."""
 
-from collections.abc import Iterator
+import os
 from datetime import UTC, datetime
 
 import dagster as dg
 from pymongo.database import Database
 
 from pipelines.jobs import job_name
+from workers import named, news
+from workers.assets import assets
 from workers.blocks import BlockStore
 from workers.errors import FanfoldError, mongodb_errors
 from workers.ledger import Ledger
-from workers.model import Asset, Document, digest, news
+from workers.model import Asset, Document
+
+QUEUE = "FANFOLD_EVENTS_QUEUE"  # the URL of an SQS queue with S3's event notifications
 
 
 def news_sensor(asset: Asset) -> dg.SensorDefinition:
-    """Return the sensor that requests one run for each recent partition that has news."""
+    """Return the sensor that requests one run for each partition that has news."""
 
     @dg.sensor(
         name=f"{asset.name}_sensor",
         job_name=job_name(asset),
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             f"Materialise the partitions of {asset.name} whose blocks changed, looking back "
-            f"{asset.look_back} partitions from now."
+            f"{asset.look_back} partitions from now, or from when it looked last. Where {QUEUE} "
+            "is set, S3's notifications say where to look."
         ),
     )
     def sensor(
         context: dg.SensorEvaluationContext,
         blocks: dg.ResourceParam[BlockStore],
         mongo: dg.ResourceParam[Database[Document]],
-    ) -> dg.SensorResult | dg.SkipReason:
+    ) -> dg.SensorResult:
         try:
             with mongodb_errors():
-                requests = list(requested(asset, blocks, Ledger(mongo), datetime.now(UTC)))
+                found = _look(context, asset, blocks, mongo)
         except FanfoldError as error:
             raise dg.Failure(str(error)) from error
-        if not requests:
-            return dg.SkipReason("no block is new, replaced or gone")
-        return dg.SensorResult(run_requests=requests)
+        why = "; ".join(found.waits) or "no block is new, replaced or gone"
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(partition_key=partition, run_key=run_key)
+                for partition, run_key in found.requests.items()
+            ],
+            skip_reason=None if found.requests else why,
+            cursor=found.cursor.text,
+        )
 
     return sensor
 
 
-def requested(
-    asset: Asset, blocks: BlockStore, ledger: Ledger, now: datetime
-) -> Iterator[dg.RunRequest]:
-    """Yield a run for each partition of the look-back window that differs from its newest plan.
+def _look(
+    context: dg.SensorEvaluationContext,
+    asset: Asset,
+    blocks: BlockStore,
+    mongo: Database[Document],
+) -> news.Look:
+    """Read the notifications, if there is a queue of them, and look for news of the asset."""
+    url, cursor, said = os.environ.get(QUEUE), news.Cursor.read(context.cursor, asset), []
+    if url:
+        queue = named.connect(url)
+        said = named.take(queue, named.Names(mongo), assets().values(), blocks.bucket)
+    found = news.look(
+        asset,
+        blocks,
+        Ledger(mongo),
+        cursor,
+        datetime.now(UTC),
+        is_queued=lambda partition: is_queued(context.instance, asset, partition),
+        is_told=bool(url),
+    )
+    for warning in [*said, *found.warnings]:
+        context.log.warning(warning)
+    return found
 
-    The run key says from what to what it changed: the same news never starts two runs, and blocks
-    that change there and back start one each time.
-    """
-    newest, generation = asset.partitions.key(now), ledger.epochs.generation(asset.name)
-    for steps in range(asset.look_back, -1, -1):
-        partition = asset.partitions.shift(newest, -steps)
-        found = list(blocks.of_partition(asset, partition))
-        plan = ledger.last_plan(asset.name, partition, generation=generation)
-        if plan is None and not found:
-            continue
-        if plan is None or plan["news"] != news(found):
-            key = digest([partition, plan and plan["_id"], news(found)])[:16]
-            yield dg.RunRequest(partition_key=partition, run_key=f"{partition}-{key}")
+
+def is_queued(instance: dg.DagsterInstance, asset: Asset, partition: str) -> bool:
+    """Tell whether a run of the partition is queued; it lists the blocks once it starts."""
+    filters = dg.RunsFilter(
+        job_name=job_name(asset),
+        statuses=[dg.DagsterRunStatus.QUEUED],
+        tags={"dagster/partition": partition},
+    )
+    return bool(instance.get_run_ids(filters, limit=1))

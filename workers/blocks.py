@@ -2,9 +2,10 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -126,26 +127,41 @@ class BlockStore:
 
     def list(self, prefix: str) -> Iterator[Block]:
         """Yield the blocks under a prefix in key order; "folder" objects are left out."""
-        for entry in self._entries(prefix):
+        for block, _ in self._aged(prefix):
+            yield block
+
+    def _aged(self, prefix: str) -> Iterator[tuple[Block, float]]:
+        for entry, now in self._entries(prefix):
             if not entry["Key"].endswith("/"):
                 etag = entry["ETag"].strip('"')
-                yield Block(key=entry["Key"], etag=etag, size=entry["Size"])
+                age = (now - entry["LastModified"]).total_seconds()
+                yield Block(key=entry["Key"], etag=etag, size=entry["Size"]), age
 
-    def _entries(self, prefix: str) -> Iterator[Any]:
+    def _entries(self, prefix: str) -> Iterator[tuple[Any, datetime]]:
         where: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
         while True:
             page = self._ask(prefix, partial(self.client.list_objects_v2, **where))
-            yield from page.get("Contents", [])
+            now = _answered(page)
+            for entry in page.get("Contents", []):
+                yield entry, now
             if not page.get("IsTruncated"):
                 return
             where["ContinuationToken"] = page["NextContinuationToken"]
 
     def of_partition(self, asset: Asset, partition: str) -> Iterator[Block]:
         """Yield the blocks of one partition."""
+        for block, _ in self.ages(asset, partition):
+            yield block
+
+    def ages(self, asset: Asset, partition: str) -> Iterator[tuple[Block, float]]:
+        """Yield the blocks of one partition, each with the seconds since it was written.
+
+        Both times are of the clock of S3, so that ours may be wrong.
+        """
         for prefix in asset.prefixes(partition):
-            for block in self.list(prefix):
+            for block, age in self._aged(prefix):
                 if asset.partition_of(block.key) == partition:
-                    yield block
+                    yield block, age
 
     def open(self, key: str, etag: str, start: int, end: int) -> Body:
         """Open bytes start to end (exclusive, and not empty) of the block with this ETag.
@@ -182,7 +198,7 @@ class BlockStore:
     def delete_older(self, prefix: str, before: datetime) -> int:
         """Delete the objects under a prefix that were written before a time; return how many."""
         deleted = 0
-        for entry in self._entries(prefix):
+        for entry, _ in self._entries(prefix):
             if entry["LastModified"] < before:
                 self.delete(entry["Key"])
                 deleted += 1
@@ -259,6 +275,12 @@ def _explained(error: ClientError, name: str) -> Exception:
     if (status >= 500 and status != 501) or status in (408, 409, 429) or code in NOT_NOW:
         return Unavailable(f"S3 answered {status} {code} for {name}")
     return Refused(f"S3 answered {status} {code} for {name}")
+
+
+def _answered(answer: Mapping[str, Any]) -> datetime:
+    """Return when S3 answered, by its own clock, or by ours where it does not say."""
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(date) if date else datetime.now(UTC)
 
 
 def _status(error: ClientError) -> int:

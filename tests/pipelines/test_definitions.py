@@ -6,14 +6,17 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dagster as dg
+import msgspec
 import pytest
 
 from pipelines.definitions import definitions, executor
-from pipelines.sensors import requested
+from pipelines.schedules import asset_schedule
 from tests.conftest import PROJECT
 from tests.world import DAY, event
+from workers.assets import assets
 
 NAMES = [
     "device_profiles",
@@ -34,7 +37,12 @@ def test_the_location_has_the_names_that_operators_rely_on():
         assert repository.has_job(f"{name}_job")
         assert repository.has_job(f"{name}_redrive_job")
     watched = [name for name in NAMES if name != "influence_scores"]  # no blocks of its own
-    assert [one.name for one in repository.sensor_defs] == [f"{name}_sensor" for name in watched]
+    assert {one.name for one in repository.sensor_defs} == {
+        *(f"{name}_sensor" for name in watched),
+        "notices_sensor",
+        "lost_runs_sensor",
+        "default_automation_condition_sensor",
+    }
 
 
 def test_scores_hang_on_the_profiles_they_are_made_of():
@@ -63,56 +71,83 @@ def test_an_executor_that_does_not_exist_is_named():
         executor("quantum")
 
 
-def test_the_schedule_asks_for_the_partition_that_closed():
+def scheduled(asset, at):
+    """Return the requests of an asset's schedule at a tick."""
     repository = definitions().get_repository_def()
-    schedule = repository.get_schedule_def("user_profiles_schedule")
-    at = datetime(1998, 4, 2, 0, 15, tzinfo=UTC)
+    schedule = repository.get_schedule_def(f"{asset}_schedule")
     with dg.build_schedule_context(
         scheduled_execution_time=at, repository_def=repository
+    ) as context:
+        return schedule.evaluate_tick(context).run_requests
+
+
+def test_the_schedule_asks_for_the_partition_that_closed():
+    (request,) = scheduled("user_profiles", datetime(1998, 4, 2, 0, 15, tzinfo=UTC))
+    assert request.partition_key == DAY
+    (request,) = scheduled("github_profiles", datetime(2024, 1, 2, 0, 15, tzinfo=UTC))
+    assert request.partition_key == "2024-01-01-23:00"
+
+
+def test_a_schedule_of_what_is_current_asks_for_the_partition_that_time_is_in():
+    at = [datetime(2026, 4, 2, hour, tzinfo=UTC) for hour in (0, 6)]
+    (first,), (second,) = (scheduled("page_profiles", one) for one in at)
+    assert first.partition_key == second.partition_key == "2026-04-02"
+    assert first.run_key != second.run_key
+
+
+def test_a_schedule_that_ticks_by_another_clock_asks_for_the_partition_in_utc():
+    tokyo = ZoneInfo("Asia/Tokyo")
+    asset = msgspec.structs.replace(assets()["user_profiles"], time_zone="Asia/Tokyo")
+    schedule = asset_schedule(asset)
+    assert schedule.execution_timezone == "Asia/Tokyo"
+    at = datetime(1998, 4, 3, 0, 15, tzinfo=tokyo)
+    with dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=definitions().get_repository_def()
     ) as context:
         (request,) = schedule.evaluate_tick(context).run_requests
     assert request.partition_key == DAY
 
 
-def test_the_sensor_asks_once_for_each_partition_that_has_news(world):
-    def asked():
-        found = requested(world.asset, world.store, world.ledger, datetime(1998, 4, 3, tzinfo=UTC))
-        return {request.partition_key: request.run_key for request in found}
-
-    assert asked() == {}
-    world.put([event()])
-    world.put([event()], "1998-03-01")
-    first = asked()
-    assert list(first) == [DAY]
-    assert asked() == first
-    world.run(DAY)
-    assert asked() == {}
-    late = world.put([event("bo")], name="late.jsonl")
-    second = asked()
-    assert second.keys() == first.keys()
-    assert second != first
-    world.run(DAY)
-    world.remove(late)
-    third = asked()
-    world.run(DAY)
-    world.put([event("bo")], name="late.jsonl")
-    assert len({*first.values(), *second.values(), *third.values(), *asked().values()}) == 4
+def test_only_what_harms_nobody_is_scheduled_without_being_turned_on():
+    found = definitions().get_repository_def().schedule_defs
+    running = [one.name for one in found if one.default_status == dg.DefaultScheduleStatus.RUNNING]
+    assert running == ["influence_scores_schedule"]
 
 
-def test_the_sensor_evaluates_in_the_code_location(world):
-    found = definitions()
-    repository = found.get_repository_def()
-    sensor = repository.get_sensor_def("user_profiles_sensor")
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
-    world.put([event(ts=f"{today}T00:00:00Z")], today)
-    with (
-        dg.DagsterInstance.ephemeral() as instance,
-        dg.build_sensor_context(
-            instance=instance, repository_def=repository, resources=found.resources
-        ) as context,
-    ):
-        tick = sensor.evaluate_tick(context)
-    assert [request.partition_key for request in tick.run_requests] == [today]
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of the function that evaluates
+def test_scores_follow_new_profiles_in_the_newest_partition_alone_where_that_is_turned_on():
+    repository = definitions().get_repository_def()
+    sensor = repository.get_sensor_def("default_automation_condition_sensor")
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    now = datetime(2026, 4, 3, 12, tzinfo=UTC)
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def asked(cursor):
+            result = dg.evaluate_automation_conditions(
+                definitions(), instance, evaluation_time=now, cursor=cursor
+            )
+            return result.get_requested_partitions(dg.AssetKey("influence_scores")), result.cursor
+
+        def folded(*days):
+            for day in days:
+                said = dg.AssetMaterialization("user_profiles", partition=day)
+                instance.report_runless_asset_event(said)
+
+        nothing, cursor = asked(None)
+        folded("2026-03-01", "2026-04-02")
+        newest, cursor = asked(cursor)
+        again, cursor = asked(cursor)
+    assert (nothing, newest, again) == (set(), {"2026-04-03"}, set())
+
+
+def test_a_range_that_is_too_large_for_a_run_is_split_by_the_backfill_policy():
+    graph = definitions().resolve_asset_graph()
+    policies = {
+        key.to_user_string(): graph.get(key).backfill_policy
+        for key in graph.materializable_asset_keys
+    }
+    sizes = {name: asset.sizes.partitions_per_run for name, asset in assets().items()}
+    assert {name: one.max_partitions_per_run for name, one in policies.items()} == sizes
 
 
 def dagster(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ import pytest
 from pipelines import runs
 from pipelines.fanout import REDRIVE
 from pipelines.jobs import redrive_job_name
+from pipelines.lost import is_lost, lost_runs_sensor, this_process
 from tests.world import DAY, event, fragile
 from workers import batch
 
@@ -195,7 +196,10 @@ def killed_run(world, is_time):
 def executed_again(run_id, days):
     """Execute a run from its failure, as a person can in the UI; return what its steps say."""
     with runs.instance() as instance, runs.fork_server_stopped():
-        instance.report_run_failed(instance.get_run_by_id(run_id))
+        assert instance.get_run_by_id(run_id).status == dg.DagsterRunStatus.STARTED
+        with dg.build_sensor_context(instance=instance) as context:
+            lost_runs_sensor(context)
+        assert instance.get_run_by_id(run_id).status == dg.DagsterRunStatus.FAILURE
         result = dg.execute_job(
             dg.build_reconstructable_job(
                 "pipelines.runs", "resolve", reconstructable_kwargs={"name": "user_profiles_job"}
@@ -205,6 +209,17 @@ def executed_again(run_id, days):
             reexecution_options=dg.ReexecutionOptions.from_failure(run_id, instance),
         )
         return result.success, runs.errors(result)
+
+
+def test_a_run_is_lost_only_where_its_process_was_here_and_is_gone():
+    def of(process):
+        return is_lost(None, dg.DagsterRun("job", tags={"fanfold/process": process}))
+
+    host, pid, born = this_process().split()
+    assert not of(f"{host} {pid} {born}")
+    assert of(f"{host} {pid} {float(born) - 60:.0f}")  # another one with its number
+    assert of(f"{host} {2**22 + 1} {born}")
+    assert not of(f"elsewhere {2**22 + 1} {born}")
 
 
 def run_anew(days):

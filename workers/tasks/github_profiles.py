@@ -91,4 +91,5 @@ asset = Asset(
     tolerated_rate=0.001,
     keep_open=35 * 24,
     look_back=48,
+    late_hours=6,
 )

@@ -132,4 +132,8 @@ asset = Asset(
     tolerated_count=20,
     tolerated_rate=0.01,
     keep_open=1,
+    # It reads profiles and writes scores, nothing else; the day that time is in has the newest.
+    cron="30 1 * * *",
+    is_current=True,
+    is_scheduled=True,
 )
