@@ -8,6 +8,7 @@ from pipelines.checks import fold_checks
 from pipelines.fanout import SLOTS, fanout_asset
 from pipelines.jobs import asset_job, redrive_job
 from pipelines.lost import lost_runs_sensor
+from pipelines.notices import notices_sensor
 from pipelines.schedules import asset_schedule
 from pipelines.sensors import news_sensor
 from resources.blocks import BlocksResource
@@ -28,6 +29,7 @@ def definitions() -> dg.Definitions:
         sensors=[
             *(news_sensor(asset) for asset in assets().values() if not asset.source),
             lost_runs_sensor,
+            notices_sensor,
         ],
         resources={
             "blocks": blocks,
