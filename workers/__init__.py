@@ -6,6 +6,7 @@ what runs, when and in what order belongs in `pipelines`.
 
 Read: model, template, errors, settings, blocks; compression, lines, formats, footer, parquet,
 items; exact, fields, task, tasks, assets; letters, epochs, ledger; sizing, pieces, slicing,
-sources, plan; results, batch; counts, reconcile, states, fold; redrive, rebuild, manifest, verify.
+sources, plan; results, batch; counts, reconcile, states, fold; redrive, rebuild, manifest, verify;
+progress; news and named (what is new, and what a queue says of it).
 How web pages are visited is in web.
 """
