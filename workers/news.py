@@ -5,6 +5,7 @@ named, oldest first. Each is listed by its prefixes alone; those of a `re:` temp
 so with it every partition costs a listing of all that share the prefix.
 """
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from math import inf
@@ -20,6 +21,7 @@ from workers.named import Names
 
 MISSED = 10  # windows that a look reaches back, at most, where nobody looked for longer
 MORE = 50  # partitions that a look goes through beside one window; the others are for the next
+SECONDS = 30  # after which it leaves the rest to the next, too; Dagster gives a tick 60
 LONGEST_WAIT = 6  # times quiet_seconds that a partition waits for a producer that does not stop
 TOLD_SECONDS = 3600  # how often the window is looked at where notifications tell what lands
 
@@ -29,6 +31,8 @@ class Cursor(Value, frozen=True, kw_only=True):
 
     # The next window begins here at the latest, or it would miss what landed while nobody looked.
     first: str = ""
+    # The last partition of a look that left others to the next, which goes on behind it.
+    after: str = ""
     # When a look last went through the whole window, in seconds.
     looked: float = 0.0
     # By partition, the news that a run was requested for and that no plan is known to have seen: a
@@ -42,7 +46,7 @@ class Cursor(Value, frozen=True, kw_only=True):
         """Return the cursor in a text; a new one where it is not of this asset as it is now."""
         try:
             cursor = msgspec.json.decode(text or "{}", type=cls)
-            for partition in (cursor.first, *cursor.requested, *cursor.waiting):
+            for partition in (cursor.first, cursor.after, *cursor.requested, *cursor.waiting):
                 if partition:
                     asset.partitions.time(partition)
         except (msgspec.MsgspecError, Refused):
@@ -104,9 +108,13 @@ def look(
     names = Names(ledger.database)
     named = names.until(asset.name, newest)
     due = sorted(p for p in {*window, *named, *cursor.waiting} if start <= p <= newest)
-    generation, seen = ledger.epochs.generation(asset.name), dict[str, Seen]()
+    due = [p for p in due if p > cursor.after] + [p for p in due if p <= cursor.after]
+    until, seen = time.monotonic() + SECONDS, dict[str, Seen]()
+    generation = ledger.epochs.generation(asset.name)
     for partition in due[: asset.look_back + 1 + MORE]:
         if sum(bool(one.run_key) for one in seen.values()) >= asset.requests_per_tick:
+            break
+        if seen and time.monotonic() > until:
             break
         change, quiet_seconds = _change(asset, store, ledger, generation, partition)
         waited = seconds - cursor.waiting.get(partition, seconds)
@@ -173,14 +181,17 @@ def _next(
 ) -> Cursor:
     """Return the cursor for the look after this one, which left some of what was due."""
     first, looked, seconds = cursor.first, cursor.looked, now.timestamp()
-    if window and left:
-        first = min(max(left[0], window[0]), _usual(asset, window[-1]))
-    elif window:
-        first, looked = _usual(asset, window[-1]), seconds
+    if window:
+        first = _usual(asset, window[-1])
+        if window[-1] in seen or not left:
+            looked = seconds
+        else:
+            first = min(max(min(left), window[0]), first)
     requested = cursor.requested | {p: one.news for p, one in seen.items() if not one.waits}
     waiting = {p: since for p, since in cursor.waiting.items() if p in left}
     return Cursor(
         first=first,
+        after=list(seen)[-1] if left else "",
         looked=looked,
         requested={p: said for p, said in requested.items() if said and (p >= first or p in named)},
         waiting=waiting | {p: cursor.waiting.get(p, seconds) for p in seen if seen[p].waits},

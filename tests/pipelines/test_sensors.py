@@ -128,6 +128,9 @@ def test_partitions_before_the_assets_first_are_not_asked_for(world):
     young.cursor = Cursor(first="1998-03-27", waiting={DAY: 0.0}).text
     assert young.look() == ["1998-04-02"]
     assert young.look() == []
+    unborn = Watch(world, partitions=Partitions(start="1998-05-01"))
+    unborn.cursor = Cursor(first="1998-03-27").text
+    assert unborn.look() == []
 
 
 # Waiting
@@ -242,6 +245,20 @@ def test_a_look_goes_through_so_many_partitions_and_the_next_through_the_rest(wo
         world.put([event()], day)
     later = NOON + timedelta(days=20)
     assert [watch.look(later) for _ in range(4)] == [[DAY], [], [], ["1998-04-20"]]
+
+
+def test_a_look_that_takes_too_long_leaves_the_rest_to_the_next_one_and_all_get_their_turn(
+    world, watch, monkeypatch
+):
+    monkeypatch.setattr(news, "SECONDS", 0)
+    newest = "1998-04-03"
+    for day in ("1998-03-28", newest):
+        world.put([event()], day)
+    asked = [watch.look() for _ in range(8)]
+    assert asked == [[], ["1998-03-28"], [], [], [], [], [], [newest]]
+    world.run("1998-03-28")
+    world.put([event("bo")], "1998-03-28", "late.jsonl")
+    assert [watch.look() for _ in range(3)] == [[], ["1998-03-28"], []]
 
 
 def test_partitions_whose_runs_fail_before_they_plan_do_not_keep_others_waiting(world):
