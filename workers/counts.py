@@ -1,6 +1,6 @@
 """What became of a plan's items, as the ledger knows it: used, dead, failed, not run yet."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from workers.errors import Refused
@@ -138,10 +138,15 @@ def spoils(ledger: Ledger, asset: Asset, run: str) -> bool:
 def reasons(ledger: Ledger, plans: Iterable[Document]) -> list[tuple[str, int]]:
     """Return the most frequent reasons why items of these plans were not used, with counts."""
     batches = [one for plan in plans for one in ledger.batches_of(plan)]
-    found = Counter(dict(ledger.letters.causes(sightings(batches), REASONS)))
+    found = dict(ledger.letters.causes(sightings(batches), REASONS))
+    failed = defaultdict[str, list[Document]](list)
     for one in batches:
         if one["state"] == "failed" and not one["redrives"]:
-            found[f"batch failed: {cause_of(one['error'])}"] += one["items"]
+            failed[cause_of(one["error"])].append(one)
+    for cause, alike in failed.items():
+        errors = {one["error"] for one in alike}
+        why = f"batch failed: {cause if len(errors) > 1 else errors.pop()}"
+        found[why] = sum(one["items"] for one in alike)
     return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:REASONS]
 
 

@@ -121,6 +121,18 @@ def test_discarded_letters_are_tolerated(world):
     assert states(world) == ["discarded", "discarded"]
 
 
+def test_batches_that_failed_alike_but_for_numbers_are_one_reason(world):
+    small = world.sized(1).tolerant(count=0)
+    for n in range(3):
+        world.put([event()], name=f"{n}.jsonl")
+    work = small.plan()
+    for number, batch in enumerate(work.to_run):
+        small.ledger.begin(batch)
+        small.ledger.fail(batch, f"page {number} is torn")
+    with pytest.raises(Refused, match="Most frequent: 3 x batch failed: page N is torn"):
+        small.reconcile(work)
+
+
 def test_a_failed_batch_counts_all_its_items_and_the_rest_is_folded_within_tolerance(
     world, monkeypatch
 ):
