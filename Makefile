@@ -30,7 +30,8 @@ demo: setup
 
 dev: setup
 	$(BIN)/fanfold up
-	DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000
+	@echo "The UI: http://127.0.0.1:3000 in some seconds; what runs do shows here too. Ctrl-C stops it."
+	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000 --log-level warning
 
 chaos: setup
 	$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
