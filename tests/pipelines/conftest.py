@@ -1,11 +1,13 @@
-"""The command line, called as a shell would."""
+"""The command line, called as a shell would, and those who hear of units."""
 
 import json
 import sys
+import threading
 
 import pytest
 
 from pipelines import cli
+from tests.pipelines.hearing import Hook, Watch
 
 
 @pytest.fixture
@@ -26,3 +28,19 @@ def told(answer):
     """Return the one JSON document that a command printed."""
     code, out, _ = answer
     return code, json.loads(out)
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    with Hook() as made:
+        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("FANFOLD_NOTIFY_WEBHOOK", made.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture
+def watch(world, monkeypatch):
+    monkeypatch.setattr("workers.errors.uniform", lambda low, high: 0.0)  # retries come at once
+    return Watch(world)

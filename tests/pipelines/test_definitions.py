@@ -71,10 +71,13 @@ def test_an_executor_that_does_not_exist_is_named():
         executor("quantum")
 
 
-def scheduled(asset, at):
-    """Return the requests of an asset's schedule at a tick."""
+def schedule_of(asset):
+    return definitions().get_repository_def().get_schedule_def(f"{asset}_schedule")
+
+
+def scheduled(schedule, at):
+    """Return what a schedule requests at a tick."""
     repository = definitions().get_repository_def()
-    schedule = repository.get_schedule_def(f"{asset}_schedule")
     with dg.build_schedule_context(
         scheduled_execution_time=at, repository_def=repository
     ) as context:
@@ -82,15 +85,15 @@ def scheduled(asset, at):
 
 
 def test_the_schedule_asks_for_the_partition_that_closed():
-    (request,) = scheduled("user_profiles", datetime(1998, 4, 2, 0, 15, tzinfo=UTC))
+    (request,) = scheduled(schedule_of("user_profiles"), datetime(1998, 4, 2, 0, 15, tzinfo=UTC))
     assert request.partition_key == DAY
-    (request,) = scheduled("github_profiles", datetime(2024, 1, 2, 0, 15, tzinfo=UTC))
+    (request,) = scheduled(schedule_of("github_profiles"), datetime(2024, 1, 2, 0, 15, tzinfo=UTC))
     assert request.partition_key == "2024-01-01-23:00"
 
 
 def test_a_schedule_of_what_is_current_asks_for_the_partition_that_time_is_in():
     at = [datetime(2026, 4, 2, hour, tzinfo=UTC) for hour in (0, 6)]
-    (first,), (second,) = (scheduled("page_profiles", one) for one in at)
+    (first,), (second,) = (scheduled(schedule_of("page_profiles"), one) for one in at)
     assert first.partition_key == second.partition_key == "2026-04-02"
     assert first.run_key != second.run_key
 
@@ -101,10 +104,7 @@ def test_a_schedule_that_ticks_by_another_clock_asks_for_the_partition_in_utc():
     schedule = asset_schedule(asset)
     assert schedule.execution_timezone == "Asia/Tokyo"
     at = datetime(1998, 4, 3, 0, 15, tzinfo=tokyo)
-    with dg.build_schedule_context(
-        scheduled_execution_time=at, repository_def=definitions().get_repository_def()
-    ) as context:
-        (request,) = schedule.evaluate_tick(context).run_requests
+    (request,) = scheduled(schedule, at)
     assert request.partition_key == DAY
 
 

@@ -1,13 +1,8 @@
-"""What people hear of coarse units: one message each, when it is news, through sinks that fail."""
+"""What people hear of coarse units: one message each, when it is news, whatever becomes of runs."""
 
-import json
-import logging
 import re
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import boto3
 import dagster as dg
 import msgspec
 import pytest
@@ -18,13 +13,12 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from moto import mock_aws
 
 from pipelines import runs, wording
-from pipelines.definitions import definitions
 from pipelines.ended import Unit
 from pipelines.jobs import redrive_job_name
-from pipelines.notices import GIVE_UP, Place, notices_sensor
+from pipelines.notices import Place
+from tests.pipelines.hearing import Watch, begun, refused
 from tests.world import DAY, event, fragile
 from workers import batch, plan
 from workers.assets import assets
@@ -34,81 +28,6 @@ from workers.model import Sizes
 NEXT = "1998-04-02"
 
 
-class Hook(ThreadingHTTPServer):
-    """A webhook: it answers what it is told to, and keeps what it took."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.status, self.requests, self.texts = 200, 0, []
-        self.url = f"http://127.0.0.1:{self.server_port}/services/hush-hush"
-
-
-class Answering(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests += 1
-        if self.server.status == 200:
-            self.server.texts.append(body["text"])
-        self.send_response(self.server.status)
-        self.send_header("Location", "/elsewhere")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_GET = do_POST  # noqa: N815  the base class looks for these names
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def hook(monkeypatch):
-    with Hook() as made:
-        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv("FANFOLD_NOTIFY_WEBHOOK", made.url)
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        yield made
-        made.shutdown()
-
-
-class Watch:
-    """The sensor as the daemon evaluates it: tick after tick, with the cursor of the last one."""
-
-    def __init__(self, world):
-        self.notices = world.database["notices"]
-        self.cursor, self.logged, self.said = None, [], ""
-        self.tick()
-
-    def tick(self, **more):
-        found = definitions()
-        handler = logging.Handler()
-        handler.emit = lambda record: self.logged.append((record.levelname, record.getMessage()))
-        with (
-            dg.DagsterInstance.get() as instance,
-            dg.build_sensor_context(
-                instance=instance,
-                cursor=self.cursor,
-                resources=found.resources,
-                repository_def=found.get_repository_def(),
-            ) as context,
-        ):
-            context.log.addHandler(handler)
-            data = notices_sensor.evaluate_tick(context)
-        assert not data.run_requests
-        self.cursor, self.said = data.cursor, data.skip_message
-        return self
-
-    def kinds(self):
-        return [one["kind"] for one in self.notices.find(sort=[("ended", 1)])]
-
-
-@pytest.fixture
-def watch(world, monkeypatch):
-    monkeypatch.setattr("workers.errors.uniform", lambda low, high: 0.0)  # retries come at once
-    return Watch(world)
-
-
 def unlucky(monkeypatch, why="out of luck"):
     """Let each attempt at a batch raise."""
 
@@ -116,15 +35,6 @@ def unlucky(monkeypatch, why="out of luck"):
         raise RuntimeError(why)
 
     monkeypatch.setattr(batch._Worker, "run", run)
-
-
-def refused(monkeypatch, why="S3 refused access to s3://b/ (AccessDenied); check the policies"):
-    """Let runs fail before they plan."""
-
-    def list_partition(*_):
-        raise Refused(why)
-
-    monkeypatch.setattr(plan, "list_partition", list_partition)
 
 
 def declared(monkeypatch, asset, **changes):
@@ -273,17 +183,6 @@ def test_a_failure_that_names_its_own_way_out_is_told_with_that(world, hook, wat
     runs.materialise(world.asset, [DAY])
     watch.tick()
     assert hook.texts[0].endswith("\nThen: fanfold rebuild user_profiles")
-
-
-def begun(instance, origin=None):
-    """Return a run that a worker began and was lost with."""
-    job = runs.resolve("user_profiles_job")
-    tags = {"dagster/partition": DAY}
-    run = instance.create_run_for_job(job, tags=tags, remote_job_origin=origin)
-    instance.report_dagster_event(
-        dg.DagsterEvent("PIPELINE_START", job.name, message="on its way"), run.run_id
-    )
-    return run
 
 
 def test_a_run_that_monitoring_finds_dead_is_told(world, hook, watch):
@@ -513,156 +412,6 @@ def test_more_runs_than_a_tick_looks_at_are_told_by_the_next_ones(world, hook, w
     assert len(hook.texts) == 2
     watch.tick().tick()
     assert [text.splitlines()[1] for text in hook.texts] == ["lost", "lost!", "lost!!"]
-
-
-@pytest.mark.parametrize("status", [503, 429, 404, 302, 100])
-def test_what_the_webhook_does_not_take_waits_and_is_delivered_once_and_in_order(
-    world, hook, watch, monkeypatch, status
-):
-    hook.status = status
-    for why in ("no seat", "no bed"):
-        with monkeypatch.context() as patch:
-            refused(patch, why)
-            runs.materialise(world.asset, [DAY])
-        watch.tick()
-    assert hook.texts == []
-    assert "2 notices wait for the next tick" in watch.said
-    hook.status = 200
-    watch.tick().tick()
-    assert ["no seat" in text for text in hook.texts] == [True, False]
-    assert [level for level, _ in watch.logged].count("WARNING") == 4  # 2 failures, 2 ticks
-
-
-def test_a_notice_that_the_webhook_refuses_does_not_hold_up_the_next(world, hook, watch):
-    with runs.instance() as instance:
-        instance.report_run_failed(begun(instance), "one")
-    hook.status = 400
-    watch.tick()
-    assert hook.requests == 1
-    with runs.instance() as instance:
-        instance.report_run_failed(begun(instance), "two")
-    watch.tick()
-    assert hook.requests == 3
-
-
-def test_a_notice_that_nobody_takes_for_a_day_is_given_up_and_the_log_says_so(
-    world, hook, watch, monkeypatch
-):
-    refused(monkeypatch)
-    hook.status = 500
-    runs.materialise(world.asset, [DAY])
-    watch.tick()
-    old = datetime.now(UTC) - GIVE_UP - timedelta(hours=1)
-    watch.notices.update_many({}, {"$set": {"made": old}})
-    watch.tick()
-    gone = "webhook did not take a notice for a day: user_profiles 1998-04-01 failed"
-    assert ("WARNING", gone) in watch.logged
-    hook.status = 200
-    assert watch.tick().said == "no run ended"
-    assert hook.texts == []
-
-
-def nobody(monkeypatch):
-    monkeypatch.setenv("FANFOLD_NOTIFY_WEBHOOK", "http://127.0.0.1:9/services/hush-hush")
-
-
-def gibberish(monkeypatch):
-    monkeypatch.setenv("FANFOLD_NOTIFY_WEBHOOK", "http://[hush-hush")
-
-
-def no_address(monkeypatch):
-    monkeypatch.setenv("FANFOLD_NOTIFY_WEBHOOK", "hush-hush")
-
-
-def forbidden(monkeypatch):
-    monkeypatch.setattr(Answering, "do_POST", lambda self: self.send_error(403, "hush-hush"))
-
-
-@pytest.mark.parametrize("breaks", [nobody, gibberish, no_address, forbidden])
-def test_the_address_of_the_webhook_shows_nowhere(world, hook, watch, monkeypatch, capfd, breaks):
-    breaks(monkeypatch)
-    refused(monkeypatch)
-    runs.materialise(world.asset, [DAY])
-    watch.tick()
-    said = [watch.said, str(watch.logged), str(list(watch.notices.find())), *capfd.readouterr()]
-    assert "webhook" in watch.said.lower()
-    assert "1 notices wait" in watch.said
-    assert "hush-hush" not in "".join(said)
-
-
-def test_mark_up_in_data_does_not_reach_slack(world, hook, watch, monkeypatch):
-    refused(monkeypatch, "by <!channel> & co")
-    runs.materialise(world.asset, [DAY])
-    watch.tick()
-    assert "by &lt;!channel&gt; &amp; co" in hook.texts[0]
-
-
-@pytest.fixture
-def topic(world, monkeypatch):
-    """A topic of SNS, with a queue that holds what was published; S3 stays the embedded one."""
-    from workers import settings
-
-    given = settings.read().s3
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", given["endpoint_url"])
-    for name in ("aws_access_key_id", "aws_secret_access_key"):
-        monkeypatch.setenv(name.upper(), given[name])
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    with mock_aws(config={"core": {"mock_credentials": False}}):
-        sns = boto3.client("sns", region_name="eu-west-1")
-        sqs = boto3.client("sqs", region_name="eu-west-1")
-        arn = sns.create_topic(Name="units")["TopicArn"]
-        queue = sqs.create_queue(QueueName="told")["QueueUrl"]
-        at = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
-        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=at["QueueArn"])
-        monkeypatch.setenv("FANFOLD_NOTIFY_SNS", arn)
-
-        def taken():
-            found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
-            return [json.loads(one["Body"]) for one in found.get("Messages", [])]
-
-        yield taken
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-
-
-def test_sns_takes_each_notice_once_whatever_becomes_of_the_webhook(
-    world, hook, topic, watch, monkeypatch
-):
-    hook.status = 500
-    refused(monkeypatch)
-    runs.materialise(world.asset, [DAY])
-    watch.tick().tick()
-    (message,) = topic()
-    assert message["Subject"] == "user_profiles 1998-04-01 failed"
-    assert "S3 refused access" in message["Message"]
-    hook.status = 200
-    watch.tick().tick()
-    assert topic() == []
-    assert len(hook.texts) == 1
-
-
-@pytest.mark.parametrize(
-    ("arn", "says"),
-    [
-        ("units", "FANFOLD_NOTIFY_SNS is not the ARN of a topic"),
-        ("arn:aws:sns:eu-west-1:123456789012:gone", "SNS answers 404 NotFound"),
-    ],
-)
-def test_a_topic_that_cannot_be_used_fails_no_tick(world, topic, watch, monkeypatch, arn, says):
-    monkeypatch.setenv("FANFOLD_NOTIFY_SNS", arn)
-    refused(monkeypatch)
-    runs.materialise(world.asset, [DAY])
-    watch.tick()
-    assert says in watch.said
-
-
-def test_the_subject_is_what_sns_takes(topic):
-    from pipelines.sinks import sinks
-
-    sink = sinks(logging.getLogger())["sns"]
-    sink({"subject": "profils_privés " + "x" * 200, "text": "t"})
-    (message,) = topic()
-    assert message["Subject"].startswith("profils_priv?s xxx")
-    assert len(message["Subject"]) == 100
 
 
 def test_the_cursor_says_since_when_and_how_far():
