@@ -9,6 +9,7 @@ from pipelines.fanout import Blocks, Mongo, explained
 from workers import counts, task, verify
 from workers.blocks import BlockStore
 from workers.counts import Counts
+from workers.epochs import FOLDED
 from workers.errors import Refused
 from workers.ledger import Ledger
 from workers.model import Asset, Document
@@ -54,7 +55,7 @@ def folded_plans(ledger: Ledger, asset: Asset, run: str) -> list[Document]:
     mine = [
         plan
         for plan in ledger.plans_of_run(run)
-        if plan["asset"] == asset.name and plan["state"] in ("folded", "closed")
+        if plan["asset"] == asset.name and plan["state"] in FOLDED
     ]
     if mine:
         return mine

@@ -22,7 +22,7 @@ from pipelines.fanout import GENERATION
 from pipelines.jobs import redrive_job_name
 from workers import rebuild, redrive, task
 from workers.errors import Refused
-from workers.model import Asset
+from workers.model import Asset, span
 
 
 @click.command("dead-letters")
@@ -122,7 +122,7 @@ def _print_redrive(document: dict[str, Any]) -> None:
         return
     for one in document["runs"]:
         for error in one.get("errors", []):
-            out.print(f"{runs.span(one['partitions'])} failed: {error}", markup=False)
+            out.print(f"{span(one['partitions'])} failed: {error}", markup=False)
     tried, left = document["items_tried"], document["items_left"]
     out.print(f"{tried:,} items run again: {tried - left:,} used now, {left:,} still not")
 

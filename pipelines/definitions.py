@@ -9,7 +9,7 @@ from pipelines.fanout import SLOTS, fanout_asset
 from pipelines.jobs import asset_job, redrive_job
 from pipelines.lost import lost_runs_sensor
 from pipelines.notices import notices_sensor
-from pipelines.schedules import asset_schedule
+from pipelines.schedules import asset_schedule, timed
 from pipelines.sensors import news_sensor
 from resources.blocks import BlocksResource
 from resources.mongo import MongoResource
@@ -22,7 +22,7 @@ def definitions() -> dg.Definitions:
     """Build every asset with its job, schedule and sensor, and the doors they share."""
     blocks = BlocksResource()
     return dg.Definitions(
-        assets=[fanout_asset(asset) for asset in assets().values()],
+        assets=[timed(fanout_asset(asset), asset) for asset in assets().values()],
         asset_checks=[fold_checks(asset) for asset in assets().values()],
         jobs=[job(asset) for asset in assets().values() for job in (asset_job, redrive_job)],
         schedules=[asset_schedule(asset) for asset in assets().values()],

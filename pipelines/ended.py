@@ -1,7 +1,7 @@
 """What became of the coarse units of a run that is over, from Dagster's records and the ledger."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -15,11 +15,11 @@ from workers import counts
 from workers.assets import assets
 from workers.blocks import BlockStore
 from workers.counts import Counts
+from workers.epochs import DONE
 from workers.errors import FanfoldError, Refused
 from workers.ledger import Ledger
 from workers.model import Asset, Document, digest
 
-FOLDED = {"folded", "replaced", "closed", "unchanged"}  # states of plans that profiles have seen
 IDS = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?=\w*\d)[0-9a-f]{8,}\b")
 NUMBERS = re.compile(r"\d([\d.,]*\d)?")
 DETAILS = re.compile(r" ?\([^()]*\)|\[[^\[\]]*\]")
@@ -113,7 +113,7 @@ def unit_of(
         if said or not steps:
             outcome, said = "failed", said or [failures.of_run(events)]
             said = [failures.STOPPED] if failures.is_stopped(run) else said
-        elif not plans or any(plan["state"] not in FOLDED for plan in plans):
+        elif not plans or any(plan["state"] not in DONE for plan in plans):
             return None  # another asset's failure came before, and is told with that asset
     if outcome == "finished":
         said = _failed_checks(instance, run.run_id, asset)
@@ -135,7 +135,8 @@ def _unit(
     bad = [one for one in found if one.bad and not one.unchanged_since]
     refused = [one for one in bad if by_id[one.plan]["state"] == "refused"]
     beyond = [one for one in refused if counts.is_beyond(asset, one)]
-    partitions = _partitions(asset, run, plans)
+    partitions, alike = _partitions(asset, run, plans), likeness(said)
+    at_fault = beyond if outcome == "failed" else bad
     return Unit(
         asset=asset,
         run=run.run_id,
@@ -150,21 +151,25 @@ def _unit(
         beyond=beyond,
         reasons=counts.reasons(ledger, [by_id[one.plan] for one in bad]),
         profiles=_profiles(blocks, run.run_id, asset) if outcome == "finished" else None,
-        causes=dict.fromkeys(partitions or [""], likeness(said))
-        | _causes(ledger, plans, beyond if outcome == "failed" else bad, outcome, likeness(said)),
+        causes=dict.fromkeys(partitions or [""], alike)
+        | _causes(ledger, by_id, at_fault, outcome, alike),
     )
 
 
 def _causes(
-    ledger: Ledger, plans: Sequence[Document], of: Sequence[Counts], outcome: Outcome, said: str
+    ledger: Ledger,
+    plans: Mapping[str, Document],
+    of: Sequence[Counts],
+    outcome: Outcome,
+    said: str,
 ) -> dict[str, str]:
     """Return the causes of partitions whose items are at fault.
 
     A failure with other numbers is the same; a warning is not.
     """
-    by_id, causes = {plan["_id"]: plan for plan in plans}, {}
+    causes = {}
     for one in of:
-        reasons = likeness([reason for reason, _ in counts.reasons(ledger, [by_id[one.plan]])])
+        reasons = likeness([reason for reason, _ in counts.reasons(ledger, [plans[one.plan]])])
         numbers = [] if outcome == "failed" else [one.dead, one.discarded, one.failed, said]
         causes[one.partition] = digest([reasons, numbers])[:20]
     return causes

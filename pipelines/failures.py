@@ -1,19 +1,28 @@
-"""What a run says went wrong, in one sentence for each step that failed."""
+"""What a run or a tick says went wrong, in one sentence for each step that failed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
-from workers.errors import FanfoldError
+from workers.errors import FanfoldError, mongodb_errors
 
 OURS = {error.__name__ for error in FanfoldError.__subclasses__()}
 KILLED = "UNEXPECTED_TERMINATION"  # what Dagster calls a Ctrl-C or a SIGTERM, in a tag of the run
-STOPPED = (
-    "it was stopped before its end. Start a new run of the same partitions: it reuses every "
-    "finished batch"
-)
+AGAIN = "Start a new run of the same partitions: it reuses every finished batch"
+STOPPED = f"it was stopped before its end. {AGAIN}"
 EVENTS = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Let a sensor's tick fail in one sentence where a server is away or refuses."""
+    try:
+        with mongodb_errors():
+            yield
+    except FanfoldError as error:
+        raise dg.Failure(str(error)) from error
 
 
 def is_stopped(run: dg.DagsterRun) -> bool:
@@ -49,8 +58,8 @@ def sentence(error: Any) -> str:
         error = error.cause
     if error.cls_name == "ChildProcessCrashException":
         return (
-            "its process was killed or crashed. Start a new run of the same partitions: it reuses "
-            "every finished batch; do not execute this one again from its failure"
+            f"its process was killed or crashed. {AGAIN}; do not execute this one again from its "
+            "failure"
         )
     message: str = error.message
     return message.removeprefix(f"{FanfoldError.__module__}.{error.cls_name}: ")

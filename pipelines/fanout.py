@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -68,35 +67,10 @@ def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
         partitions_def=partitions_definition(asset.partitions),
         backfill_policy=dg.BackfillPolicy.multi_run(asset.sizes.partitions_per_run),
         ins={"upstream": upstream(asset)} if asset.source else {},
-        automation_condition=follows() if asset.source else None,
     )
     if asset.source:
-        definition = made(lambda upstream: fan_out(upstream=upstream))
-    else:
-        definition = made(lambda: fan_out())  # noqa: PLW0108  Dagster looks at its arguments
-    return definition.map_asset_specs(
-        lambda spec: spec.replace_attributes(freshness_policy=freshness(asset))
-    )
-
-
-def freshness(asset: Asset) -> dg.FreshnessPolicy:
-    """Return when the asset counts as late: no partition of it was materialised for so long."""
-    hours = timedelta(hours=1)
-    return dg.FreshnessPolicy.time_window(
-        fail_window=asset.late_hours * hours, warn_window=asset.late_hours * hours * 0.75
-    )
-
-
-def follows() -> dg.AutomationCondition:
-    """Return the condition under which an asset follows its source: the newest partition alone.
-
-    It acts once the sensor `default_automation_condition_sensor` is turned on.
-    """
-    condition = dg.AutomationCondition
-    news = condition.any_deps_updated().since(
-        condition.newly_requested() | condition.newly_updated()
-    )
-    return condition.in_latest_time_window() & news & ~condition.in_progress()
+        return made(lambda upstream: fan_out(upstream=upstream))
+    return made(lambda: fan_out())  # noqa: PLW0108  Dagster looks at the arguments it takes
 
 
 def upstream(asset: Asset) -> dg.AssetIn:
@@ -144,8 +118,8 @@ def again(context: dg.OpExecutionContext) -> dg.RetryRequested:
 def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) -> Iterator[Any]:
     """List the partitions' blocks and hand what is not planned yet to masters, in groups."""
     asset, ledger = declared(context), Ledger(mongo)
-    # A run from the catalogue has no job whose tags it would carry.
-    context.instance.add_run_tags(context.run_id, ALL_STEPS)
+    if not ALL_STEPS.items() <= context.run.tags.items():  # it has no job of ours, that carries it
+        context.instance.add_run_tags(context.run_id, ALL_STEPS)
     with explained(context):
         ledger.ensure_indexes()
         rebuild.finish_swap(mongo, ledger, asset)

@@ -10,7 +10,10 @@ import socket
 import dagster as dg
 import psutil
 
+from pipelines.failures import AGAIN
+
 PROCESS = "fanfold/process"  # tag of a run that a command executes: host, pid, when it was born
+EVENTS = 20  # first events of a run's engine, of which one does; a long run has thousands
 BEGAN = re.compile(r"\(pid: (\d+)\)")  # how Dagster's events name the process of a run
 
 
@@ -31,8 +34,7 @@ def lost_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     for run in lost:
         context.instance.report_run_failed(
             run,
-            "The process of this run is gone: it was killed, or its machine was. Start a new run "
-            "of the same partitions: it reuses every finished batch",
+            f"The process of this run is gone: it was killed, or its machine was. {AGAIN}",
         )
     return dg.SkipReason(f"{len(lost)} runs marked as failed")
 
@@ -44,7 +46,10 @@ def is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
         return host == socket.gethostname() and not _lives(int(pid), float(born) + 1)
     if not _is_launched_here(instance, run):
         return False
-    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+    first = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=EVENTS
+    )
+    for entry in (record.event_log_entry for record in first.records):
         if found := BEGAN.search(entry.user_message):
             return not _lives(int(found[1]), entry.timestamp)
     return False  # it has not said yet which process it runs in

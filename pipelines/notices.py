@@ -19,9 +19,10 @@ from pymongo.errors import DuplicateKeyError
 
 from pipelines import wording
 from pipelines.ended import Unit, assets_of, ended_at, fate_of, unit_of
+from pipelines.failures import in_a_sentence
 from pipelines.sinks import Sink, sinks
 from workers.blocks import BlockStore
-from workers.errors import FanfoldError, Refused, Unavailable, mongodb_errors
+from workers.errors import Refused, Unavailable
 from workers.ledger import Ledger
 from workers.model import Document
 
@@ -48,14 +49,11 @@ def notices_sensor(
     mongo: dg.ResourceParam[Database[Document]],
 ) -> dg.SensorResult:
     """Make notices of the runs that ended since the last tick, and deliver those that wait."""
-    try:
-        with mongodb_errors():
-            to = sinks(context.log)
-            maker = Maker(context.instance, Ledger(mongo), blocks, list(to))
-            place, made = maker.make(Place.of(context.cursor))
-            waits = deliver(maker.notices, to, context.log)
-    except FanfoldError as error:
-        raise dg.Failure(str(error)) from error
+    with in_a_sentence():
+        to = sinks(context.log)
+        maker = Maker(context.instance, Ledger(mongo), blocks, list(to))
+        place, made = maker.make(Place.of(context.cursor))
+        waits = deliver(maker.notices, to, context.log)
     said = f"{made} units ended" if made else "no run ended"
     return dg.SensorResult(skip_reason="; ".join([said, *waits]), cursor=place.to_cursor())
 

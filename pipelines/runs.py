@@ -22,7 +22,7 @@ from resources import embedded
 from resources.references import summary_key
 from workers import blocks, ledger
 from workers.errors import Refused, Unavailable, mongodb_errors, patiently
-from workers.model import Asset
+from workers.model import Asset, span
 from workers.settings import Settings
 
 REACH_SECONDS = 2  # how long a command tries to reach S3
@@ -110,11 +110,6 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def span(partitions: Sequence[str]) -> str:
-    """Return how people write adjacent partitions."""
-    return partitions[0] + (f"...{partitions[-1]}" if len(partitions) > 1 else "")
-
-
 def materialise(
     asset: Asset,
     partitions: Sequence[str],
@@ -164,8 +159,8 @@ def _execute(here: dg.DagsterInstance, job: str, tags: Mapping[str, str]) -> dg.
 
 def run_of(here: dg.DagsterInstance, command: str) -> str | None:
     """Return the id of the run that a command started; None before it is there."""
-    found = here.get_run_records(dg.RunsFilter(tags={COMMAND: command}), limit=1)
-    return found[0].dagster_run.run_id if found else None
+    found = here.get_run_ids(dg.RunsFilter(tags={COMMAND: command}), limit=1)
+    return found[0] if found else None
 
 
 def reach(settings: Settings, asset: Asset, partition: str) -> None:

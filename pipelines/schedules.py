@@ -1,6 +1,6 @@
-"""When units run by the clock: the partition that just closed, or the one that time is in."""
+"""When units run by the clock or after others, and when they are late."""
 
-from datetime import UTC
+from datetime import UTC, timedelta
 
 import dagster as dg
 
@@ -34,3 +34,33 @@ def asset_schedule(asset: Asset) -> dg.ScheduleDefinition:
         return dg.RunRequest(partition_key=partition, run_key=now.isoformat())
 
     return schedule
+
+
+def timed(definition: dg.AssetsDefinition, asset: Asset) -> dg.AssetsDefinition:
+    """Return the asset with when it counts as late, and the condition under which it follows."""
+    return definition.map_asset_specs(
+        lambda spec: spec.replace_attributes(
+            freshness_policy=freshness(asset),
+            automation_condition=follows() if asset.source else None,
+        )
+    )
+
+
+def freshness(asset: Asset) -> dg.FreshnessPolicy:
+    """Return when the asset counts as late: no partition of it was materialised for so long."""
+    hours = timedelta(hours=1)
+    return dg.FreshnessPolicy.time_window(
+        fail_window=asset.late_hours * hours, warn_window=asset.late_hours * hours * 0.75
+    )
+
+
+def follows() -> dg.AutomationCondition:
+    """Return the condition under which an asset follows its source: the newest partition alone.
+
+    It acts once the sensor `default_automation_condition_sensor` is turned on.
+    """
+    condition = dg.AutomationCondition
+    news = condition.any_deps_updated().since(
+        condition.newly_requested() | condition.newly_updated()
+    )
+    return condition.in_latest_time_window() & news & ~condition.in_progress()

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import dagster as dg
 from pymongo.database import Database
 
+from pipelines.failures import in_a_sentence
 from pipelines.jobs import job_name
 from workers import named, news
 from workers.assets import assets
 from workers.blocks import BlockStore
-from workers.errors import FanfoldError, mongodb_errors
 from workers.ledger import Ledger
 from workers.model import Asset, Document
 
@@ -36,11 +36,8 @@ def news_sensor(asset: Asset) -> dg.SensorDefinition:
         blocks: dg.ResourceParam[BlockStore],
         mongo: dg.ResourceParam[Database[Document]],
     ) -> dg.SensorResult:
-        try:
-            with mongodb_errors():
-                found = _look(context, asset, blocks, mongo)
-        except FanfoldError as error:
-            raise dg.Failure(str(error)) from error
+        with in_a_sentence():
+            found = _look(context, asset, blocks, mongo)
         why = "; ".join(found.waits) or "no block is new, replaced or gone"
         return dg.SensorResult(
             run_requests=[

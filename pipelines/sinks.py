@@ -18,6 +18,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from workers.blocks import status_of
 from workers.errors import Refused, Unavailable
 from workers.model import Document
 
@@ -86,7 +87,7 @@ def _sns(topic: str, notice: Document) -> None:
         client = boto3.client("sns", region_name=parts[3], config=config)
         client.publish(TopicArn=topic, Subject=title, Message=notice["text"])
     except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        status = status_of(error)
         code = error.response.get("Error", {}).get("Code", "")
         raise _not_taken(f"SNS answers {status} {code}", status) from error
     except (BotoCoreError, ValueError) as error:

@@ -7,6 +7,7 @@ from statistics import median
 
 from pipelines.ended import Unit
 from workers.errors import Refused
+from workers.model import span
 
 # The kinds of notices, as a subject says them.
 KINDS = {
@@ -51,16 +52,15 @@ def text(unit: Unit, kind: str, earlier: Sequence[float]) -> str:
 def _named(partitions: Sequence[str]) -> str:
     if len(partitions) < 2:
         return "".join(partitions) or "(no partition)"
-    return f"{partitions[0]}...{partitions[-1]} ({len(partitions)} partitions)"
+    return f"{span(partitions)} ({len(partitions)} partitions)"
 
 
 def _sentences(unit: Unit) -> list[str]:
     if unit.outcome == "failed" and unit.beyond:  # reasons and a command follow by themselves
         over = [one.partition for one in unit.beyond]
         more = f" and {len(over) - SENTENCES} more" if len(over) > SENTENCES else ""
-        tolerated = f"{unit.asset.tolerated_count}, or {unit.asset.tolerated_rate:.2%}"
         of = ", ".join(over[:SENTENCES]) + more
-        text = f"Too many items of {of} could not be used (tolerated: {tolerated}), "
+        text = f"Too many items of {of} could not be used (tolerated: {unit.asset.tolerance}), "
         return [f"{text}so nothing is folded"]
     said, more = [_short(one) for one in unit.said[:SENTENCES]], len(unit.said) - SENTENCES
     return [*said, f"and {more} more, in the run's log"] if more > 0 else said
@@ -112,7 +112,7 @@ def _command(unit: Unit) -> list[str]:
         return []
     if told := re.search(r"`(fanfold [^`]+)`", " ".join(unit.said)):
         return [f"Then: {told[1]}"]
-    where = f" --partition {of[0]}" if len(of) == 1 else f" --partitions {of[0]}...{of[-1]}"
+    where = f" --partition{'s' if len(of) > 1 else ''} {span(of)}"
     if unit.job == "redrive" and len(of) > 1:
         where = ""
     return [f"Again: fanfold {unit.job} {name}{'' if unit.job == 'rebuild' else where}"]

@@ -119,7 +119,7 @@ class BlockStore:
             try:
                 self.client.head_bucket(Bucket=self.bucket)
             except ClientError as error:
-                if _status(error) != 404:
+                if status_of(error) != 404:
                     raise
                 self.client.create_bucket(Bucket=self.bucket)
 
@@ -262,7 +262,7 @@ def s3_errors(name: str) -> Iterator[None]:
 
 
 def _explained(error: ClientError, name: str) -> Exception:
-    status, code = _status(error), error.response.get("Error", {}).get("Code", "")
+    status, code = status_of(error), error.response.get("Error", {}).get("Code", "")
     if status == 412:
         return Refused(f"{name} was replaced after it was planned; run its partition again")
     if status == 404 and code == "NoSuchBucket":
@@ -283,5 +283,6 @@ def _answered(answer: Mapping[str, Any]) -> datetime:
     return parsedate_to_datetime(date) if date else datetime.now(UTC)
 
 
-def _status(error: ClientError) -> int:
+def status_of(error: ClientError) -> int:
+    """Return the HTTP status that a service of AWS answered; 0 where it gave none."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

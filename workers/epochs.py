@@ -16,6 +16,8 @@ from workers.errors import Refused, only_duplicates
 from workers.model import Document, Value, unit_key
 
 UNIT = ("asset", "generation", "partition", "round")
+FOLDED = ("folded", "closed")  # states of plans that the profiles consist of
+DONE = (*FOLDED, "replaced", "unchanged")  # of plans that leave nothing to be folded
 PART = {"partition": "$partition", "round": "$round"}  # for grouping the units of one asset
 
 
@@ -206,7 +208,7 @@ class Epochs:
 
     def newest_folded(self, asset: str, generation: int) -> str | None:
         """Return the newest partition that was ever folded."""
-        states = {"$in": ["folded", "closed"]}
+        states = {"$in": FOLDED}
         found = self.plans.find_one(
             {"asset": asset, "generation": generation, "state": states},
             sort=[("partition", DESCENDING)],
@@ -217,12 +219,12 @@ class Epochs:
         """Return the plans that profiles consist of, of all partitions or of those given."""
         query: Document = {"asset": asset, "generation": generation}
         query |= {"partition": {"$in": list(partitions)}} if partitions else {}
-        return list(self.plans.find({**query, "state": {"$in": ["folded", "closed"]}}))
+        return list(self.plans.find({**query, "state": {"$in": FOLDED}}))
 
     def newest_folds(self, asset: str, generation: int) -> dict[str, Document]:
         """Return the newest folded plan of each partition: its id and counts."""
         found = self.plans.find(
-            {"asset": asset, "generation": generation, "state": {"$in": ["folded", "closed"]}},
+            {"asset": asset, "generation": generation, "state": {"$in": FOLDED}},
             {"partition": 1, "counts": 1},
             sort=[("round", ASCENDING), ("epoch", ASCENDING)],
         )

@@ -18,7 +18,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError
 
-from workers.epochs import Epochs
+from workers.epochs import FOLDED, Epochs
 from workers.errors import Refused
 from workers.letters import Letters
 from workers.model import Batch, Document, Outcome, Ran, Value
@@ -154,7 +154,7 @@ class Ledger:
         if newest is None:
             return 0
         number: int = newest["round"]
-        query = {**unit, "round": number, "state": {"$in": ["folded", "closed"]}}
+        query = {**unit, "round": number, "state": {"$in": FOLDED}}
         return number + (self.plans.find_one(query) is not None)
 
     def planned_batches(

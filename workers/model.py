@@ -6,7 +6,7 @@ A comment over a field says what the field means for what happens.
 import hashlib
 import json
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, Self
 
@@ -259,6 +259,11 @@ class Partitions(Value, frozen=True, kw_only=True):
         return keys
 
 
+def span(partitions: Sequence[str]) -> str:
+    """Return how people write adjacent partitions."""
+    return partitions[0] + (f"...{partitions[-1]}" if len(partitions) > 1 else "")
+
+
 class Asset(Value, frozen=True, kw_only=True):
     """The declaration of one kind of profile: everything the fan-out graph needs to know."""
 
@@ -309,6 +314,11 @@ class Asset(Value, frozen=True, kw_only=True):
     def tolerates(self, bad: int, items: int) -> bool:
         """Tell whether a partition may be folded with `bad` of its `items` left out."""
         return bad <= self.tolerated_count or bad <= self.tolerated_rate * items
+
+    @property
+    def tolerance(self) -> str:
+        """What it tolerates, in words."""
+        return f"{self.tolerated_count}, or {self.tolerated_rate:.2%}"
 
     @property
     def layout(self) -> Template:

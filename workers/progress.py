@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from workers.epochs import DONE
 from workers.ledger import Ledger
 from workers.model import Document, Value
 from workers.sizing import BATCH_SECONDS, PART_SECONDS
-
-FOLDED = ("folded", "closed", "replaced", "unchanged")  # states of plans whose partitions are done
 
 
 class Figures(Value, frozen=True, kw_only=True):
@@ -56,7 +55,7 @@ def figures(book: Ledger, run: str, partitions: int) -> Figures:
         partitions=partitions,
         stage=_stage(states, partitions, bool(unfinished)),
         is_planned=True,
-        folded=sum(states[state] for state in FOLDED),
+        folded=sum(states[state] for state in DONE),
         batches=len(batches),
         finished=_sum([*done, *failed], "batches"),
         reused=sum(len(plan["reused"]) for plan in plans),
@@ -75,7 +74,7 @@ def _sum(rows: Iterable[Document], name: str, again: bool | None = None) -> Any:
 
 
 def _stage(states: Counter[str], partitions: int, is_unfinished: bool) -> str:
-    folded = sum(states[state] for state in FOLDED)
+    folded = sum(states[state] for state in DONE)
     if states["refused"]:
         return "refused"
     if folded:

@@ -74,7 +74,7 @@ def _check_tolerance(ledger: Ledger, asset: Asset, counts: Sequence[Counts]) -> 
         early = f" ({stopped} batches were not started any more)" if stopped else ""
         raise Refused(
             f"{asset.name}: more items could not be used than are tolerated "
-            f"({asset.tolerated_count}, or {asset.tolerated_rate:.2%}), so nothing is "
+            f"({asset.tolerance}), so nothing is "
             f"folded{early}: {explain(ledger, asset, over)}"
         )
 
