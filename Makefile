@@ -34,7 +34,7 @@ dev: setup
 	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000 --log-level warning
 
 chaos: setup
-	$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m tests.proofs.chaos --kills $(KILLS) --seed $(SEED)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ SHARES = [0.62, 0.2, 0.12, 0.03, 0.03]
 USERS, ITEMS, TOPICS = 134_000, 3_000, 20
 
 
-def blocks(events: int, count: int, seed: int, day: str) -> Iterator[tuple[str, bytes]]:
+def event_blocks(events: int, count: int, seed: int, day: str) -> Iterator[tuple[str, bytes]]:
     """Yield (name, JSON lines) of `count` blocks that hold so many events of one day (UTC)."""
     start = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
     edges = [events * number // count for number in range(count + 1)]

@@ -20,12 +20,12 @@ from pymongo.collection import Collection
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.events import blocks as made
-from pipelines import runs
-from resources import embedded
-from workers import blocks, ledger
-from workers.blocks import BlockStore
+from benchmarks.events import event_blocks
+from pipelines.runs import materialise
+from resources.embedded import running_settings
 from workers.ledger import Document
+from workers.ledger.mongo import open_database
+from workers.store import BlockStore, open_store
 from workers.tasks import user_profiles
 from workers.tasks.user_profiles import WEIGHTS
 
@@ -109,10 +109,10 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=10)
     asked = parser.parse_args()
     os.environ |= {"FANFOLD_DATABASE": "fanfold_benchmark", "FANFOLD_BUCKET": NAME}
-    settings = embedded.settings()
-    store = blocks.connect(settings)
+    settings = running_settings()
+    store = open_store(settings)
     store.ensure()
-    with ledger.connect(settings).client as client:
+    with open_database(settings).client as client:
         database = client[settings.database]
         try:
             _measure(store, database, asked.events, asked.blocks)
@@ -124,7 +124,7 @@ def _measure(store: BlockStore, database: Any, events: int, count: int) -> None:
     out = Console()
     _empty(store, database)  # what a killed measurement left would be counted too
     size = 0
-    for name, body in made(events, count, 1, DAY):
+    for name, body in event_blocks(events, count, 1, DAY):
         store.put(f"{ASSET.prefixes(DAY)[0]}{name}", body)
         size += len(body)
     out.print(f"{events:,} events, {size / 1e6:,.0f} MB in {count} blocks")
@@ -133,7 +133,7 @@ def _measure(store: BlockStore, database: Any, events: int, count: int) -> None:
         started = time.monotonic()
         script(store, database[script.__name__])
         took[script.__name__] = time.monotonic() - started
-    ours = runs.materialise(ASSET, [DAY])
+    ours = materialise(ASSET, [DAY])
     if not ours["success"]:
         raise SystemExit("\n".join(ours["errors"]))
     took[ASSET.name] = ours["seconds"]

@@ -6,13 +6,21 @@ from typing import Any
 import dagster as dg
 
 from pipelines.fanout import Blocks, Mongo, explained
-from workers import counts, task, verify
-from workers.blocks import BlockStore
-from workers.counts import Counts
-from workers.epochs import FOLDED
+from workers.declare.asset import Asset
+from workers.declare.task import load_task
 from workers.errors import Refused
-from workers.ledger import Ledger
-from workers.model import Asset, Document
+from workers.ledger.claims import FOLDED
+from workers.ledger.counts import (
+    MAX_NAMED,
+    Counts,
+    counted_attempts,
+    explain_unused,
+    redriven_letters,
+)
+from workers.ledger.ledger import Ledger
+from workers.store import BlockStore
+from workers.values import Document
+from workers.verify import spot_check
 
 SPOT_BYTES = 16 << 20  # bytes of blocks that a check recomputes, at most: some seconds
 
@@ -59,7 +67,7 @@ def folded_plans(ledger: Ledger, asset: Asset, run: str) -> list[Document]:
     ]
     if mine:
         return mine
-    newest = ledger.epochs.newest_folds(asset.name, ledger.epochs.generation(asset.name))
+    newest = ledger.claims.newest_folds(asset.name, ledger.claims.generation(asset.name))
     return [ledger.plan(newest[max(newest)]["_id"])] if newest else []
 
 
@@ -72,8 +80,10 @@ def nothing_lost(
         letters = 0
         if one.dead:
             batches = ledger.batches_of(plan)
-            met = {letter["_id"] for letter in ledger.letters.found_by(counts.sightings(batches))}
-            letters = len(met - counts.mended(ledger, batches))
+            met = {
+                letter["_id"] for letter in ledger.dead_letters.found_by(counted_attempts(batches))
+            }
+            letters = len(met - redriven_letters(ledger, batches))
         if one.items != one.used + one.dead + one.failed or letters != one.dead:
             wrong.append(
                 f"{one.partition}: {one.items:,} items planned, {one.used:,} used, {one.dead:,} "
@@ -86,7 +96,7 @@ def nothing_lost(
         ]
     return {
         "passed": not wrong,
-        "description": "; ".join(wrong[: counts.NAMED]) or "items planned = used + dead letters",
+        "description": "; ".join(wrong[:MAX_NAMED]) or "items planned = used + dead letters",
         "metadata": {
             "items": sum(one.items for one in found),
             "used": sum(one.used for one in found),
@@ -111,26 +121,26 @@ def nothing_twice(
         and 0 < plan["bytes"] <= SPOT_BYTES
         and not plan["counts"]["failed"]
         and not plan["unfit"]
-        and plan["generation"] == ledger.epochs.generation(asset.name)
+        and plan["generation"] == ledger.claims.generation(asset.name)
     ]
     if not fit:
         text = f"no open partition of this run has blocks of at most {SPOT_BYTES >> 20} MB in all"
         return {"passed": True, "description": f"nothing compared: {text}; see `fanfold verify`"}
-    plan, of_asset = max(fit, key=lambda plan: plan["partition"]), task.load(asset.task)
+    plan, of_asset = max(fit, key=lambda plan: plan["partition"]), load_task(asset.task)
     try:
-        compared, differing, against = verify.spot_check(asset, of_asset, blocks, ledger, plan)
+        compared, differing, against = spot_check(asset, of_asset, blocks, ledger, plan)
     except Refused as error:
         return {"passed": True, "description": f"nothing compared: {error}"}
     text = f"{compared} profiles compared with {against} ({plan['partition']})"
     if differing:
-        text += f"; {len(differing)} differ: {', '.join(differing[: counts.NAMED])}"
+        text += f"; {len(differing)} differ: {', '.join(differing[:MAX_NAMED])}"
     return {"passed": not differing, "description": text, "metadata": {"compared": compared}}
 
 
 def within_tolerance(ledger: Ledger, asset: Asset, found: Sequence[Counts]) -> dict[str, Any]:
     """Warn of items that could not be used, although they are few enough to be tolerated."""
     some = [one for one in found if one.bad]
-    text = counts.explain(ledger, asset, some) if some else "every item was used"
+    text = explain_unused(ledger, asset, some) if some else "every item was used"
     return {
         "passed": not some,
         "severity": dg.AssetCheckSeverity.WARN,

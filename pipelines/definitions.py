@@ -4,16 +4,16 @@ import os
 
 import dagster as dg
 
+from pipelines.alerts.sensor import alerts_sensor
 from pipelines.checks import fold_checks
 from pipelines.fanout import SLOTS, fanout_asset
 from pipelines.jobs import asset_job, redrive_job
-from pipelines.lost import lost_runs_sensor
-from pipelines.notices import notices_sensor
+from pipelines.lost_runs import lost_runs_sensor
 from pipelines.schedules import asset_schedule, timed
-from pipelines.sensors import news_sensor
+from pipelines.sensors import changes_sensor
 from resources.blocks import BlocksResource
+from resources.io_manager import JsonIOManager
 from resources.mongo import MongoResource
-from resources.references import References
 from workers.assets import assets
 
 
@@ -27,14 +27,14 @@ def definitions() -> dg.Definitions:
         jobs=[job(asset) for asset in assets().values() for job in (asset_job, redrive_job)],
         schedules=[asset_schedule(asset) for asset in assets().values()],
         sensors=[
-            *(news_sensor(asset) for asset in assets().values() if not asset.source),
+            *(changes_sensor(asset) for asset in assets().values() if not asset.source),
             lost_runs_sensor,
-            notices_sensor,
+            alerts_sensor,
         ],
         resources={
             "blocks": blocks,
             "mongo": MongoResource(),
-            "io_manager": References(blocks=blocks),
+            "io_manager": JsonIOManager(blocks=blocks),
         },
         executor=executor(os.environ.get("FANFOLD_EXECUTOR") or "local"),
     )

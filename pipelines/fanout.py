@@ -15,31 +15,36 @@ from typing import Any
 import dagster as dg
 from pymongo.database import Database
 
-from resources.references import summary_key
-from workers import (
-    batch,
-    counts,
-    fold,
-    manifest,
-    plan,
-    rebuild,
-    reconcile,
-    redrive,
-    sizing,
-    slicing,
-    sources,
-    task,
-)
+from resources.io_manager import summary_key
 from workers.assets import assets
-from workers.blocks import BlockStore
-from workers.errors import FanfoldError, Refused, Unavailable, mongodb_errors, pause
-from workers.ledger import Ledger
-from workers.model import Asset, Document, Partitions
+from workers.batch import attempt_batch
+from workers.declare.asset import Asset, Partitions
+from workers.declare.task import load_task
+from workers.errors import FanfoldError, Refused, Unavailable
+from workers.folding.fold import Folded, Shard, fold_profiles
+from workers.folding.publish import record_folded
+from workers.folding.reconcile import Reconciled, reconcile_plans
+from workers.ledger.counts import run_exceeds_tolerance
+from workers.ledger.ledger import Ledger
+from workers.ledger.manifest import write_manifests
+from workers.ledger.mongo import mongodb_errors
+from workers.planning.listing import Listing, groups_of, list_partition
+from workers.planning.packing import share
+from workers.planning.plans import describe_work, expected_batch_items, make_plans
+from workers.planning.rebuild import finish_swap, keeps_what_was_seen, list_seen
+from workers.planning.redrive import list_redrive
+from workers.retry import pause
+from workers.sources.slicing import Gap, Sliced
+from workers.sources.source import source_of
+from workers.store import BlockStore
+from workers.values import Document
 
 Mongo = dg.ResourceParam[Database[Document]]
 Blocks = dg.ResourceParam[BlockStore]
-REDRIVE = "fanfold/redrive"  # tag of a run that runs dead letters again
-GENERATION = "fanfold/generation"  # tag of a run that makes profiles anew: see workers/rebuild.py
+REDRIVE_TAG = "fanfold/redrive"  # tag of a run that runs dead letters again
+GENERATION_TAG = (
+    "fanfold/generation"  # tag of a run that makes profiles anew: see workers/rebuild.py
+)
 LOOK_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
 RETRIES = 3  # times an op tries again while a server is unavailable: for about a minute
 # A run that Dagster retries by itself, since its process died, runs every step again: from the
@@ -122,18 +127,18 @@ def list_blocks(context: dg.OpExecutionContext, blocks: Blocks, mongo: Mongo) ->
         context.instance.add_run_tags(context.run_id, ALL_STEPS)
     with explained(context):
         ledger.ensure_indexes()
-        rebuild.finish_swap(mongo, ledger, asset)
-        of_asset = task.load(asset.task)
+        finish_swap(mongo, ledger, asset)
+        of_asset = load_task(asset.task)
         tags = context.run.tags
-        if REDRIVE in tags:
-            listed = partial(redrive.list_redrive, ledger, asset, of_asset.version)
-        elif GENERATION in tags and rebuild.keeps_what_was_seen(asset, of_asset):
-            listed = partial(rebuild.list_seen, ledger, asset, of_asset.version)
+        if REDRIVE_TAG in tags:
+            listed = partial(list_redrive, ledger, asset, of_asset.version)
+        elif GENERATION_TAG in tags and keeps_what_was_seen(asset, of_asset):
+            listed = partial(list_seen, ledger, asset, of_asset.version)
         else:
-            listed = partial(plan.list_partition, blocks, ledger, asset, of_asset)
-        generation = int(tags.get(GENERATION) or ledger.epochs.generation(asset.name))
+            listed = partial(list_partition, blocks, ledger, asset, of_asset)
+        generation = int(tags.get(GENERATION_TAG) or ledger.claims.generation(asset.name))
         listings = [listed(partition, generation) for partition in context.partition_keys]
-        full, groups = plan.grain_of(ledger, asset, SLOTS), plan.groups_of(asset, listings)
+        full, groups = expected_batch_items(ledger, asset, SLOTS), groups_of(asset, listings)
     context.log.info(f"{sum(one.blocks for one in listings)} blocks, {len(groups)} masters")
     told = [one.to_json() | {"gaps": []} for one in listings]
     yield dg.Output({"masters": len(groups), "listings": told}, "listings")
@@ -147,9 +152,9 @@ def slice_blocks(
     context: dg.OpExecutionContext, group: dict[str, Any], blocks: Blocks, mongo: Mongo
 ) -> dict[str, Any]:
     """Cut a group's blocks into ranges, from samples of them: a master."""
-    asset, gaps = declared(context), [slicing.Gap.of(gap) for gap in group["gaps"]]
+    asset, gaps = declared(context), [Gap.of(gap) for gap in group["gaps"]]
     with explained(context):
-        source = sources.source_of(asset, blocks, Ledger(mongo))
+        source = source_of(asset, blocks, Ledger(mongo))
         sliced = source.cut(gaps, asset.sizes, group["batch_items"])
     return sliced.to_json()
 
@@ -164,23 +169,23 @@ def queue_batches(
 ) -> Iterator[Any]:
     """Pack ranges into batches, write the plans, and queue the batches that have no result."""
     asset, ledger = declared(context), Ledger(mongo)
-    found = [plan.Listing.of(listing) for listing in listings["listings"]]
+    found = [Listing.of(listing) for listing in listings["listings"]]
     with explained(context):
         if len(groups) < listings["masters"]:
             raise Refused(
                 f"only {len(groups)} of {listings['masters']} masters have sliced their blocks, as "
                 "happens when a run is executed again from its failure; start a new run instead"
             )
-        sliced = [slicing.Sliced.of(group) for group in groups]
-        work = plan.make_plans(blocks, ledger, asset, context.run_id, found, sliced, SLOTS)
+        sliced = [Sliced.of(group) for group in groups]
+        work = make_plans(blocks, ledger, asset, context.run_id, found, sliced, SLOTS)
         ledger.save(work.plans, work.new, work.again)
-        manifest.write_manifests(blocks, ledger, [made.id for made in work.plans])
+        write_manifests(blocks, ledger, [made.id for made in work.plans])
     of_batch = {one: made.partition for made in work.plans for one in made.batches}
-    shares = sizing.share(work.to_run, SLOTS, asset.sizes)
+    shares = share(work.to_run, SLOTS, asset.sizes)
     context.log.info(
         f"{len(of_batch)} batches, {len(work.to_run)} of them to run, by {len(shares)} workers"
     )
-    told = plan.describe(work, asset, len(groups), SLOTS)
+    told = describe_work(work, asset, len(groups), SLOTS)
     yield dg.Output([made.id for made in work.plans], "plans", metadata=told)
     for ids in shares:
         # The first batch's partition in front lets a person find a worker in the UI.
@@ -204,10 +209,10 @@ def run_batch(
             with mongodb_errors():
                 if time.monotonic() - asked > LOOK_SECONDS:
                     asked = time.monotonic()
-                    if counts.spoils(ledger, asset, context.run_id):
+                    if run_exceeds_tolerance(ledger, asset, context.run_id):
                         context.log.warning("more bad items than tolerated: the rest is not run")
                         break
-                outcome = batch.run_batch(batch_id, ledger, blocks, is_last)
+                outcome = attempt_batch(batch_id, ledger, blocks, is_last)
         except Exception as error:
             is_known = isinstance(error, FanfoldError)
             context.log.warning(f"batch {batch_id}: {error}", exc_info=not is_known)
@@ -233,9 +238,9 @@ def reconcile_batches(
     ledger = Ledger(mongo)
     with explained(context):
         try:
-            answer = reconcile.reconcile_plans(ledger, declared(context), plans)
+            answer = reconcile_plans(ledger, declared(context), plans)
         except Refused:
-            manifest.write_manifests(blocks, ledger, plans)
+            write_manifests(blocks, ledger, plans)
             raise
     context.log.info(f"{len(answers)} workers answered, {len(answer.shards)} shards to fold")
     yield dg.Output(answer.to_json() | {"shards": []}, "reconciled")
@@ -250,10 +255,10 @@ def fold_shard(
     """Merge a shard's contributions into its profiles."""
     asset = declared(context)
     with explained(context):
-        folded = fold.fold_shard(
-            fold.Shard.of(shard),
+        folded = fold_profiles(
+            Shard.of(shard),
             asset,
-            task.load(asset.task),
+            load_task(asset.task),
             Ledger(mongo),
             blocks,
         )
@@ -271,11 +276,11 @@ def publish(
     """Record that the partitions are folded and say what came of them."""
     op, run_id = context.op_execution_context, context.run.run_id
     asset = declared(op)
-    answer = reconcile.Reconciled.of(reconciled)
-    shards = [fold.Folded.of(one) for one in folded]
+    answer = Reconciled.of(reconciled)
+    shards = [Folded.of(one) for one in folded]
     with explained(op):
-        published = reconcile.settle(Ledger(mongo), asset, answer, shards)
-        manifest.write_manifests(blocks, Ledger(mongo), [one.plan for one in answer.counts])
+        published = record_folded(Ledger(mongo), asset, answer, shards)
+        write_manifests(blocks, Ledger(mongo), [one.plan for one in answer.counts])
         blocks.put_json(summary_key(run_id, asset.name), {"run_id": run_id, **published})
     for one in answer.counts:
         context.add_asset_metadata(

@@ -4,8 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.fanout import ALL_STEPS, REDRIVE
-from workers.model import Asset
+from pipelines.fanout import ALL_STEPS, REDRIVE_TAG
+from workers.declare.asset import Asset
 
 # Runs with the same value of this tag wait for each other: see dagster.yaml.
 ASSET = "fanfold/asset"
@@ -36,7 +36,7 @@ def redrive_job(asset: Asset) -> Any:
     return dg.define_asset_job(
         redrive_job_name(asset),
         selection=[asset.name],
-        tags={ASSET: asset.name, REDRIVE: "yes", **ALL_STEPS},
+        tags={ASSET: asset.name, REDRIVE_TAG: "yes", **ALL_STEPS},
         description=(
             f"Run the open dead letters and the failed batches of partitions of {asset.name} "
             "again, and fold what works now; blocks that landed since are left to a plain run."

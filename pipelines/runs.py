@@ -13,23 +13,25 @@ from uuid import uuid4
 
 import dagster as dg
 
-from pipelines import failures
+from pipelines.cli.progress import Display, followed
 from pipelines.definitions import definitions
+from pipelines.errors import STOPPED_TEXT, run_error, step_errors, was_stopped
 from pipelines.jobs import job_name
-from pipelines.lost import PROCESS, this_process
-from pipelines.progress import Display, followed
-from resources import embedded
-from resources.references import summary_key
-from workers import blocks, ledger
-from workers.errors import Refused, Unavailable, mongodb_errors, patiently
-from workers.model import Asset, span
+from pipelines.lost_runs import PROCESS, this_process
+from resources.embedded import running_settings
+from resources.io_manager import summary_key
+from workers.declare.asset import Asset, span
+from workers.errors import Refused, Unavailable
+from workers.ledger.mongo import mongodb_errors, open_database
+from workers.retry import retry
 from workers.settings import Settings
+from workers.store import open_store
 
 REACH_SECONDS = 2  # how long a command tries to reach S3
 COMMAND = "fanfold/command"  # tag by which a command finds the run that it started
 
 
-def parts(asset: Asset, partitions: Sequence[str]) -> list[list[str]]:
+def split_partitions(asset: Asset, partitions: Sequence[str]) -> list[list[str]]:
     """Group partitions into runs, oldest first: each a range without gaps, and not too long."""
     first, step = asset.partitions.time(asset.partitions.start), asset.partitions.step
     ordered = sorted(partitions, key=asset.partitions.time)
@@ -53,7 +55,7 @@ def materialise_all(
     Data that fail one run do not keep the later ones from being run. A person who stops one does,
     and so does a server that is away. Whoever wants no more stops asking.
     """
-    found = parts(asset, partitions)
+    found = split_partitions(asset, partitions)
     for number, part in enumerate(found):
         label = f"{number + 1}/{len(found)} " if len(found) > 1 else ""
         try:
@@ -64,7 +66,7 @@ def materialise_all(
             yield _not_run(asset, found[number:], str(error))
             return
         yield summary
-        if failures.STOPPED in summary.get("errors", []) and found[number + 1 :]:
+        if STOPPED_TEXT in summary.get("errors", []) and found[number + 1 :]:
             yield _not_run(asset, found[number + 1 :], "the one before was stopped")
             return
 
@@ -123,25 +125,25 @@ def materialise(
     Returns the run's summary, with `success`, `seconds` and, where it failed, `errors`. Meanwhile
     its progress is shown under the label.
     """
-    settings = embedded.settings()
-    store = blocks.connect(settings)
-    reach(settings, asset, partitions[0])
+    settings = running_settings()
+    store = open_store(settings)
+    check_servers(settings, asset, partitions[0])
     started, command = time.monotonic(), uuid4().hex
     named = {**partition_tags(partitions), **(tags or {}), COMMAND: command}
     named[PROCESS] = this_process()
-    with instance() as here, fork_server_stopped():
+    with dagster_instance() as here, fork_server_stopped():
         title, find = f"{label}{asset.name} {span(partitions)}", partial(run_of, here, command)
         following = shown and followed(title, len(partitions), find, settings, shown)
         with following or nullcontext() as follower:
             result = _execute(here, job or job_name(asset), named)
-            is_stopped = failures.is_stopped(result.dagster_run)
+            is_stopped = was_stopped(result.dagster_run)
             if follower and not is_stopped:
                 follower.ending = "done" if result.success else "failed"
         summary = {"run_id": result.run_id, "asset": asset.name, "success": result.success}
         if result.success:
             summary |= store.get_json(summary_key(result.run_id, asset.name))
         else:
-            said = [failures.STOPPED] if is_stopped else errors(result)
+            said = [STOPPED_TEXT] if is_stopped else errors_of(result)
             summary |= {"partitions": list(partitions), "errors": said}
     return summary | {"seconds": round(time.monotonic() - started, 3)}
 
@@ -163,12 +165,12 @@ def run_of(here: dg.DagsterInstance, command: str) -> str | None:
     return found[0] if found else None
 
 
-def reach(settings: Settings, asset: Asset, partition: str) -> None:
+def check_servers(settings: Settings, asset: Asset, partition: str) -> None:
     """Make sure that both servers answer; a wrong address is told within seconds."""
-    with mongodb_errors(), ledger.connect(settings, patient=False).client as client:
+    with mongodb_errors(), open_database(settings, patient=False).client as client:
         client.admin.command("ping")
-    store = blocks.connect(settings, patient=False)
-    patiently(lambda: next(store.of_partition(asset, partition), None), REACH_SECONDS)
+    store = open_store(settings, patient=False)
+    retry(lambda: next(store.of_partition(asset, partition), None), REACH_SECONDS)
 
 
 @contextmanager
@@ -202,7 +204,7 @@ def partition_tags(partitions: Sequence[str]) -> dict[str, str]:
     }
 
 
-def instance() -> dg.DagsterInstance:
+def dagster_instance() -> dg.DagsterInstance:
     """Return the instance that the UI shows: DAGSTER_HOME's, else the project's own."""
     if "DAGSTER_HOME" not in os.environ:
         project = Path(__file__).parent.parent
@@ -213,7 +215,7 @@ def instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def errors(result: dg.JobExecutionResult) -> list[str]:
+def errors_of(result: dg.JobExecutionResult) -> list[str]:
     """Return what each failed step says, or else the run; a sentence where Fanfold raised it."""
-    said = [f"{step}: {text}" for step, text in failures.of_steps(result.all_events)]
-    return said or [failures.of_run(result.all_events)]
+    said = [f"{step}: {text}" for step, text in step_errors(result.all_events)]
+    return said or [run_error(result.all_events)]

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from pipelines.jobs import job_name
-from workers.model import Asset
+from workers.declare.asset import Asset
 
 AFTER = {"day": "15 0 * * *", "hour": "15 * * * *"}  # a quarter of an hour after it ended
 
@@ -15,21 +15,21 @@ def asset_schedule(asset: Asset) -> dg.ScheduleDefinition:
 
     The run key is the tick's time, so no tick starts the same work twice.
     """
-    partition = "that time is in" if asset.is_current else "that just closed"
+    partition = "that time is in" if asset.schedule.current_partition else "that just closed"
     status = dg.DefaultScheduleStatus
 
     @dg.schedule(
         name=f"{asset.name}_schedule",
         job_name=job_name(asset),
-        cron_schedule=asset.cron or AFTER[asset.partitions.every],
-        execution_timezone=asset.time_zone,
-        default_status=status.RUNNING if asset.is_scheduled else status.STOPPED,
+        cron_schedule=asset.schedule.cron or AFTER[asset.partitions.every],
+        execution_timezone=asset.schedule.time_zone,
+        default_status=status.RUNNING if asset.schedule.is_on else status.STOPPED,
         description=f"Materialise the partition of {asset.name} {partition}.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         now = context.scheduled_execution_time.astimezone(UTC)
         partition = asset.partitions.key(now)
-        if not asset.is_current:
+        if not asset.schedule.current_partition:
             partition = asset.partitions.shift(partition, -1)
         return dg.RunRequest(partition_key=partition, run_key=now.isoformat())
 
@@ -50,7 +50,8 @@ def freshness(asset: Asset) -> dg.FreshnessPolicy:
     """Return when the asset counts as late: no partition of it was materialised for so long."""
     hours = timedelta(hours=1)
     return dg.FreshnessPolicy.time_window(
-        fail_window=asset.late_hours * hours, warn_window=asset.late_hours * hours * 0.75
+        fail_window=asset.schedule.late_hours * hours,
+        warn_window=asset.schedule.late_hours * hours * 0.75,
     )
 
 

@@ -6,18 +6,20 @@ from datetime import UTC, datetime
 import dagster as dg
 from pymongo.database import Database
 
-from pipelines.failures import in_a_sentence
+from pipelines.errors import in_a_sentence
 from pipelines.jobs import job_name
-from workers import named, news
 from workers.assets import assets
-from workers.blocks import BlockStore
-from workers.ledger import Ledger
-from workers.model import Asset, Document
+from workers.declare.asset import Asset
+from workers.ledger.ledger import Ledger
+from workers.store import BlockStore
+from workers.values import Document
+from workers.watching.changes import Cursor, Scan, scan
+from workers.watching.notifications import Notifications, open_queue, take_messages
 
 QUEUE = "FANFOLD_EVENTS_QUEUE"  # the URL of an SQS queue with S3's event notifications
 
 
-def news_sensor(asset: Asset) -> dg.SensorDefinition:
+def changes_sensor(asset: Asset) -> dg.SensorDefinition:
     """Return the sensor that requests one run for each partition that has news."""
 
     @dg.sensor(
@@ -27,7 +29,7 @@ def news_sensor(asset: Asset) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             f"Materialise the partitions of {asset.name} whose blocks changed, looking back "
-            f"{asset.look_back} partitions from now, or from when it looked last. Where {QUEUE} "
+            f"{asset.watch.look_back_partitions} partitions from now, or from when it looked last. Where {QUEUE} "
             "is set, S3's notifications say where to look."
         ),
     )
@@ -56,20 +58,20 @@ def _look(
     asset: Asset,
     blocks: BlockStore,
     mongo: Database[Document],
-) -> news.Look:
+) -> Scan:
     """Read the notifications, if there is a queue of them, and look for news of the asset."""
-    url, cursor, said = os.environ.get(QUEUE), news.Cursor.read(context.cursor, asset), []
+    url, cursor, said = os.environ.get(QUEUE), Cursor.read(context.cursor, asset), []
     if url:
-        queue = named.connect(url)
-        said = named.take(queue, named.Names(mongo), assets().values(), blocks.bucket)
-    found = news.look(
+        queue = open_queue(url)
+        said = take_messages(queue, Notifications(mongo), assets().values(), blocks.bucket)
+    found = scan(
         asset,
         blocks,
         Ledger(mongo),
         cursor,
         datetime.now(UTC),
         is_queued=lambda partition: is_queued(context.instance, asset, partition),
-        is_told=bool(url),
+        has_notifications=bool(url),
     )
     for warning in [*said, *found.warnings]:
         context.log.warning(warning)

@@ -2,13 +2,12 @@
 
 import dagster as dg
 
-from resources import embedded
-from workers import blocks
-from workers.blocks import BlockStore
+from resources.embedded import running_settings
+from workers.store import BlockStore, open_store
 
 
 class BlocksResource(dg.ConfigurableResource[BlockStore]):
     """The bucket that the settings name; see the README's table of settings."""
 
     def create_resource(self, context: dg.InitResourceContext) -> BlockStore:  # noqa: ARG002
-        return blocks.connect(embedded.settings())
+        return open_store(running_settings())

@@ -15,41 +15,40 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from resources import servers
-from resources.servers import MONGOD, SEAWEEDFS, Server
-from workers import blocks
+from resources.servers import MONGOD, SEAWEEDFS, Server, free_ports, new_note, owner_only, spawn
 from workers.errors import Unavailable
-from workers.settings import Settings, gives_mongodb, gives_s3, home, read
+from workers.settings import Settings, gives_mongodb, gives_s3, home, read_settings
+from workers.store import open_store
 
 START_SECONDS = 60
 
 
-def settings(environ: Mapping[str, str] = os.environ) -> Settings:
+def running_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings, with embedded servers running where none are given."""
-    up(environ)
-    return read(environ)
+    start_servers(environ)
+    return read_settings(environ)
 
 
-def up(environ: Mapping[str, str] = os.environ) -> None:
+def start_servers(environ: Mapping[str, str] = os.environ) -> None:
     """Make sure that the servers which are not given run, and that the bucket exists."""
     folder = home(environ)
     notes = _notes(folder)
-    wanted = needed(environ)
+    wanted = needed_servers(environ)
     if all(is_running(notes.get(server.name)) for server in wanted):
         return
     with _locked(folder):
         notes = _notes(folder)
         for server in wanted:
             if not is_running(notes.get(server.name)):
-                notes.setdefault(server.name, servers.new_note(server))
+                notes.setdefault(server.name, new_note(server))
                 _write(folder, notes)  # or a kill right now would lose the secret of its data
                 notes[server.name] = _start(server, folder / server.name, notes[server.name])
                 _write(folder, notes)
         if SEAWEEDFS in wanted:
-            blocks.connect(read(environ)).ensure()
+            open_store(read_settings(environ)).ensure()
 
 
-def down(environ: Mapping[str, str] = os.environ) -> list[str]:
+def stop_servers(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Stop the embedded servers that run; return their names. Their data stays."""
     folder, stopped = home(environ), []
     if not folder.exists():
@@ -63,13 +62,13 @@ def down(environ: Mapping[str, str] = os.environ) -> list[str]:
     return stopped
 
 
-def needed(environ: Mapping[str, str]) -> list[Server]:
+def needed_servers(environ: Mapping[str, str]) -> list[Server]:
     """Return the servers that the environment does not give."""
     given = {MONGOD.name: gives_mongodb(environ), SEAWEEDFS.name: gives_s3(environ)}
     return [server for server in (MONGOD, SEAWEEDFS) if not given[server.name]]
 
 
-def status(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]:
+def server_status(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]:
     """Return what is known of each embedded server: running, pid, address."""
     notes = _notes(home(environ))
     found = {}
@@ -77,7 +76,7 @@ def status(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]
         note = notes.get(server.name)
         running = is_running(note)
         found[server.name] = {
-            "needed": server in needed(environ),
+            "needed": server in needed_servers(environ),
             "running": running,
             "pid": note["pid"] if note and running else None,
             "port": note["ports"][6 if server is SEAWEEDFS else 0] if note and running else None,
@@ -108,7 +107,7 @@ def _start(server: Server, place: Path, note: dict[str, Any]) -> dict[str, Any]:
     for leftover in _leftovers(place):
         _stop(leftover, server.stop_seconds)
     for _ in range(3):
-        process = servers.spawn(server, place, note)
+        process = spawn(server, place, note)
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
             if server.greet(note):
@@ -119,7 +118,7 @@ def _start(server: Server, place: Path, note: dict[str, Any]) -> dict[str, Any]:
             time.sleep(0.1)
         process.kill()
         process.wait()
-        note = note | {"ports": servers.free_ports(server.ports)}
+        note = note | {"ports": free_ports(server.ports)}
     raise Unavailable(f"the embedded {server.name} does not start; its log is {place}/log")
 
 
@@ -159,6 +158,6 @@ def _notes(folder: Path) -> dict[str, Any]:
 
 def _write(folder: Path, notes: dict[str, Any]) -> None:
     new = folder / "servers.json.new"
-    with open(new, "w", opener=servers.owner_only) as file:
+    with open(new, "w", opener=owner_only) as file:
         json.dump(notes, file, indent=2)
     new.replace(folder / "servers.json")

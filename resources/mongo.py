@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 from pymongo.database import Database
 
-from resources import embedded
-from workers import ledger
+from resources.embedded import running_settings
+from workers.ledger.mongo import open_database
 
 
 class MongoResource(dg.ConfigurableResource[Database[dict[str, Any]]]):
@@ -18,7 +18,7 @@ class MongoResource(dg.ConfigurableResource[Database[dict[str, Any]]]):
     def yield_for_execution(
         self, _context: dg.InitResourceContext
     ) -> Iterator[Database[dict[str, Any]]]:
-        database = ledger.connect(embedded.settings())
+        database = open_database(running_settings())
         try:
             yield database
         finally:

@@ -16,9 +16,9 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from workers import blocks
 from workers.errors import FanfoldError, Refused
 from workers.settings import Settings
+from workers.store import open_store
 
 HOST = "127.0.0.1"
 USER = "fanfold"
@@ -154,7 +154,7 @@ def _weed_greet(note: dict[str, Any]) -> bool:
     settings = Settings(
         mongodb_uri="", database="", bucket="fanfold-ready", s3=_weed_settings(note)
     )
-    store = blocks.connect(settings, patient=False)
+    store = open_store(settings, patient=False)
     try:
         store.ensure()
         store.put("ready", b"")

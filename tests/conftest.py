@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from resources import embedded
-from tests.world import World
-from workers import blocks, ledger, settings
-from workers.blocks import BlockStore
+from resources.embedded import running_settings, stop_servers
+from tests.support.pipeline import Pipeline
 from workers.errors import FanfoldError
-from workers.ledger import Ledger
-from workers.model import Document
+from workers.ledger.ledger import Ledger
+from workers.ledger.mongo import open_database
+from workers.settings import Settings, read_settings
+from workers.store import BlockStore, open_store
+from workers.values import Document
 
 PROJECT = Path(__file__).parent.parent
 
@@ -40,14 +41,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             text.replace(".fanfold/dagster", str(folder / "dagster"))
         )
         yield folder
-        embedded.down()
+        stop_servers()
 
 
 @pytest.fixture(scope="session")
-def servers(home: Path) -> settings.Settings:
+def servers(home: Path) -> Settings:
     """The running servers; a laptop without them skips, CI fails."""
     try:
-        return embedded.settings()
+        return running_settings()
     except FanfoldError as error:
         if os.environ.get("CI"):
             raise
@@ -55,10 +56,10 @@ def servers(home: Path) -> settings.Settings:
 
 
 @pytest.fixture
-def store(servers: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockStore]:
+def store(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockStore]:
     """An empty bucket, which the settings name too."""
     monkeypatch.setenv("FANFOLD_BUCKET", f"test-{uuid.uuid4().hex[:12]}")
-    made = blocks.connect(settings.read())
+    made = open_store(read_settings())
     made.ensure()
     yield made
     keys = [{"Key": block.key} for block in made.list("")]
@@ -69,18 +70,16 @@ def store(servers: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.fixture
-def database(
-    servers: settings.Settings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Database[Document]]:
+def database(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database[Document]]:
     """An empty database, which the settings name too."""
     monkeypatch.setenv("FANFOLD_DATABASE", f"test_{uuid.uuid4().hex[:12]}")
-    made = ledger.connect(settings.read())
+    made = open_database(read_settings())
     with made.client:
         yield made
         made.client.drop_database(made.name)
 
 
 @pytest.fixture
-def world(store: BlockStore, database: Database[Document]) -> World:
+def pipeline(store: BlockStore, database: Database[Document]) -> Pipeline:
     """A bucket, a database, and short ways to use them."""
-    return World(store, database, Ledger(database))
+    return Pipeline(store, database, Ledger(database))

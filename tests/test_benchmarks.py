@@ -1,21 +1,21 @@
 import msgspec
 
-from benchmarks.events import USERS, blocks
-from workers.items import ItemReader
-from workers.lines import Lines
+from benchmarks.events import USERS, event_blocks
+from workers.sources.formats.lines import Lines
+from workers.sources.items import ItemReader
 from workers.tasks.user_profiles import Event
 
 
 def test_the_same_arguments_give_the_same_bytes_and_another_seed_others():
-    first = dict(blocks(1_000, 3, 1, "1998-06-01"))
-    assert dict(blocks(1_000, 3, 1, "1998-06-01")) == first
-    assert dict(blocks(1_000, 3, 2, "1998-06-01")) != first
+    first = dict(event_blocks(1_000, 3, 1, "1998-06-01"))
+    assert dict(event_blocks(1_000, 3, 1, "1998-06-01")) == first
+    assert dict(event_blocks(1_000, 3, 2, "1998-06-01")) != first
     assert len(first) == 3
 
 
 def test_every_line_is_an_event_of_the_day():
     reader = ItemReader(Event)
-    bodies = [body for _, body in blocks(1_000, 3, 1, "1998-06-01")]
+    bodies = [body for _, body in event_blocks(1_000, 3, 1, "1998-06-01")]
     items, _ = reader.items(Lines(0, b"".join(bodies).splitlines()), lambda *bad: 1 / 0)
     assert len(items) == 1_000
     frame = reader.frame(items)

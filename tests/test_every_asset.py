@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from pipelines import runs
 from pipelines.jobs import redrive_job_name
+from pipelines.runs import materialise
 from tests.conftest import PROJECT
-from tests.web import serving
-from tests.world import World, event, lines
-from workers import task as tasks
+from tests.support.pipeline import Pipeline, event, lines
+from tests.support.web import serving
 from workers.assets import assets
+from workers.declare.task import load_task
 
 BAD = "bad"  # is in the id of the profile that a fragile task fails on
 
@@ -28,30 +28,32 @@ class Scenario:
 
     partition: str
     # Puts its blocks, and whatever must be there before; gets the address of a web server.
-    put: Callable[[World, str], None]
+    put: Callable[[Pipeline, str], None]
     # The column of what its task gets that names the profile.
     column: str
     # Whether running it again says the same again; a page that is visited again was visited twice.
     repeats: bool = True
 
 
-def put_events(world: World, web: str) -> None:
-    world.put([event(f"user{n % 40}", author="user1", topics=["War"]) for n in range(400)])
-    world.put([event(BAD), b"no event"], name="b.jsonl.gz")
+def put_events(pipeline: Pipeline, web: str) -> None:
+    pipeline.put([event(f"user{n % 40}", author="user1", topics=["War"]) for n in range(400)])
+    pipeline.put([event(BAD), b"no event"], name="b.jsonl.gz")
 
 
-def put_profiles(world: World, web: str) -> None:
-    put_events(world, web)
-    replace(world, asset=assets()["user_profiles"]).run()
+def put_profiles(pipeline: Pipeline, web: str) -> None:
+    put_events(pipeline, web)
+    replace(pipeline, asset=assets()["user_profiles"]).run()
 
 
-def put_readings(world: World, web: str) -> None:
+def put_readings(pipeline: Pipeline, web: str) -> None:
     readings = [f"{device},temp,{n / 7},2013-01-02T{n:02}:00Z" for device in "ab" for n in range(9)]
     body = "\n".join(["device,metric,value,ts", *readings, "a,temp,NA,2013-01-02T10:00Z"])
-    world.store.put("readings/dt=2013-01-02/a.csv", f"{body}\n{BAD},temp,1,1357084800\n".encode())
+    pipeline.store.put(
+        "readings/dt=2013-01-02/a.csv", f"{body}\n{BAD},temp,1,1357084800\n".encode()
+    )
 
 
-def put_archive(world: World, web: str) -> None:
+def put_archive(pipeline: Pipeline, web: str) -> None:
     def starred(login: str) -> dict:
         return {
             "type": "WatchEvent",
@@ -61,12 +63,12 @@ def put_archive(world: World, web: str) -> None:
         }
 
     body = lines([starred(name) for name in ("ann", "bo", "ann", BAD)])
-    world.store.put("github/2015-06-01-5.json.gz", gzip.compress(body))
+    pipeline.store.put("github/2015-06-01-5.json.gz", gzip.compress(body))
 
 
-def put_urls(world: World, web: str) -> None:
+def put_urls(pipeline: Pipeline, web: str) -> None:
     urls = [f"{web}/page/{n}" for n in range(30)] + [f"{web}/{BAD}"]
-    world.store.put("pages/dt=2026-01-02/urls.txt", "\n".join(urls).encode())
+    pipeline.store.put("pages/dt=2026-01-02/urls.txt", "\n".join(urls).encode())
 
 
 SCENARIOS = {
@@ -89,12 +91,12 @@ def scenario(name):
 
 
 @pytest.fixture
-def prepared(world, name, scenario, monkeypatch):
+def prepared(pipeline, name, scenario, monkeypatch):
     """The world of one asset, with the blocks it needs, and a web server for those who look."""
-    monkeypatch.setattr("workers.errors.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("workers.retry.uniform", lambda low, high: 0.0)
     monkeypatch.setenv("FANFOLD_ALLOWED_NETWORKS", "127.0.0.1/32")
     monkeypatch.setenv("FANFOLD_HOST_DELAY_SECONDS", "0")
-    made = replace(world, asset=assets()[name])
+    made = replace(pipeline, asset=assets()[name])
     with serving() as web:
         scenario.put(made, web.url(""))
         yield made
@@ -102,7 +104,7 @@ def prepared(world, name, scenario, monkeypatch):
 
 def fragile(monkeypatch, name, column):
     """Let an asset's task fail on what is about the profile with BAD in its id."""
-    real = tasks.load(name)
+    real = load_task(name)
 
     def contributions(items):
         if any(BAD in str(one) for one in items[column]):
@@ -111,7 +113,7 @@ def fragile(monkeypatch, name, column):
 
     changed = replace(real, contributions=contributions)
     changed.__dict__["version"] = real.version
-    monkeypatch.setattr(tasks, "load", lambda _: changed)
+    monkeypatch.setattr(f"workers.tasks.{name}.task", changed)
 
 
 def test_a_bad_item_is_left_out_and_redriven_and_a_replay_changes_nothing(
@@ -119,19 +121,19 @@ def test_a_bad_item_is_left_out_and_redriven_and_a_replay_changes_nothing(
 ):
     with monkeypatch.context() as patch:
         fragile(patch, name, scenario.column)
-        first = runs.materialise(prepared.asset, [scenario.partition])
+        first = materialise(prepared.asset, [scenario.partition])
         assert first["success"], first["errors"]
         malformed = first["dead_letters"] - 1
         assert first["items"] == first["items_used"] + first["dead_letters"]
         assert prepared.verify().match
     job = redrive_job_name(prepared.asset)
-    mended = runs.materialise(prepared.asset, [scenario.partition], job)
+    mended = materialise(prepared.asset, [scenario.partition], job)
     assert mended["success"], mended["errors"]
     assert (mended["items_redriven"], mended["dead_letters"]) == (1, malformed)
     assert prepared.verify().match
     assert prepared.profiles.count_documents({"_id": {"$regex": BAD}}) == 1
     digest = prepared.verify().digest
-    again = runs.materialise(prepared.asset, [scenario.partition])
+    again = materialise(prepared.asset, [scenario.partition])
     assert again["success"], again["errors"]
     verdict = prepared.verify()
     assert verdict.match
@@ -139,7 +141,7 @@ def test_a_bad_item_is_left_out_and_redriven_and_a_replay_changes_nothing(
 
 
 def test_a_run_killed_in_the_middle_is_completed_by_the_next(prepared, name, scenario):
-    command = [sys.executable, "-m", "pipelines.cli", "run", name, "--json"]
+    command = [sys.executable, "-m", "pipelines.cli.main", "run", name, "--json"]
     command += ["--partition", scenario.partition]
     killed = subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.DEVNULL, start_new_session=True
@@ -152,7 +154,7 @@ def test_a_run_killed_in_the_middle_is_completed_by_the_next(prepared, name, sce
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     folded = prepared.ledger.plans.count_documents({"asset": name, "state": "folded"})
-    summary = runs.materialise(prepared.asset, [scenario.partition])
+    summary = materialise(prepared.asset, [scenario.partition])
     assert summary["success"], summary["errors"]
     assert folded == 0
     assert summary["profiles"] > 0

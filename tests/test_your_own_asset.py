@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from tests.conftest import PROJECT
-from workers.formats import format_of
-from workers.model import Asset, Partitions, Sizes
+from workers.declare import Tolerance
+from workers.declare.asset import Asset, Partitions, Sizes
+from workers.sources.formats.format import format_of
 
 DOCUMENT = (PROJECT / "docs/your-own-asset.md").read_text()
 FILE = "workers/tasks/customer_profiles.py"
@@ -97,11 +98,11 @@ def test_each_layout_of_the_document_finds_its_block():
 
 
 def test_the_settings_of_the_document_can_be_typed_as_they_stand():
-    typed = re.findall(r"`((?:format|sizes|tolerated_count)=[^`]+)`", DOCUMENT)
+    typed = re.findall(r"`((?:format|sizes|tolerance)=[^`]+)`", DOCUMENT)
     assert len(typed) == 3
     made = eval(TYPED[TYPED.index("Asset(\n") :].replace("(", f"({', '.join(typed)}, ", 1))
     assert format_of("a.csv", made.format).delimiter == ";"
-    assert (made.tolerated_count, made.tolerated_rate) == (20, 0.01)
+    assert made.tolerance == Tolerance(count=20, rate=0.01)
     assert made.sizes == Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_01)
 
 

@@ -7,9 +7,12 @@ import argparse
 import json
 import sys
 
-from workers import blocks, ledger, settings
-from workers.batch import run_batch
-from workers.errors import FanfoldError, Refused, mongodb_errors
+from workers.batch import attempt_batch
+from workers.errors import FanfoldError, Refused
+from workers.ledger.ledger import Ledger
+from workers.ledger.mongo import mongodb_errors, open_database
+from workers.settings import read_settings
+from workers.store import open_store
 
 
 def main() -> int:
@@ -18,9 +21,9 @@ def main() -> int:
     parser.add_argument("--batch", required=True, metavar="ID", help="as `fanfold batches` says")
     batch = parser.parse_args().batch
     try:
-        found = settings.read()
+        found = read_settings()
         with mongodb_errors():
-            outcome = run_batch(batch, ledger.Ledger(ledger.connect(found)), blocks.connect(found))
+            outcome = attempt_batch(batch, Ledger(open_database(found)), open_store(found))
     except FanfoldError as error:
         print(f"batch {batch}: {error}", file=sys.stderr)
         return 2 if isinstance(error, Refused) else 1

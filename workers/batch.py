@@ -5,25 +5,28 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from workers import task as tasks
-from workers.blocks import BlockStore
-from workers.errors import FanfoldError, Malformed, Refused, Unavailable, mongodb_errors
-from workers.items import ItemReader, Reject, Rows
-from workers.ledger import Ledger
-from workers.letters import DeadLetter, letter_id
-from workers.letters import frames as letter_frames
-from workers.lines import Lines
-from workers.model import Batch, Outcome, Range
-from workers.results import Contributed, Frames, result_key, to_parquet
-from workers.sources import source_of
-from workers.task import Task
+from workers.contributions.results import Frames, Merger, result_key, to_parquet
+from workers.declare.task import Task, load_task
+from workers.errors import FanfoldError, Malformed, Refused, Unavailable
+from workers.ledger.dead_letters import DeadLetter, dead_letter_id, task_lines
+from workers.ledger.ledger import Ledger
+from workers.ledger.mongo import mongodb_errors
+from workers.ledger.records import Batch
+from workers.sources.formats.lines import Lines
+from workers.sources.formats.rows import Rows
+from workers.sources.items import ItemReader, Reject
+from workers.sources.source import source_of
+from workers.store import BlockStore
+from workers.values import Outcome, Range
 
-HOPELESS = 20  # items a task fails on, one by one and with none used, before others are tried
-AT_ONCE = 10_000  # items a task looks at the world for in one call
-UNREADABLE = 10_000  # items that cannot be read, with none used, before a batch gives up
+TRIED_ITEMS = 20  # items a task fails on, one by one and with none used, before others are tried
+OBSERVED_ITEMS = 10_000  # items a task looks at the world for in one call
+MAX_UNREADABLE_ITEMS = 10_000  # items that cannot be read, with none used, before a batch gives up
 
 
-def run_batch(batch_id: str, ledger: Ledger, store: BlockStore, is_last: bool = True) -> Outcome:
+def attempt_batch(
+    batch_id: str, ledger: Ledger, store: BlockStore, is_last: bool = True
+) -> Outcome:
     """Run the batch with this id, unless it is done; return its outcome either way.
 
     Unavailable may be retried, and leaves the batch planned; Refused may not; anything else may,
@@ -67,7 +70,7 @@ class _Worker:
 
     def __init__(self, batch: Batch, attempt: int, ledger: Ledger, store: BlockStore) -> None:
         self.batch, self.attempt, self.ledger, self.store = batch, attempt, ledger, store
-        self.task = tasks.load(batch.task)
+        self.task = load_task(batch.task)
         if self.task.version != batch.version:
             raise Refused(
                 f"batch {batch.id} was planned for version {batch.version} of the task "
@@ -77,7 +80,7 @@ class _Worker:
         self.reader = ItemReader(self.task.item)
         # Makes frames of what the task gets: observations, where it looks at the world.
         self.framer = ItemReader(self.task.seen)
-        self.contributed = Contributed(self.task.fields)
+        self.contributed = Merger(self.task.fields)
         self.used = self.skipped = self.dead = self.bugs = self.bytes = 0
         self.letters: list[DeadLetter] = []
         # Items still to be looked at, with their places: of all ranges together, so that a page
@@ -94,7 +97,7 @@ class _Worker:
         self._look()
         if unmet := set(self.batch.redrives) - self.met:
             self.dead += len(unmet)
-            self.ledger.letters.bury_again(self.batch, self.attempt, unmet)
+            self.ledger.dead_letters.record_again(self.batch, self.attempt, unmet)
         result = self.contributed.table()
         key, body = result_key(self.batch, self.attempt), to_parquet(result)
         self.store.put(key, body)
@@ -115,7 +118,7 @@ class _Worker:
     def _read(self, cut: Range) -> None:
         def reject(place: str, item: bytes, reason: str) -> None:
             self._dead(cut, place, DeadLetter.malformed(reason, item, **self._at(cut, place)))
-            if self.dead >= UNREADABLE and not self.used:
+            if self.dead >= MAX_UNREADABLE_ITEMS and not self.used:
                 self._bury()
                 raise Refused(
                     f"none of the first {self.dead:,} items of {cut.key} can be read ({reason}); "
@@ -149,10 +152,10 @@ class _Worker:
 
     def _meet(self, cut: Range, place: str) -> None:
         if self.batch.redrives:
-            self.met.add(letter_id(self.batch.asset, cut.key, cut.etag, place))
+            self.met.add(dead_letter_id(self.batch.asset, cut.key, cut.etag, place))
 
     def _bury(self) -> None:
-        self.ledger.letters.bury(self.batch, self.attempt, self.letters)
+        self.ledger.dead_letters.record(self.batch, self.attempt, self.letters)
         self.letters = []
 
     def _use(self, cut: Range, run: Lines | Rows, reject: Reject) -> None:
@@ -161,7 +164,7 @@ class _Worker:
             self._contribute(items, lambda i: Place(cut, run, numbers[i]))
             return
         self.unseen += [(i, Place(cut, run, n)) for i, n in zip(items, numbers, strict=True)]
-        if len(self.unseen) >= AT_ONCE:
+        if len(self.unseen) >= OBSERVED_ITEMS:
             self._look()
 
     def _look(self) -> None:
@@ -194,7 +197,7 @@ class _Worker:
             if isinstance(frames, Exception):
                 self._fail(place(first), frames)
                 self.bugs += 1
-                if self.bugs == HOPELESS and not self.used:
+                if self.bugs == TRIED_ITEMS and not self.used:
                     self._check_hope(items, frames)
                 continue
             self.contributed.add(frames)
@@ -216,15 +219,15 @@ class _Worker:
 
     def _check_hope(self, items: list[Any], error: Exception) -> None:
         """Refuse to go on where items from all over the chunk fail like the first ones did."""
-        spread = items[:: max(1, len(items) // HOPELESS)] if len(items) > HOPELESS else []
+        spread = items[:: max(1, len(items) // TRIED_ITEMS)] if len(items) > TRIED_ITEMS else []
         tried = [next(contribute(self.task, self.framer, [item]))[2] for item in spread]
         if tried and all(isinstance(one, Exception) for one in tried):
             self._bury()
             raise Refused(
                 f"the task {self.batch.task} fails on every item, so batch {self.batch.id} stops "
-                f"after {HOPELESS + len(tried)} of them: {type(error).__name__}: {error} "
+                f"after {TRIED_ITEMS + len(tried)} of them: {type(error).__name__}: {error} "
                 f"(items have the columns {', '.join(self.framer.columns)})"
-                + "".join(f"; {line}" for line in letter_frames(error, self.task.file)[:1])
+                + "".join(f"; {line}" for line in task_lines(error, self.task.file)[:1])
             )
 
 

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from workers.epochs import DONE
-from workers.ledger import Ledger
-from workers.model import Document, Value
-from workers.sizing import BATCH_SECONDS, PART_SECONDS
+from workers.ledger.claims import DONE
+from workers.ledger.ledger import Ledger
+from workers.planning.sizing import BATCH_SECONDS, PART_SECONDS
+from workers.values import Document, Value
 
 
 class Figures(Value, frozen=True, kw_only=True):
@@ -32,9 +32,9 @@ class Figures(Value, frozen=True, kw_only=True):
     work_left: float = 0.0
 
 
-def figures(book: Ledger, run: str, partitions: int) -> Figures:
+def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
     """Return how far a run of so many partitions is: two requests, and sums as the answer."""
-    plans = list(book.plans.find({"run": run}, {"state": 1, "batches": 1, "reused": 1}))
+    plans = list(ledger.plans.find({"run": run}, {"state": 1, "batches": 1, "reused": 1}))
     if len(plans) < partitions:  # they are about to be written
         return Figures(partitions=partitions)
     batches = [one for plan in plans for one in plan["batches"]]
@@ -45,7 +45,7 @@ def figures(book: Ledger, run: str, partitions: int) -> Figures:
         "planned": {"$sum": "$items"},
         **{name: {"$sum": f"$outcome.{name}"} for name in ("items", "used", "dead", "seconds")},
     }
-    rows = list(book.batches.aggregate([{"$match": {"_id": {"$in": batches}}}, {"$group": sums}]))
+    rows = list(ledger.batches.aggregate([{"$match": {"_id": {"$in": batches}}}, {"$group": sums}]))
     done = [row for row in rows if row["_id"]["state"] == "done"]
     failed = [row for row in rows if row["_id"]["state"] == "failed"]
     unfinished = [row for row in rows if row["_id"]["state"] in ("planned", "running")]

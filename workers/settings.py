@@ -52,7 +52,7 @@ def gives_s3(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name) for name in S3_VARIABLES)
 
 
-def read(environ: Mapping[str, str] = os.environ) -> Settings:
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings; Refused where a server is neither given nor running embedded."""
     file = home(environ) / "servers.json"
     embedded = json.loads(file.read_text()) if file.exists() else {}

@@ -15,15 +15,22 @@ from typing import Any
 import msgspec
 
 from workers.batch import contribute
-from workers.blocks import BlockStore
+from workers.contributions.accumulators import (
+    Accumulators,
+    build_accumulators,
+    merge,
+    read_accumulators,
+    to_reader,
+)
+from workers.contributions.results import Merger
+from workers.declare.asset import Asset
+from workers.declare.task import Task
 from workers.errors import Malformed, Refused
-from workers.items import ItemReader
-from workers.ledger import Ledger
-from workers.model import BUCKETS, Asset, Block, Document, Range, unit_partition
-from workers.results import Contributed
-from workers.sources import Source, source_of
-from workers.states import States, build_states, merge, read_states, view
-from workers.task import Task
+from workers.ledger.ledger import Ledger
+from workers.sources.items import ItemReader
+from workers.sources.source import Source, source_of
+from workers.store import BlockStore
+from workers.values import BUCKETS, Block, Document, Range, unit_partition
 
 RAW = "the raw blocks"
 SAMPLE = 100  # profiles that a spot check compares
@@ -44,7 +51,7 @@ class Verdict(msgspec.Struct, frozen=True):
     against: str
 
 
-def verify(
+def verify_profiles(
     asset: Asset,
     task: Task,
     store: BlockStore,
@@ -121,11 +128,11 @@ def _truth(
 ) -> tuple[dict[str, str], int, str]:
     """Return what profiles have to say by id, how many items say it, and where that is from."""
     if task.observe and not asset.source:
-        plans = ledger.epochs.folded_plans(
-            asset.name, ledger.epochs.generation(asset.name), *(partitions or ())
+        plans = ledger.claims.folded_plans(
+            asset.name, ledger.claims.generation(asset.name), *(partitions or ())
         )
         results = [("", key) for plan in plans for key in plan["results"].values()]
-        states = read_states(store, results, task.fields, range(BUCKETS))
+        states = read_accumulators(store, results, task.fields, range(BUCKETS))
         items = sum(plan["counts"]["used"] for plan in plans)
         return _canonical_views(task, states), items, "the stored results of what workers saw"
     if asset.source:
@@ -151,7 +158,7 @@ def _recomputed(
 ) -> tuple[dict[str, str], int]:
     """Return each profile's canonical text as the blocks say it, and how many items count."""
     reader, framer = ItemReader(task.item), ItemReader(task.seen)
-    source, contributed, used = source_of(asset, store, ledger), Contributed(task.fields), 0
+    source, contributed, used = source_of(asset, store, ledger), Merger(task.fields), 0
     for block in blocks:
         for items in _items(block, source, reader):
             seen = items
@@ -163,12 +170,12 @@ def _recomputed(
                     contributed.add(frames)
                     used += last - first
     parts = {name: frame.assign(partition="") for name, frame in contributed.merged().items()}
-    return _canonical_views(task, build_states(parts, task.fields)), used
+    return _canonical_views(task, build_accumulators(parts, task.fields)), used
 
 
-def _canonical_views(task: Task, states: States) -> dict[str, str]:
+def _canonical_views(task: Task, states: Accumulators) -> dict[str, str]:
     shown = {
-        one: view(task, reduce(partial(merge, task.fields), state.values()))
+        one: to_reader(task, reduce(partial(merge, task.fields), state.values()))
         for one, state in states.items()
     }
     return {one: _canonical(document) for one, document in shown.items() if document}
@@ -203,7 +210,7 @@ def _shown(
     for key, entry in fold["open"].items():
         if unit_partition(key) in wanted:
             state = merge(task.fields, state, entry["fields"])
-    shown = view(task, state) if state else {}
+    shown = to_reader(task, state) if state else {}
     return _canonical(shown) if shown else None
 
 

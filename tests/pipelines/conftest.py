@@ -6,18 +6,18 @@ import threading
 
 import pytest
 
-from pipelines import cli
-from tests.pipelines.hearing import Hook, Watch
+from pipelines.cli.main import main
+from tests.support.webhook import Hook, Watch
 
 
 @pytest.fixture
-def fanfold(world, capsys, monkeypatch):
+def fanfold(pipeline, capsys, monkeypatch):
     """Call the command as a shell would; return (exit code, stdout, stderr)."""
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["fanfold", *arguments])
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            main()
         said = capsys.readouterr()
         return left.value.code or 0, said.out, said.err
 
@@ -41,6 +41,6 @@ def hook(monkeypatch):
 
 
 @pytest.fixture
-def watch(world, monkeypatch):
-    monkeypatch.setattr("workers.errors.uniform", lambda low, high: 0.0)  # retries come at once
-    return Watch(world)
+def watch(pipeline, monkeypatch):
+    monkeypatch.setattr("workers.retry.uniform", lambda low, high: 0.0)  # retries come at once
+    return Watch(pipeline)

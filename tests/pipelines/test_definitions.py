@@ -13,10 +13,12 @@ import msgspec
 import pytest
 
 from pipelines.definitions import definitions, executor
+from pipelines.runs import materialise
 from pipelines.schedules import asset_schedule
 from tests.conftest import PROJECT
-from tests.world import DAY, event
+from tests.support.pipeline import DAY, event
 from workers.assets import assets
+from workers.declare import Schedule
 
 NAMES = [
     "device_profiles",
@@ -100,7 +102,9 @@ def test_a_schedule_of_what_is_current_asks_for_the_partition_that_time_is_in():
 
 def test_a_schedule_that_ticks_by_another_clock_asks_for_the_partition_in_utc():
     tokyo = ZoneInfo("Asia/Tokyo")
-    asset = msgspec.structs.replace(assets()["user_profiles"], time_zone="Asia/Tokyo")
+    asset = msgspec.structs.replace(
+        assets()["user_profiles"], schedule=Schedule(time_zone="Asia/Tokyo")
+    )
     schedule = asset_schedule(asset)
     assert schedule.execution_timezone == "Asia/Tokyo"
     at = datetime(1998, 4, 3, 0, 15, tzinfo=tokyo)
@@ -164,27 +168,26 @@ def test_dagster_validates_the_definitions():
     assert "All code locations passed validation" in done.stderr + done.stdout
 
 
-def test_dagster_materialises_a_partition_from_its_own_command_line(world, monkeypatch):
-    world.put([event("ann")])
+def test_dagster_materialises_a_partition_from_its_own_command_line(pipeline, monkeypatch):
+    pipeline.put([event("ann")])
     monkeypatch.setenv("FANFOLD_EXECUTOR", "local")
     # What `make` sets up once for the whole virtual environment.
     monkeypatch.setenv("DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME", "pipelines.definitions")
     done = dagster("asset", "materialize", "--select", "user_profiles", "--partition", DAY)
     assert done.returncode == 0, done.stderr
-    assert world.profile("ann")["events"] == 1
-    assert world.verify().match
+    assert pipeline.profile("ann")["events"] == 1
+    assert pipeline.verify().match
     with dg.DagsterInstance.get() as instance:
         event_ = instance.get_latest_materialization_event(dg.AssetKey("user_profiles"))
     metadata = event_.asset_materialization.metadata
     assert (metadata["items"].value, metadata["profiles"].value) == (1, 1)
 
 
-def test_a_range_has_the_numbers_of_each_partition_in_its_materialisation(world):
-    world.put([event("ann"), event("bo")])
-    world.put([event("ann")], "1998-04-02")
-    from pipelines import runs
+def test_a_range_has_the_numbers_of_each_partition_in_its_materialisation(pipeline):
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.put([event("ann")], "1998-04-02")
 
-    summary = runs.materialise(world.asset, [DAY, "1998-04-02"])
+    summary = materialise(pipeline.asset, [DAY, "1998-04-02"])
     assert summary["profiles"] == 2
     with dg.DagsterInstance.get() as instance:
         found = {
@@ -194,22 +197,21 @@ def test_a_range_has_the_numbers_of_each_partition_in_its_materialisation(world)
     assert found == {DAY: 2, "1998-04-02": 1}
 
 
-def test_references_between_ops_are_json(world):
-    from pipelines import runs
+def test_references_between_ops_are_json(pipeline):
 
-    world.put([event("ann")])
-    summary = runs.materialise(world.asset, [DAY])
-    keys = [block.key for block in world.store.list(f"_fanfold/runs/{summary['run_id']}/")]
+    pipeline.put([event("ann")])
+    summary = materialise(pipeline.asset, [DAY])
+    keys = [block.key for block in pipeline.store.list(f"_fanfold/runs/{summary['run_id']}/")]
     assert len(keys) > 5
     for key in keys:
-        json.loads(world.store.get(key))
+        json.loads(pipeline.store.get(key))
 
 
-def test_a_worker_runs_a_batch_with_dagster_unimportable(world, tmp_path):
+def test_a_worker_runs_a_batch_with_dagster_unimportable(pipeline, tmp_path):
     """The README's way to run a worker, in a Python that has no Dagster."""
     (tmp_path / "dagster.py").write_text("raise ImportError('no dagster here')")
-    world.put([event("ann")])
-    (batch,) = world.plan().to_run
+    pipeline.put([event("ann")])
+    (batch,) = pipeline.plan().to_run
     done = subprocess.run(
         [sys.executable, "-m", "workers", "--batch", batch],
         cwd=PROJECT,
@@ -220,9 +222,9 @@ def test_a_worker_runs_a_batch_with_dagster_unimportable(world, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["used"] == 1
-    assert world.ledger.batch(batch)["state"] == "done"
-    world.run()
-    assert world.verify().match
+    assert pipeline.ledger.batch(batch)["state"] == "done"
+    pipeline.run()
+    assert pipeline.verify().match
 
 
 def test_workers_import_neither_dagster_nor_the_other_rooms():

@@ -10,12 +10,21 @@ import time
 import dagster as dg
 import pytest
 
-from pipelines import runs
-from pipelines.fanout import REDRIVE
+from pipelines.checks import folded_plans, nothing_lost, nothing_twice
+from pipelines.fanout import REDRIVE_TAG
 from pipelines.jobs import redrive_job_name
-from pipelines.lost import is_lost, lost_runs_sensor, this_process
-from tests.world import DAY, event, fragile
-from workers import batch
+from pipelines.lost_runs import is_lost, lost_runs_sensor, this_process
+from pipelines.runs import (
+    dagster_instance,
+    errors_of,
+    fork_server_stopped,
+    materialise,
+    partition_tags,
+    resolve,
+)
+from tests.support.pipeline import DAY, event, fragile
+from workers.batch import _Worker
+from workers.ledger.counts import Counts
 
 NEXT = "1998-04-02"
 
@@ -23,12 +32,12 @@ NEXT = "1998-04-02"
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Retries come at once."""
-    monkeypatch.setattr("workers.errors.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("workers.retry.uniform", lambda low, high: 0.0)
 
 
-def checks(world, run_id):
+def checks(pipeline, run_id):
     """Return the check results of a run by name."""
-    with runs.instance() as instance:
+    with dagster_instance() as instance:
         said = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
     events = [
         one.asset_check_evaluation_data
@@ -38,10 +47,10 @@ def checks(world, run_id):
     return {one.check_name: one for one in events}
 
 
-def test_a_clean_run_passes_its_three_checks(world):
-    world.put([event("ann"), event("bo")])
-    summary = runs.materialise(world.asset, [DAY])
-    found = checks(world, summary["run_id"])
+def test_a_clean_run_passes_its_three_checks(pipeline):
+    pipeline.put([event("ann"), event("bo")])
+    summary = materialise(pipeline.asset, [DAY])
+    found = checks(pipeline, summary["run_id"])
     assert {name: one.passed for name, one in found.items()} == {
         "nothing_lost": True,
         "nothing_twice": True,
@@ -50,22 +59,21 @@ def test_a_clean_run_passes_its_three_checks(world):
     assert "2 profiles compared with the raw blocks" in found["nothing_twice"].description
 
 
-def test_checks_executed_by_themselves_look_at_the_newest_partition(world):
-    from pipelines.checks import folded_plans
+def test_checks_executed_by_themselves_look_at_the_newest_partition(pipeline):
 
-    assert folded_plans(world.ledger, world.asset, "a run of checks") == []
+    assert folded_plans(pipeline.ledger, pipeline.asset, "a run of checks") == []
     for day in (DAY, NEXT):
-        world.put([event("ann")], day)
-        world.run(day)
-    (plan,) = folded_plans(world.ledger, world.asset, "a run of checks")
+        pipeline.put([event("ann")], day)
+        pipeline.run(day)
+    (plan,) = folded_plans(pipeline.ledger, pipeline.asset, "a run of checks")
     assert plan["partition"] == NEXT
 
 
-def test_dead_letters_within_tolerance_warn_and_say_what_to_type(world):
-    world.put([event("ann"), b"bad"])
-    summary = runs.materialise(world.asset, [DAY])
+def test_dead_letters_within_tolerance_warn_and_say_what_to_type(pipeline):
+    pipeline.put([event("ann"), b"bad"])
+    summary = materialise(pipeline.asset, [DAY])
     assert summary["success"]
-    found = checks(world, summary["run_id"])
+    found = checks(pipeline, summary["run_id"])
     assert found["nothing_lost"].passed
     warned = found["within_tolerance"]
     assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
@@ -73,34 +81,31 @@ def test_dead_letters_within_tolerance_warn_and_say_what_to_type(world):
     assert f"`fanfold redrive user_profiles --partition {DAY}`" in warned.description
 
 
-def test_profiles_that_differ_from_the_raw_blocks_fail_nothing_twice(world, monkeypatch):
-    from pipelines import checks as of_assets
+def test_profiles_that_differ_from_the_raw_blocks_fail_nothing_twice(pipeline, monkeypatch):
 
-    world.put([event("ann"), event("bo")])
-    world.run()
-    world.profiles.update_one({"_id": "ann"}, {"$set": {f"_fold.open.{DAY}.fields.events": 2}})
-    plans = list(world.ledger.plans.find())
-    result = of_assets.nothing_twice(world.ledger, world.asset, world.store, plans)
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.run()
+    pipeline.profiles.update_one({"_id": "ann"}, {"$set": {f"_fold.open.{DAY}.fields.events": 2}})
+    plans = list(pipeline.ledger.plans.find())
+    result = nothing_twice(pipeline.ledger, pipeline.asset, pipeline.store, plans)
     assert not result["passed"]
     assert "1 differ: ann" in result["description"]
 
 
-def test_a_letter_that_went_missing_fails_nothing_lost(world):
-    from pipelines.checks import nothing_lost
-    from workers.counts import Counts
+def test_a_letter_that_went_missing_fails_nothing_lost(pipeline):
 
-    world.put([event("ann"), b"bad"])
-    world.run()
-    world.ledger.letters.collection.delete_many({})
-    plans = list(world.ledger.plans.find())
-    result = nothing_lost(world.ledger, plans, [Counts.of(one["counts"]) for one in plans])
+    pipeline.put([event("ann"), b"bad"])
+    pipeline.run()
+    pipeline.ledger.dead_letters.collection.delete_many({})
+    plans = list(pipeline.ledger.plans.find())
+    result = nothing_lost(pipeline.ledger, plans, [Counts.of(one["counts"]) for one in plans])
     assert not result["passed"]
     assert "1 dead and 0 failed; 0 dead letters" in result["description"]
 
 
 def unlucky(monkeypatch):
     """Let each attempt at a batch of the first day raise; return the attempts, as they come."""
-    real, broken = batch._Worker.run, []
+    real, broken = _Worker.run, []
 
     def run(worker):
         if worker.batch.partition == DAY:
@@ -108,77 +113,77 @@ def unlucky(monkeypatch):
             raise RuntimeError("out of luck")
         return real(worker)
 
-    monkeypatch.setattr(batch._Worker, "run", run)
+    monkeypatch.setattr(_Worker, "run", run)
     return broken
 
 
 def test_a_batch_that_raises_in_each_attempt_leaves_the_others_and_is_all_that_is_repeated(
-    world, monkeypatch
+    pipeline, monkeypatch
 ):
     """The fan-in runs, the tolerance decides, the next run repeats only that batch."""
     for day in (DAY, NEXT):
-        world.put([event(f"user{n}") for n in range(50)], day)
+        pipeline.put([event(f"user{n}") for n in range(50)], day)
     with monkeypatch.context() as patch:
         broken = unlucky(patch)
-        failed = runs.materialise(world.asset, [DAY, NEXT])
+        failed = materialise(pipeline.asset, [DAY, NEXT])
     assert not failed["success"]
     (error,) = failed["errors"]
     assert error.startswith("user_profiles.reconcile: user_profiles: more items could not be used")
     assert "50 x batch failed: RuntimeError: out of luck" in error
     assert len(broken) == 4  # the first attempt and three more
-    assert world.profiles.count_documents({}) == 0
-    again = runs.materialise(world.asset, [DAY, NEXT])
+    assert pipeline.profiles.count_documents({}) == 0
+    again = materialise(pipeline.asset, [DAY, NEXT])
     assert again["success"], again["errors"]
     assert (again["batches"], again["batches_reused"]) == (2, 1)
-    assert world.verify().match
+    assert pipeline.verify().match
 
 
-def test_a_failed_batch_within_tolerance_is_left_out_and_the_check_says_so(world, monkeypatch):
-    world.put([event(f"user{n}") for n in range(10)])
-    world.put([event("ann")] * 10, NEXT)
+def test_a_failed_batch_within_tolerance_is_left_out_and_the_check_says_so(pipeline, monkeypatch):
+    pipeline.put([event(f"user{n}") for n in range(10)])
+    pipeline.put([event("ann")] * 10, NEXT)
 
     unlucky(monkeypatch)
-    summary = runs.materialise(world.asset, [DAY, NEXT])
+    summary = materialise(pipeline.asset, [DAY, NEXT])
     assert summary["success"]
     assert (summary["items_used"], summary["items_failed"], summary["batches_failed"]) == (
         10,
         10,
         1,
     )
-    warned = checks(world, summary["run_id"])["within_tolerance"]
+    warned = checks(pipeline, summary["run_id"])["within_tolerance"]
     assert "about 10 items of 1 failed batches" in warned.description
 
 
-def test_the_redrive_job_of_the_ui_runs_dead_letters_again(world, monkeypatch):
+def test_the_redrive_job_of_the_ui_runs_dead_letters_again(pipeline, monkeypatch):
     fragile(monkeypatch, lambda user: user == "bo")
-    world.put([event("ann"), event("bo")])
-    world.run()
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.run()
     fragile(monkeypatch, lambda user: False)
-    job = runs.resolve("user_profiles_redrive_job")
-    assert REDRIVE in job.tags
+    job = resolve("user_profiles_redrive_job")
+    assert REDRIVE_TAG in job.tags
     assert job.execute_in_process(partition_key=DAY).success
-    assert world.profile("bo")["events"] == 1
-    assert world.verify().match
+    assert pipeline.profile("bo")["events"] == 1
+    assert pipeline.verify().match
 
 
-def test_a_redrive_mends_a_partition_that_was_beyond_tolerance(world, monkeypatch):
+def test_a_redrive_mends_a_partition_that_was_beyond_tolerance(pipeline, monkeypatch):
     fragile(monkeypatch, lambda user: user.startswith("bo"))
-    world.put([event("ann")] * 50 + [event(f"bo{n}") for n in range(50)])
-    assert "50 of 100 items" in runs.materialise(world.asset, [DAY])["errors"][0]
+    pipeline.put([event("ann")] * 50 + [event(f"bo{n}") for n in range(50)])
+    assert "50 of 100 items" in materialise(pipeline.asset, [DAY])["errors"][0]
     fragile(monkeypatch, lambda user: user == "bo7", version="mended")
-    job = redrive_job_name(world.asset)
-    summary = runs.materialise(world.asset, [DAY], job)
+    job = redrive_job_name(pipeline.asset)
+    summary = materialise(pipeline.asset, [DAY], job)
     assert summary["success"], summary["errors"]
     assert (summary["items"], summary["items_used"], summary["dead_letters"]) == (100, 99, 1)
-    assert world.verify().match
+    assert pipeline.verify().match
 
 
-def killed_run(world, is_time):
+def killed_run(pipeline, is_time):
     """Run sixty days in real processes and kill the run once `is_time`; return its id."""
-    days = world.asset.partitions.between("1998-03-01", "1998-04-29")
+    days = pipeline.asset.partitions.between("1998-03-01", "1998-04-29")
     for day in days:
-        world.put([event(f"user{n}", item=day) for n in range(50)], day)
-    command = [sys.executable, "-m", "pipelines.cli", "run", "user_profiles", "--json"]
+        pipeline.put([event(f"user{n}", item=day) for n in range(50)], day)
+    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     killed = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -190,12 +195,12 @@ def killed_run(world, is_time):
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    return days, world.ledger.plans.find_one()["run"]
+    return days, pipeline.ledger.plans.find_one()["run"]
 
 
 def executed_again(run_id, days):
     """Execute a run from its failure, as a person can in the UI; return what its steps say."""
-    with runs.instance() as instance, runs.fork_server_stopped():
+    with dagster_instance() as instance, fork_server_stopped():
         assert instance.get_run_by_id(run_id).status == dg.DagsterRunStatus.STARTED
         with dg.build_sensor_context(instance=instance) as context:
             lost_runs_sensor(context)
@@ -205,10 +210,10 @@ def executed_again(run_id, days):
                 "pipelines.runs", "resolve", reconstructable_kwargs={"name": "user_profiles_job"}
             ),
             instance=instance,
-            tags=runs.partition_tags(days),
+            tags=partition_tags(days),
             reexecution_options=dg.ReexecutionOptions.from_failure(run_id, instance),
         )
-        return result.success, runs.errors(result)
+        return result.success, errors_of(result)
 
 
 def test_a_run_is_lost_only_where_its_process_was_here_and_is_gone():
@@ -224,36 +229,36 @@ def test_a_run_is_lost_only_where_its_process_was_here_and_is_gone():
 
 def run_anew(days):
     """Run days in a process of its own; return the summary."""
-    command = [sys.executable, "-m", "pipelines.cli", "run", "user_profiles", "--json"]
+    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def test_a_killed_run_executed_from_its_failure_fails_loudly_and_a_new_run_completes(
-    world, monkeypatch
+    pipeline, monkeypatch
 ):
     """Dagster drops mapped steps that never started; the ledger knows of them."""
     monkeypatch.setenv("FANFOLD_EXECUTOR", "local")
     days, run_id = killed_run(
-        world, lambda: world.ledger.batches.count_documents({"state": "done"}) >= 5
+        pipeline, lambda: pipeline.ledger.batches.count_documents({"state": "done"}) >= 5
     )
     success, errors = executed_again(run_id, days)
     assert not success
     assert any("Start a new run of the same partitions" in error for error in errors), errors
-    assert world.profiles.count_documents({}) == 0
+    assert pipeline.profiles.count_documents({}) == 0
     assert run_anew(days)["batches_reused"] >= 5
-    assert world.verify().match
+    assert pipeline.verify().match
 
 
 def test_a_run_killed_before_its_fold_and_executed_from_its_failure_is_whole_or_fails(
-    world, monkeypatch
+    pipeline, monkeypatch
 ):
     monkeypatch.setenv("FANFOLD_EXECUTOR", "local")
     days, run_id = killed_run(
-        world, lambda: world.ledger.plans.count_documents({"state": "folding"}) > 0
+        pipeline, lambda: pipeline.ledger.plans.count_documents({"state": "folding"}) > 0
     )
     success, errors = executed_again(run_id, days)
     assert success or any("Start a new run of the same partitions" in one for one in errors), errors
-    assert success == world.verify().match
+    assert success == pipeline.verify().match
     run_anew(days)
-    assert world.verify().match
+    assert pipeline.verify().match

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import runs
-from tests.world import DAY, USER_PROFILES, event
-from workers import batch
+from pipelines.runs import check_servers, joined, materialise_all, split_partitions
+from tests.support.pipeline import DAY, USER_PROFILES, event
 from workers.assets import assets
+from workers.batch import attempt_batch
 from workers.errors import Unavailable
 
 DAYS = USER_PROFILES.partitions.between(DAY, "1998-04-06")
@@ -23,12 +24,12 @@ def split(asset, most):
 
 
 @pytest.fixture
-def pairs(world, monkeypatch):
+def pairs(pipeline, monkeypatch):
     """An asset that takes two days in a run, with a like a day on six days."""
-    asset = split(world.asset, 2)
+    asset = split(pipeline.asset, 2)
     monkeypatch.setitem(assets(), "user_profiles", asset)
     for day in DAYS:
-        world.put([event("ann", item=day)], day)
+        pipeline.put([event("ann", item=day)], day)
     return asset
 
 
@@ -36,7 +37,7 @@ def pairs(world, monkeypatch):
 def test_parts_are_ranges_without_gaps_and_not_too_long_oldest_first(offsets, most):
     asset = split(USER_PROFILES, most)
     days = [asset.partitions.shift("1998-01-01", offset) for offset in offsets]
-    parts = runs.parts(asset, days)
+    parts = split_partitions(asset, days)
     assert [day for part in parts for day in part] == sorted(days)
     for part in parts:
         assert part == asset.partitions.between(part[0], part[-1])
@@ -48,12 +49,12 @@ def test_parts_are_ranges_without_gaps_and_not_too_long_oldest_first(offsets, mo
 def test_hours_are_split_by_time_and_not_by_text():
     hourly = split(assets()["github_profiles"], 2)
     hours = hourly.partitions.between("2026-01-31-22:00", "2026-02-01-01:00")
-    assert runs.parts(hourly, hours[::-1]) == [hours[:2], hours[2:]]
+    assert split_partitions(hourly, hours[::-1]) == [hours[:2], hours[2:]]
 
 
 def test_one_run_is_told_as_it_is_with_its_id_in_a_list():
     one = {"run_id": "a", "asset": "x", "success": True, "partitions": [DAY], "seconds": 1.5}
-    assert runs.joined([one]) == one | {"runs": ["a"]}
+    assert joined([one]) == one | {"runs": ["a"]}
 
 
 def test_several_runs_are_told_in_sums_and_by_what_failed():
@@ -61,7 +62,7 @@ def test_several_runs_are_told_in_sums_and_by_what_failed():
     first = good | {"run_id": "a", "partitions": DAYS[:2]}
     bad = {"run_id": "b", "asset": "x", "success": False, "partitions": DAYS[2:4], "seconds": 1.1}
     last = good | {"run_id": "c", "partitions": DAYS[4:5]}
-    assert runs.joined([first, bad | {"errors": ["no", "never"]}, last]) == {
+    assert joined([first, bad | {"errors": ["no", "never"]}, last]) == {
         "run_id": "c",
         "asset": "x",
         "success": False,
@@ -73,13 +74,13 @@ def test_several_runs_are_told_in_sums_and_by_what_failed():
         "errors": [f"{DAYS[2]}...{DAYS[3]}: no", f"{DAYS[2]}...{DAYS[3]}: never"],
         "runs": ["a", "b", "c"],
     }
-    whole = runs.joined([first, last])
+    whole = joined([first, last])
     assert (whole["success"], whole["partitions_failed"]) == (True, [])
     assert "errors" not in whole
 
 
-def test_a_server_that_is_away_ends_it_and_what_was_not_run_is_named(pairs, world, monkeypatch):
-    real, asked = runs.reach, []
+def test_a_server_that_is_away_ends_it_and_what_was_not_run_is_named(pairs, pipeline, monkeypatch):
+    real, asked = check_servers, []
 
     def reach(settings, asset, partition):
         asked.append(partition)
@@ -87,28 +88,28 @@ def test_a_server_that_is_away_ends_it_and_what_was_not_run_is_named(pairs, worl
             raise Unavailable("S3 did not answer")
         real(settings, asset, partition)
 
-    monkeypatch.setattr(runs, "reach", reach)
-    summary = runs.joined(list(runs.materialise_all(pairs, DAYS)))
+    monkeypatch.setattr(runs, "check_servers", reach)
+    summary = joined(list(materialise_all(pairs, DAYS)))
     assert asked == [DAYS[0], DAYS[2]]
     assert summary["partitions_failed"] == DAYS[2:]
     assert summary["errors"] == [f"{DAYS[2]}...{DAYS[5]}: not run: S3 did not answer"]
     assert (summary["items"], summary["runs"]) == (2, [summary["run_id"]])
     with pytest.raises(Unavailable):
-        list(runs.materialise_all(pairs, DAYS))
+        list(materialise_all(pairs, DAYS))
 
 
-def test_whoever_stops_a_run_stops_those_after_it_too(pairs, world, monkeypatch):
-    real = batch.run_batch
+def test_whoever_stops_a_run_stops_those_after_it_too(pairs, pipeline, monkeypatch):
+    real = attempt_batch
 
     def interrupted(batch_id, *args):
-        if world.ledger.batch(batch_id)["partition"] == DAYS[2]:
+        if pipeline.ledger.batch(batch_id)["partition"] == DAYS[2]:
             signal.raise_signal(signal.SIGINT)
         return real(batch_id, *args)
 
-    monkeypatch.setattr(batch, "run_batch", interrupted)
-    summary = runs.joined(list(runs.materialise_all(pairs, DAYS)))
+    monkeypatch.setattr("pipelines.fanout.attempt_batch", interrupted)
+    summary = joined(list(materialise_all(pairs, DAYS)))
     assert len(summary["runs"]) == 2
     assert summary["partitions_failed"] == DAYS[2:]
     assert "was stopped before its end. Start a new run" in summary["errors"][0]
     assert summary["errors"][1].endswith("not run: the one before was stopped")
-    assert world.profile("ann")["events"] == 2
+    assert pipeline.profile("ann")["events"] == 2

@@ -13,8 +13,8 @@ from dagster._core.remote_origin import (
 )
 
 from pipelines.definitions import definitions
-from tests.notifications import left, notice, queueing, send
-from tests.world import event
+from tests.support.notifications import left, notice, queueing, send
+from tests.support.pipeline import event
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ def location():
 
 
 @pytest.fixture
-def today(world):
+def today(pipeline):
     """A partition that has just been written to."""
     day = f"{datetime.now(UTC):%Y-%m-%d}"
-    world.put([event(ts=f"{day}T00:00:00Z")], day)
+    pipeline.put([event(ts=f"{day}T00:00:00Z")], day)
     return day
 
 
@@ -85,14 +85,14 @@ def test_the_sensor_leaves_to_a_queued_run_what_that_will_list(location, today):
     assert tick.skip_message == f"a run of {today} is queued"
 
 
-def test_a_tick_without_s3_fails_in_one_sentence(location, world, monkeypatch):
+def test_a_tick_without_s3_fails_in_one_sentence(location, pipeline, monkeypatch):
     monkeypatch.setenv("FANFOLD_BUCKET", "never-made")
     with pytest.raises(dg.Failure, match="the bucket does not exist; create it"):
         location.tick()
 
 
 def test_with_a_queue_the_sensor_reads_it_and_does_not_list_the_window(
-    location, world, today, queue, servers, monkeypatch
+    location, pipeline, today, queue, servers, monkeypatch
 ):
     for name, key in [
         ("AWS_ENDPOINT_URL_S3", "endpoint_url"),
@@ -104,8 +104,8 @@ def test_with_a_queue_the_sensor_reads_it_and_does_not_list_the_window(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.setenv("FANFOLD_EVENTS_QUEUE", queue.url)
     old = "1997-12-24"
-    world.put([event()], old)
-    send(queue, notice(world.store.bucket, f"events/dt%3D{old}/a.jsonl"), "hello")
+    pipeline.put([event()], old)
+    send(queue, notice(pipeline.store.bucket, f"events/dt%3D{old}/a.jsonl"), "hello")
     looked = {"looked": time.time(), "waiting": {old: 0}}
     other = location.tick(json.dumps({"looked": time.time()}), "device_profiles")
     assert other.run_requests == []

@@ -11,9 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from resources import embedded
-from workers import blocks, ledger, settings
+from resources.embedded import running_settings, server_status, stop_servers
+from workers import settings
 from workers.errors import Refused
+from workers.ledger.mongo import open_database
+from workers.settings import home, read_settings
+from workers.store import open_store
 
 
 @pytest.fixture
@@ -21,18 +24,18 @@ def own(servers, tmp_path, monkeypatch):
     """A fresh folder of local state, whose servers stop with the test."""
     monkeypatch.setenv("FANFOLD_HOME", str(tmp_path / "home"))
     yield tmp_path / "home"
-    embedded.down()
+    stop_servers()
 
 
 def pids() -> dict[str, int]:
-    return {name: server["pid"] for name, server in embedded.status().items()}
+    return {name: server["pid"] for name, server in server_status().items()}
 
 
 def works() -> bool:
-    found = embedded.settings()
-    store = blocks.connect(found)
+    found = running_settings()
+    store = open_store(found)
     store.put("greeting", b"hello")
-    database = ledger.connect(found)
+    database = open_database(found)
     with database.client:
         database["greetings"].insert_one({})
     return store.get("greeting") == b"hello"
@@ -77,7 +80,7 @@ def test_a_pid_that_another_process_has_now_is_not_taken_for_the_server(own):
     lost = notes["seaweedfs"]["pid"]
     notes["seaweedfs"]["pid"] = psutil.Process().pid
     (own / "servers.json").write_text(json.dumps(notes))
-    assert not embedded.status()["seaweedfs"]["running"]
+    assert not server_status()["seaweedfs"]["running"]
     assert works()
     assert not psutil.pid_exists(lost)  # two servers on one folder would ruin it
 
@@ -94,9 +97,9 @@ def test_processes_that_start_at_once_share_the_same_servers(own):
 
 def test_data_outlives_down(own):
     assert works()
-    assert sorted(embedded.down()) == ["mongod", "seaweedfs"]
-    assert embedded.down() == []
-    assert blocks.connect(embedded.settings()).get("greeting") == b"hello"
+    assert sorted(stop_servers()) == ["mongod", "seaweedfs"]
+    assert stop_servers() == []
+    assert open_store(running_settings()).get("greeting") == b"hello"
 
 
 def test_nothing_is_started_where_settings_are_given(tmp_path):
@@ -105,7 +108,7 @@ def test_nothing_is_started_where_settings_are_given(tmp_path):
         "MONGODB_URI": "mongodb://elsewhere/",
         "AWS_ACCESS_KEY_ID": "someone",
     }
-    found = embedded.settings(given)
+    found = running_settings(given)
     assert (found.mongodb_uri, found.s3) == ("mongodb://elsewhere/", {})
     assert not (tmp_path / "none").exists()
 
@@ -118,10 +121,10 @@ def test_settings_never_show_their_secrets(servers):
 
 def test_without_servers_or_settings_the_error_names_both_ways_out(tmp_path):
     with pytest.raises(Refused, match=r"MONGODB_URI.*fanfold up"):
-        settings.read({"FANFOLD_HOME": str(tmp_path)})
+        read_settings({"FANFOLD_HOME": str(tmp_path)})
     with pytest.raises(Refused, match=r"AWS_ENDPOINT_URL_S3.*fanfold up"):
-        settings.read({"FANFOLD_HOME": str(tmp_path), "MONGODB_URI": "mongodb://elsewhere/"})
+        read_settings({"FANFOLD_HOME": str(tmp_path), "MONGODB_URI": "mongodb://elsewhere/"})
 
 
 def test_local_state_lies_in_the_projects_folder():
-    assert settings.home({}) == Path(settings.__file__).parent.parent / ".fanfold"
+    assert home({}) == Path(settings.__file__).parent.parent / ".fanfold"

@@ -12,16 +12,19 @@ import pymongo
 import pytest
 from pymongo.collection import Collection
 
-from pipelines import runs
-from resources import references
-from tests.faults import FAULTS, Mongod, Proxy
-from tests.workers import test_every_format
-from tests.world import DAY, World, event
-from workers import blocks, errors, fold, ledger, settings
-from workers.batch import run_batch
-from workers.errors import Refused, Unavailable, mongodb_errors, patiently
-from workers.ledger import Ledger
-from workers.reconcile import settle
+from pipelines.runs import materialise
+from tests.support.faults import FAULTS, Mongod, Proxy
+from tests.support.pipeline import DAY, Pipeline, event
+from tests.workers.sources.test_every_format import COMPRESS, ITEMS, LAYOUTS, WRITE
+from workers.batch import attempt_batch
+from workers.errors import Refused, Unavailable
+from workers.folding import fold
+from workers.folding.publish import record_folded
+from workers.ledger.ledger import Ledger
+from workers.ledger.mongo import TRANSIENT_MONGODB_CODES, mongodb_errors, open_database
+from workers.retry import retry
+from workers.settings import Settings, read_settings
+from workers.store import BlockStore, open_store
 
 SHORT = "serverSelectionTimeoutMS=300"
 
@@ -29,16 +32,16 @@ SHORT = "serverSelectionTimeoutMS=300"
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
     """Pauses take a thousandth of their time, and patience ends after a fifth of a second."""
-    monkeypatch.setattr(errors, "uniform", lambda low, high: 0.001)
-    monkeypatch.setattr(blocks, "PATIENCE", 0.2)
-    monkeypatch.setattr(blocks, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(references, "OUTAGE", 0.2)
+    monkeypatch.setattr("workers.retry.uniform", lambda low, high: 0.001)
+    monkeypatch.setattr("workers.store.RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("workers.store.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("resources.io_manager.OUTAGE_SECONDS", 0.2)
 
 
 @pytest.fixture
-def proxy(world, monkeypatch):
+def proxy(pipeline, monkeypatch):
     """A proxy in front of S3, which the settings name from here on."""
-    given = settings.read().s3
+    given = read_settings().s3
     made = Proxy(int(given["endpoint_url"].rpartition(":")[2]))
     threading.Thread(target=made.serve_forever, args=(0.02,)).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
@@ -53,9 +56,9 @@ def proxy(world, monkeypatch):
 
 
 @pytest.fixture
-def far(world, proxy):
+def far(pipeline, proxy):
     """The same world, seen through the proxy."""
-    return World(blocks.connect(settings.read()), world.database, world.ledger)
+    return Pipeline(open_store(read_settings()), pipeline.database, pipeline.ledger)
 
 
 @pytest.fixture
@@ -85,10 +88,10 @@ def mongods(servers, tmp_path_factory):
 def world_on(mongod, store, uri="", name=""):
     """A world with a database of its own, or the named one, on this mongod."""
     name = name or f"test_{uuid.uuid4().hex[:12]}"
-    given = settings.Settings(mongodb_uri=uri or mongod.uri, database=name, bucket="", s3={})
-    database = ledger.connect(given)
+    given = Settings(mongodb_uri=uri or mongod.uri, database=name, bucket="", s3={})
+    database = open_database(given)
     with database.client:
-        yield World(store, database, Ledger(database))
+        yield Pipeline(store, database, Ledger(database))
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def retried(call):
         with mongodb_errors():
             return call()
 
-    return patiently(once, 20)
+    return retry(once, 20)
 
 
 def once_at_profiles(monkeypatch, act, at=2):
@@ -129,26 +132,28 @@ def once_at_profiles(monkeypatch, act, at=2):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_third_request_to_s3_fails_and_a_run_counts_each_item_once(world, far, proxy, fault):
-    world.put([event(f"user{n % 50}", item=str(n)) for n in range(900)])
-    world.put([event(f"user{n % 50}") for n in range(900)], name="b.jsonl.gz")
+def test_every_third_request_to_s3_fails_and_a_run_counts_each_item_once(
+    pipeline, far, proxy, fault
+):
+    pipeline.put([event(f"user{n % 50}", item=str(n)) for n in range(900)])
+    pipeline.put([event(f"user{n % 50}") for n in range(900)], name="b.jsonl.gz")
     counter = itertools.count()
     proxy.follow(lambda method, path: fault if next(counter) % 3 == 0 else None)
     assert far.sized(300).run()["items_used"] == 1_800
     assert proxy.faults >= 5
-    assert world.verify().match
+    assert pipeline.verify().match
 
 
-def test_a_server_that_says_nothing_is_asked_again(world, far, proxy):
-    key = world.put([event()])
+def test_a_server_that_says_nothing_is_asked_again(pipeline, far, proxy):
+    key = pipeline.put([event()])
     proxy.fail("hang", times=1)
-    assert far.store.get(key) == world.store.get(key)
+    assert far.store.get(key) == pipeline.store.get(key)
 
 
-def test_a_body_that_breaks_off_is_read_on_from_there(world, far, proxy):
+def test_a_body_that_breaks_off_is_read_on_from_there(pipeline, far, proxy):
     body = random.Random(1).randbytes(4 << 20)
-    world.store.put("block", body)
-    (block,) = world.store.list("block")
+    pipeline.store.put("block", body)
+    (block,) = pipeline.store.list("block")
     proxy.fail("break", times=4)
     opened = far.store.open("block", block.etag, 10, len(body))
     assert b"".join(iter(lambda: opened.read(100_000), b"")) == body[10:]
@@ -159,41 +164,41 @@ def test_a_body_that_breaks_off_is_read_on_from_there(world, far, proxy):
 
 
 def test_a_block_replaced_while_its_body_is_broken_off_is_not_mixed_with_the_new_one(
-    world, far, proxy
+    pipeline, far, proxy
 ):
-    world.store.put("block", b"old" * (1 << 20))
+    pipeline.store.put("block", b"old" * (1 << 20))
     proxy.fail("break", times=1)
     opened = far.store.open_whole("block")
     opened.read(10)
-    world.store.put("block", b"new" * (1 << 20))
+    pipeline.store.put("block", b"new" * (1 << 20))
     with pytest.raises(Refused, match="was replaced"):
         opened.read()
 
 
-@pytest.mark.parametrize("layout", test_every_format.LAYOUTS, ids="".join)
+@pytest.mark.parametrize("layout", LAYOUTS, ids="".join)
 def test_a_block_that_s3_breaks_off_is_unavailable_and_a_retry_counts_each_item_once(
-    world, far, proxy, layout
+    pipeline, far, proxy, layout
 ):
     """In every format: what S3 failed to send is no dead letter."""
     kind, end = layout
-    body = test_every_format.WRITE[kind](test_every_format.ITEMS)
-    world.store.put(f"events/dt={DAY}/a{kind}{end}", test_every_format.COMPRESS[end](body))
-    work = world.plan()
-    impatient = blocks.connect(settings.read(), patient=False)
+    body = WRITE[kind](ITEMS)
+    pipeline.store.put(f"events/dt={DAY}/a{kind}{end}", COMPRESS[end](body))
+    work = pipeline.plan()
+    impatient = open_store(read_settings(), patient=False)
     proxy.fail("break", times=1, method="GET", path="events/dt")
     batch = next(iter(work.to_run))
     with pytest.raises(Unavailable, match="S3 did not answer for s3://"):
-        run_batch(batch, world.ledger, impatient)
-    assert world.ledger.batch(batch)["state"] != "done"
-    assert run_batch(batch, world.ledger, impatient).dead == 0
+        attempt_batch(batch, pipeline.ledger, impatient)
+    assert pipeline.ledger.batch(batch)["state"] != "done"
+    assert attempt_batch(batch, pipeline.ledger, impatient).dead == 0
     far.work(work)
-    assert sum(b["outcome"]["used"] for b in world.ledger.batches.find()) == 3_000
-    assert world.ledger.batch(batch)["attempts"] == 2
-    assert world.database["dead_letters"].count_documents({}) == 0
+    assert sum(b["outcome"]["used"] for b in pipeline.ledger.batches.find()) == 3_000
+    assert pipeline.ledger.batch(batch)["attempts"] == 2
+    assert pipeline.database["dead_letters"].count_documents({}) == 0
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "reset", "hang"])
-def test_an_s3_that_stays_away_is_told_in_one_sentence(world, far, proxy, secret, fault):
+def test_an_s3_that_stays_away_is_told_in_one_sentence(pipeline, far, proxy, secret, fault):
     proxy.fail(fault, times=float("inf"))
     started = time.monotonic()
     with pytest.raises(Unavailable) as told:
@@ -216,11 +221,11 @@ def test_an_s3_that_stays_away_is_told_in_one_sentence(world, far, proxy, secret
     ],
 )
 def test_a_run_without_s3_fails_in_a_sentence_and_a_new_run_completes(
-    world, proxy, secret, method, path
+    pipeline, proxy, secret, method, path
 ):
-    world.put([event(f"user{n}") for n in range(20)])
+    pipeline.put([event(f"user{n}") for n in range(20)])
     proxy.fail("503", times=float("inf"), method=method, path=path, after=path == "events")
-    summary = runs.materialise(world.asset, [DAY])
+    summary = materialise(pipeline.asset, [DAY])
     assert not summary["success"]
     assert summary["errors"]
     for said in summary["errors"]:
@@ -229,27 +234,27 @@ def test_a_run_without_s3_fails_in_a_sentence_and_a_new_run_completes(
         assert "\n" not in said
         assert secret not in said
     proxy.heal()
-    summary = runs.materialise(world.asset, [DAY])
+    summary = materialise(pipeline.asset, [DAY])
     assert summary["success"], summary
     assert summary["items_used"] == 20
-    assert world.verify().match
+    assert pipeline.verify().match
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_run_with_faults_sprinkled_over_all_requests_succeeds(world, proxy, monkeypatch, seed):
-    monkeypatch.setattr(blocks, "PATIENCE", 30)
-    world.put([event(f"user{n % 50}", item=str(n)) for n in range(900)])
-    world.put([event(f"user{n % 50}") for n in range(900)], name="b.jsonl.gz")
+def test_a_run_with_faults_sprinkled_over_all_requests_succeeds(pipeline, proxy, monkeypatch, seed):
+    monkeypatch.setattr("workers.store.RETRY_SECONDS", 30)
+    pipeline.put([event(f"user{n % 50}", item=str(n)) for n in range(900)])
+    pipeline.put([event(f"user{n % 50}") for n in range(900)], name="b.jsonl.gz")
     proxy.sprinkle(seed, share=0.3)
-    summary = runs.materialise(world.asset, [DAY])
+    summary = materialise(pipeline.asset, [DAY])
     assert summary["success"], summary
     assert summary["items_used"] == 1_800
     assert proxy.faults >= 5
-    assert world.verify().match
+    assert pipeline.verify().match
 
 
 def test_a_bucket_that_was_created_though_the_answer_was_lost_is_fine(far, proxy):
-    store = blocks.BlockStore(far.store.client, f"test-{uuid.uuid4().hex[:12]}", 5)
+    store = BlockStore(far.store.client, f"test-{uuid.uuid4().hex[:12]}", 5)
     proxy.fail("lost", method="PUT")
     store.ensure()
     store.client.delete_bucket(Bucket=store.bucket)
@@ -258,7 +263,7 @@ def test_a_bucket_that_was_created_though_the_answer_was_lost_is_fine(far, proxy
 # MongoDB
 
 
-@pytest.mark.parametrize("code", sorted(errors.NOT_NOW))
+@pytest.mark.parametrize("code", sorted(TRANSIENT_MONGODB_CODES))
 def test_what_mongodb_cannot_do_right_now_is_worth_a_retry(elected, replica_set, code):
     failing = replica_set.failing("find", errorCode=code)
     with failing, pytest.raises(Unavailable, match="MongoDB"), mongodb_errors():
@@ -293,14 +298,14 @@ def test_what_is_wrong_with_a_document_or_a_query_is_not_retried(elected):
 
 
 def test_a_step_down_in_the_middle_of_a_fold_is_survived(elected, replica_set, monkeypatch):
-    monkeypatch.setattr(fold, "CHUNK", 20)
+    monkeypatch.setattr(fold, "CHUNK_PROFILES", 20)
     elected.put([event(f"user{n}") for n in range(100)])
     once_at_profiles(monkeypatch, replica_set.step_down)
     work = elected.plan()
     elected.work(work)
     claimed = elected.reconcile(work)
     folded = retried(lambda: elected.fold(claimed))
-    settle(elected.ledger, elected.asset, claimed, folded)
+    record_folded(elected.ledger, elected.asset, claimed, folded)
     assert elected.verify().match
     assert elected.verify().profiles == 100
 
@@ -310,80 +315,78 @@ def test_a_mongod_killed_in_the_middle_of_a_fold_leaves_what_a_retry_completes(
     mongods, store, monkeypatch, is_replica_set
 ):
     mongod = mongods(is_replica_set)
-    monkeypatch.setattr(fold, "CHUNK", 20)
+    monkeypatch.setattr(fold, "CHUNK_PROFILES", 20)
 
     def restart():
         mongod.kill()
         mongod.start()
 
-    with world_on(mongod, store) as world:
-        world.put([event(f"user{n}") for n in range(100)])
-        work = world.plan()
-        world.work(work)
-        claimed = world.reconcile(work)
+    with world_on(mongod, store) as pipeline:
+        pipeline.put([event(f"user{n}") for n in range(100)])
+        work = pipeline.plan()
+        pipeline.work(work)
+        claimed = pipeline.reconcile(work)
         once_at_profiles(monkeypatch, restart, at=3)
-        folded = retried(lambda: world.fold(claimed))
-        settle(world.ledger, world.asset, claimed, folded)
-        assert world.verify().match
-        assert world.verify().profiles == 100
+        folded = retried(lambda: pipeline.fold(claimed))
+        record_folded(pipeline.ledger, pipeline.asset, claimed, folded)
+        assert pipeline.verify().match
+        assert pipeline.verify().profiles == 100
 
 
 def test_what_was_acknowledged_is_there_after_a_kill(mongods, store):
     """Without the journal, a mongod alone loses up to a tenth of a second of it."""
     mongod = mongods(False)
-    with world_on(mongod, store) as world:
+    with world_on(mongod, store) as pipeline:
         for number in range(50):
-            world.profiles.insert_one({"_id": number})
+            pipeline.profiles.insert_one({"_id": number})
         mongod.kill()
         mongod.start()
-        assert retried(lambda: world.profiles.count_documents({})) == 50
+        assert retried(lambda: pipeline.profiles.count_documents({})) == 50
 
 
 def test_a_run_without_mongodb_fails_in_a_sentence_and_a_new_run_completes(
-    world, mongods, monkeypatch
+    pipeline, mongods, monkeypatch
 ):
     mongod = mongods(False)
     uri = f"mongodb://{mongod.at}/?{SHORT}&appName=secret"
     monkeypatch.setenv("MONGODB_URI", uri)
-    world.put([event(f"user{n}") for n in range(20)])
+    pipeline.put([event(f"user{n}") for n in range(20)])
     once_at_profiles(monkeypatch, mongod.kill, at=1)
-    summary = runs.materialise(world.asset, [DAY])
+    summary = materialise(pipeline.asset, [DAY])
     assert not summary["success"]
     (said,) = summary["errors"]
     assert "fold_shard[0]: MongoDB cannot be reached; check MONGODB_URI" in said
     assert "\n" not in said
     assert "secret" not in said
     mongod.start()
-    summary = runs.materialise(world.asset, [DAY])
+    summary = materialise(pipeline.asset, [DAY])
     assert summary["success"], summary
     assert (summary["items_used"], summary["batches_reused"]) == (20, 1)
-    with world_on(mongod, world.store, uri, world.database.name) as mended:
+    with world_on(mongod, pipeline.store, uri, pipeline.database.name) as mended:
         assert mended.verify().match
 
 
-def test_a_run_outlives_a_restart_of_mongodb(world, mongods, monkeypatch):
+def test_a_run_outlives_a_restart_of_mongodb(pipeline, mongods, monkeypatch):
     mongod = mongods(False)
-    monkeypatch.setattr(errors, "uniform", lambda low, high: 0.2)
+    monkeypatch.setattr("workers.retry.uniform", lambda low, high: 0.2)
     monkeypatch.setenv("MONGODB_URI", mongod.uri)
-    world.put([event(f"user{n}") for n in range(20)])
+    pipeline.put([event(f"user{n}") for n in range(20)])
 
     def restart():
         mongod.kill()
         threading.Timer(0.2, mongod.start).start()
 
     once_at_profiles(monkeypatch, restart, at=1)
-    summary = runs.materialise(world.asset, [DAY])
+    summary = materialise(pipeline.asset, [DAY])
     assert summary["success"], summary
-    with world_on(mongod, world.store, name=world.database.name) as there:
+    with world_on(mongod, pipeline.store, name=pipeline.database.name) as there:
         assert there.verify().match
 
 
 def test_a_mongodb_that_cannot_be_reached_is_told_within_seconds_to_the_impatient():
-    given = settings.Settings(
-        mongodb_uri="mongodb://me:secret@127.0.0.1:9/", database="x", bucket="", s3={}
-    )
+    given = Settings(mongodb_uri="mongodb://me:secret@127.0.0.1:9/", database="x", bucket="", s3={})
     started = time.monotonic()
-    client = ledger.connect(given, patient=False).client
+    client = open_database(given, patient=False).client
     with client, pytest.raises(Unavailable) as told, mongodb_errors():
         client.admin.command("ping")
     assert 3 < time.monotonic() - started < 6
@@ -392,13 +395,13 @@ def test_a_mongodb_that_cannot_be_reached_is_told_within_seconds_to_the_impatien
 
 
 def test_a_uri_keeps_its_own_timeouts_and_writes_are_safe_all_the_same():
-    given = settings.Settings(
+    given = Settings(
         mongodb_uri="mongodb://h/?serverselectiontimeoutms=77&retryWrites=false&w=1&journal=false",
         database="x",
         bucket="",
         s3={},
     )
-    with ledger.connect(given).client as client:
+    with open_database(given).client as client:
         assert client.options.server_selection_timeout == 0.077
         assert not client.options.retry_writes
         assert client.write_concern.document == {"w": "majority", "j": True, "wtimeout": 30_000}
@@ -409,8 +412,8 @@ def test_a_uri_keeps_its_own_timeouts_and_writes_are_safe_all_the_same():
     ["mongodb://me:s3cr/et@host/", "mongodb://me:s3cr@t@host/", "http://me:s3cret@host"],
 )
 def test_a_uri_that_cannot_be_used_is_refused_without_repeating_it(uri):
-    given = settings.Settings(mongodb_uri=uri, database="x", bucket="", s3={})
+    given = Settings(mongodb_uri=uri, database="x", bucket="", s3={})
     with pytest.raises(Refused, match="MONGODB_URI cannot be used") as told:
-        ledger.connect(given)
+        open_database(given)
     shown = "".join(traceback.format_exception(told.value))
     assert "s3cr" not in shown

@@ -3,41 +3,42 @@
 import pymongo
 import pytest
 
-from tests.world import DAY, event, fragile
-from workers import batch, progress
-from workers.ledger import Ledger
+from tests.support.pipeline import DAY, event, fragile
+from workers.batch import attempt_batch
+from workers.ledger.ledger import Ledger
+from workers.progress import Figures, figures
 
 NEXT = "1998-04-02"
 
 
-def seen(world, work, partitions=2):
-    return progress.figures(world.ledger, work.plans[0].run, partitions)
+def seen(pipeline, work, partitions=2):
+    return figures(pipeline.ledger, work.plans[0].run, partitions)
 
 
 @pytest.fixture
-def two_days(world):
+def two_days(pipeline):
     """Two days of a hundred items and one batch each."""
     for day in (DAY, NEXT):
-        world.put([event(f"user{n}") for n in range(100)], day)
-    return world
+        pipeline.put([event(f"user{n}") for n in range(100)], day)
+    return pipeline
 
 
 def test_a_run_is_listing_until_the_plan_of_each_partition_is_written(two_days):
     work = two_days.plan(DAY)
-    assert seen(two_days, work) == progress.Figures(partitions=2)
-    assert progress.figures(two_days.ledger, "not there", 2).stage == "listing"
+    assert seen(two_days, work) == Figures(partitions=2)
+    assert figures(two_days.ledger, "not there", 2).stage == "listing"
 
 
 def test_a_run_goes_through_its_stages_in_order(two_days):
     work = two_days.plan(DAY, NEXT)
     told = [seen(two_days, work)]
     for one in work.to_run:
-        batch.run_batch(one, two_days.ledger, two_days.store)
+        attempt_batch(one, two_days.ledger, two_days.store)
         told.append(seen(two_days, work))
     reconciled = two_days.reconcile(work)
     told.append(seen(two_days, work))
     for claim, counts in zip(reconciled.claims, reconciled.counts, strict=True):
-        two_days.ledger.epochs.folded(claim, counts, [])
+        two_days.ledger.claims.folded(claim, counts, [])
         told.append(seen(two_days, work))
     stages = [(one.stage, one.finished, one.folded) for one in told]
     assert stages == [
@@ -57,7 +58,7 @@ def test_items_are_estimates_until_workers_have_counted_them(two_days):
     estimated = sum(made.items for made in work.plans)
     assert (seen(two_days, work).items_done, seen(two_days, work).items) == (0, estimated)
     first, *_ = work.to_run
-    outcome = batch.run_batch(first, two_days.ledger, two_days.store)
+    outcome = attempt_batch(first, two_days.ledger, two_days.store)
     now = seen(two_days, work)
     assert now.items_done == outcome.items
     planned = two_days.ledger.batch(first)["items"]
@@ -73,29 +74,29 @@ def test_what_is_reused_counts_as_done(two_days):
 
 
 def test_dead_letters_failed_batches_and_redrives_are_counted_as_the_run_counts_them(
-    world, monkeypatch
+    pipeline, monkeypatch
 ):
-    tolerant = world.tolerant(10, 1.0)
+    tolerant = pipeline.tolerant(10, 1.0)
     fragile(monkeypatch, lambda user: user.startswith("bo"))
     tolerant.put([event("ann"), event("bo1"), event("bo2")])
     tolerant.put([event("cy")] * 3, NEXT)
     work = tolerant.plan(DAY, NEXT)
     good = next(one for one in work.to_run if tolerant.ledger.batch(one)["partition"] == DAY)
     (bad,) = set(work.to_run) - {good}
-    batch.run_batch(good, tolerant.ledger, tolerant.store)
+    attempt_batch(good, tolerant.ledger, tolerant.store)
     tolerant.ledger.fail(bad, "out of luck")
     now = seen(tolerant, work)
     assert (now.finished, now.failed, now.dead, now.items_done, now.items) == (2, 1, 2, 3, 6)
     fragile(monkeypatch, lambda user: user == "bo1", version="mended")
     summary = tolerant.redrive(DAY)
     (plan,) = tolerant.ledger.plans.find({"partition": DAY, "state": "folded"})
-    again = progress.figures(tolerant.ledger, plan["run"], 1)
+    again = figures(tolerant.ledger, plan["run"], 1)
     assert (again.dead, again.items, again.items_done) == (1, 3, 3)
     assert (summary["dead_letters"], summary["items"], again.batches) == (1, 3, 2)
 
 
-def test_a_run_beyond_tolerance_is_refused(world):
-    strict = world.tolerant()
+def test_a_run_beyond_tolerance_is_refused(pipeline):
+    strict = pipeline.tolerant()
     strict.put([event("ann"), b"bad"])
     work = strict.plan()
     strict.work(work)
@@ -108,7 +109,7 @@ def test_the_work_left_is_what_the_finished_batches_took_by_item_and_set_up(two_
     work = two_days.plan(DAY, NEXT)
     assert seen(two_days, work).work_left == pytest.approx(2 * 0.06)  # of items nothing is known
     first, second = work.to_run
-    batch.run_batch(first, two_days.ledger, two_days.store)
+    attempt_batch(first, two_days.ledger, two_days.store)
     two_days.ledger.batches.update_one({"_id": first}, {"$set": {"outcome.seconds": 10.06}})
     now = seen(two_days, work)
     assert now.work_done == pytest.approx(10.06)
@@ -131,6 +132,6 @@ def test_a_look_costs_two_requests_whatever_the_run_is_made_of(two_days, servers
             pass
 
     with pymongo.MongoClient(servers.mongodb_uri, event_listeners=[Commands()]) as client:
-        book = Ledger(client[two_days.database.name])
-        progress.figures(book, work.plans[0].run, 2)
+        ledger = Ledger(client[two_days.database.name])
+        figures(ledger, work.plans[0].run, 2)
     assert [name for name in asked if not name.startswith(("sasl", "end"))] == ["find", "aggregate"]

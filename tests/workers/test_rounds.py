@@ -1,18 +1,22 @@
 """Tasks that look at the world: each run after a folded one looks again, and nothing is lost."""
 
+import sys
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
-from tests.world import DAY, World, lines
-from workers import plan, rebuild
-from workers import task as tasks
-from workers.batch import run_batch
+from tests.support.pipeline import DAY, Pipeline, lines
+from workers.batch import attempt_batch
+from workers.contributions.fields import Latest, Sum
+from workers.declare import Tolerance
+from workers.declare.asset import Asset, Partitions, Sizes
+from workers.declare.task import Observe, Task, load_task, rows
+from workers.declare.types import Text
 from workers.errors import Refused
-from workers.fields import Latest, Sum
-from workers.items import Text
-from workers.model import Asset, Partitions, Sizes
-from workers.reconcile import settle
-from workers.task import Observe, Task, rows
+from workers.folding.publish import record_folded
+from workers.planning.plans import preview
+from workers.planning.rebuild import begin_rebuild, list_seen, partitions_to_rebuild, swap
 
 NEXT = "1998-04-02"
 
@@ -67,12 +71,12 @@ def outside(monkeypatch):
         contributions=contributions,
         observe=Observe(lambda place: place.name, ["value"], Sight, made.look),
     )
-    monkeypatch.setattr(tasks, "load", lambda name: task)
+    monkeypatch.setitem(sys.modules, "workers.tasks.places", SimpleNamespace(task=task))
     return made
 
 
 @pytest.fixture
-def places(world, outside):
+def places(pipeline, outside):
     """A world of two places, one in each block of a day, each a batch of its own."""
     asset = Asset(
         name="places",
@@ -80,16 +84,16 @@ def places(world, outside):
         partitions=Partitions(start="1998-01-01"),
         template="places/dt={partition}/",
         sizes=Sizes(min_items=1, max_items=1),
-        tolerated_count=1,
+        tolerance=Tolerance(count=1),
     )
-    made = World(world.store, world.database, world.ledger, asset)
+    made = Pipeline(pipeline.store, pipeline.database, pipeline.ledger, asset)
     for name in ("a", "b"):
         put(made, name)
     return made
 
 
-def put(world, name, day=DAY):
-    world.store.put(f"places/dt={day}/{name}.jsonl", lines([{"name": name}]))
+def put(pipeline, name, day=DAY):
+    pipeline.store.put(f"places/dt={day}/{name}.jsonl", lines([{"name": name}]))
 
 
 def test_a_run_after_a_folded_one_looks_again_and_both_looks_count(places, outside):
@@ -104,7 +108,7 @@ def test_a_run_after_a_folded_one_looks_again_and_both_looks_count(places, outsi
 
 def test_a_run_after_one_that_was_not_folded_goes_on_where_that_stopped(places, outside):
     died = places.plan()
-    run_batch(next(iter(died.to_run)), places.ledger, places.store)
+    attempt_batch(next(iter(died.to_run)), places.ledger, places.store)
     seen = list(outside.looks)
     summary = places.run()
     assert (len(seen), summary["batches_reused"]) == (1, 1)
@@ -114,8 +118,8 @@ def test_a_run_after_one_that_was_not_folded_goes_on_where_that_stopped(places, 
 
 def test_a_batch_run_twice_looks_once(places, outside):
     for batch in places.plan().to_run:
-        run_batch(batch, places.ledger, places.store)
-        run_batch(batch, places.ledger, places.store)
+        attempt_batch(batch, places.ledger, places.store)
+        attempt_batch(batch, places.ledger, places.store)
     assert len(outside.looks) == 2
 
 
@@ -183,20 +187,19 @@ def test_a_rebuild_keeps_what_was_seen_and_does_not_look_again(places, outside):
     put(places, "b", NEXT)
     places.run(NEXT)
     digest, looks = places.verify().digest, len(outside.looks)
-    of_task = tasks.load("places")
-    todo = rebuild.partitions_to_rebuild(
+    of_task = load_task("places")
+    todo = partitions_to_rebuild(
         places.ledger, places.store, places.asset, of_task, drop_removed=False
     )
     assert todo == [DAY, NEXT]
-    generation = rebuild.begin(places.database, places.ledger, places.asset)
+    generation = begin_rebuild(places.database, places.ledger, places.asset)
     work = places.planned(
-        rebuild.list_seen(places.ledger, places.asset, of_task.version, day, generation)
-        for day in todo
+        list_seen(places.ledger, places.asset, of_task.version, day, generation) for day in todo
     )
     assert work.to_run == {}
     reconciled = places.reconcile(work)
-    settle(places.ledger, places.asset, reconciled, places.fold(reconciled))
-    rebuild.swap(places.database, places.ledger, places.asset, generation)
+    record_folded(places.ledger, places.asset, reconciled, places.fold(reconciled))
+    swap(places.database, places.ledger, places.asset, generation)
     assert len(outside.looks) == looks
     verdict = places.verify()
     assert verdict.match
@@ -214,14 +217,14 @@ def test_of_two_runs_at_once_over_one_round_the_later_one_counts(places, outside
     places.fold(places.reconcile(fast))
     with pytest.raises(Refused, match="another run took over"):
         found = places.reconcile(slow)
-        settle(places.ledger, places.asset, found, places.fold(found))
+        record_folded(places.ledger, places.asset, found, places.fold(found))
     assert places.profile("a")["looks"] == 1
 
 
 def test_the_plan_shows_a_new_round(places):
     places.run()
-    work, _ = plan.preview(
-        places.store, places.ledger, places.asset, tasks.load("places"), [DAY], slots=1
+    work, _ = preview(
+        places.store, places.ledger, places.asset, load_task("places"), [DAY], slots=1
     )
     assert len(work.new) == 2
     assert work.plans[0].round == 1

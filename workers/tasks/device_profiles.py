@@ -12,11 +12,26 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from workers.exact import root, squares
-from workers.fields import LatestBy, Max, MaxBy, Min, MinBy, SumBy
-from workers.items import Number, Text, Time
-from workers.model import Asset, Partitions, Sizes
-from workers.task import Contributions, Task, rows
+from workers.declare import (
+    Asset,
+    Contributions,
+    LatestBy,
+    Max,
+    MaxBy,
+    Min,
+    MinBy,
+    Number,
+    Partitions,
+    Sizes,
+    SumBy,
+    Task,
+    Text,
+    Time,
+    Tolerance,
+    root,
+    rows,
+    squares,
+)
 
 
 class Reading(msgspec.Struct, gc=False):
@@ -88,6 +103,5 @@ asset = Asset(
     template="readings/dt={partition}/",
     # Readings are cheap: a batch holds many, so that reading one block is worth a worker.
     sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_01),
-    tolerated_count=20,
-    tolerated_rate=0.01,
+    tolerance=Tolerance(count=20, rate=0.01),
 )

@@ -16,10 +16,25 @@ from datetime import datetime
 import msgspec
 import pandas as pd
 
-from workers.fields import Max, Min, Sum, SumBy, Union
-from workers.items import Key, Text, Time
-from workers.model import Asset, Partitions, Sizes
-from workers.task import Contributions, Task, rows
+from workers.declare import (
+    Asset,
+    Contributions,
+    Key,
+    Max,
+    Min,
+    Partitions,
+    Schedule,
+    Set,
+    Sizes,
+    Sum,
+    SumBy,
+    Task,
+    Text,
+    Time,
+    Tolerance,
+    Watch,
+    rows,
+)
 
 
 class Actor(msgspec.Struct, gc=False):
@@ -68,7 +83,7 @@ task = Task(
     fields={
         "events": SumBy(),
         # GitHub tells of a star each time it is given, and never that it is taken back.
-        "starred": Union(),
+        "starred": Set(),
         "stars_received": Sum(),
         "forks_received": Sum(),
         # When the account acted: nothing, for one that only received.
@@ -87,9 +102,8 @@ asset = Asset(
     # An event of 2.4 KB took 14 microseconds, 8 of them to decompress it; skipping its payload took
     # 1, where decoding it took 9.
     sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_02),
-    tolerated_count=20,
-    tolerated_rate=0.001,
-    keep_open=35 * 24,
-    look_back=48,
-    late_hours=6,
+    tolerance=Tolerance(count=20, rate=0.001),
+    open_partitions=35 * 24,
+    watch=Watch(look_back_partitions=48),
+    schedule=Schedule(late_hours=6),
 )

@@ -23,10 +23,22 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
-from workers.fields import Gone, Latest
-from workers.items import Text
-from workers.model import Asset, Document, Partitions, Sizes, digest
-from workers.task import Contributions, Observe, Task, rows
+from workers.declare import (
+    Asset,
+    Contributions,
+    Gone,
+    Latest,
+    Observe,
+    Partitions,
+    Schedule,
+    Sizes,
+    Task,
+    Text,
+    Tolerance,
+    digest,
+    rows,
+)
+from workers.values import Document
 
 SHARE = 2  # what a share counts, in likes
 HALF_LIFE = 8  # weeks
@@ -129,11 +141,8 @@ asset = Asset(
     partitions=Partitions(every="day", start="1997-09-01"),
     source="user_profiles",
     sizes=Sizes(min_items=5_000, max_items=100_000, seconds_per_item=0.000_05),
-    tolerated_count=20,
-    tolerated_rate=0.01,
-    keep_open=1,
+    tolerance=Tolerance(count=20, rate=0.01),
+    open_partitions=1,
     # It reads profiles and writes scores, nothing else; the day that time is in has the newest.
-    cron="30 1 * * *",
-    is_current=True,
-    is_scheduled=True,
+    schedule=Schedule(cron="30 1 * * *", current_partition=True, is_on=True),
 )

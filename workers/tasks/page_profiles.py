@@ -12,10 +12,24 @@ from datetime import datetime
 import msgspec
 import pandas as pd
 
-from workers.fields import Latest, Max, Min, Sum, Union
-from workers.items import Key
-from workers.model import Asset, Document, Partitions, Sizes
-from workers.task import Contributions, Observe, Task, rows
+from workers.declare import (
+    Asset,
+    Contributions,
+    Key,
+    Latest,
+    Max,
+    Min,
+    Observe,
+    Partitions,
+    Schedule,
+    Set,
+    Sizes,
+    Sum,
+    Task,
+    Tolerance,
+    rows,
+)
+from workers.values import Document
 from workers.web.addresses import normalised
 from workers.web.politeness import Rules
 from workers.web.visits import Page, Visit, visit_pages
@@ -117,7 +131,7 @@ task = Task(
         "visits": Sum(),
         "changes": Sum(),
         "failures": Sum(),
-        "tags": Union(),
+        "tags": Set(),
     },
     contributions=contributions,
     observe=Observe(
@@ -134,10 +148,8 @@ asset = Asset(
     partitions=Partitions(every="day", start="2013-01-01"),
     template="pages/dt={partition}/",
     sizes=Sizes(min_items=20, max_items=1_000, target_seconds=120, seconds_per_item=0.5),
-    tolerated_count=20,
-    tolerated_rate=0.01,
-    keep_open=7,
+    tolerance=Tolerance(count=20, rate=0.01),
+    open_partitions=7,
     # Every six hours the day's pages again. Off until turned on: it visits other people's servers.
-    cron="0 */6 * * *",
-    is_current=True,
+    schedule=Schedule(cron="0 */6 * * *", current_partition=True),
 )

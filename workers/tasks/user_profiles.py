@@ -11,10 +11,23 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from workers.fields import Marked, Max, Min, Sum, SumBy
-from workers.items import Key, Text, Time
-from workers.model import Asset, Partitions, Sizes
-from workers.task import Contributions, Task, rows
+from workers.declare import (
+    Asset,
+    Contributions,
+    Key,
+    Marked,
+    Max,
+    Min,
+    Partitions,
+    Sizes,
+    Sum,
+    SumBy,
+    Task,
+    Text,
+    Time,
+    Tolerance,
+    rows,
+)
 
 # What an action says about its topics, in whole numbers so that sums are exact. A like outweighs
 # a few views, a dislike takes as much back; other actions say nothing about topics.
@@ -106,6 +119,5 @@ asset = Asset(
     template="events/dt={partition}/",
     # Events are cheap: a batch holds many, so that reading one block is worth a worker.
     sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_01),
-    tolerated_count=20,
-    tolerated_rate=0.01,
+    tolerance=Tolerance(count=20, rate=0.01),
 )

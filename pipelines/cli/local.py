@@ -1,0 +1,113 @@
+"""Commands for a machine's own servers, sample data and leftovers."""
+
+import shlex
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.progress import Progress
+
+from pipelines.cli.console import err, json_option, out, servers, show, table
+from pipelines.cli.demo import show_demo
+from pipelines.cli.samples import SAMPLES, load
+from resources.embedded import running_settings, server_status, start_servers, stop_servers
+from resources.io_manager import RUNS_PREFIX
+from workers.errors import Refused
+from workers.settings import home
+from workers.sources.segments import SEGMENTS_PREFIX
+
+
+@click.command()
+@json_option
+def up_command(as_json: bool) -> None:
+    """Start the embedded servers that are needed."""
+    start_servers()
+    _show_status(as_json)
+
+
+@click.command()
+@json_option
+def down_command(as_json: bool) -> None:
+    """Stop the embedded servers; their data stays."""
+    stopped = stop_servers()
+    show(as_json, {"stopped": stopped}, lambda: out.print(f"stopped: {', '.join(stopped) or '-'}"))
+
+
+@click.command()
+@json_option
+def status_command(as_json: bool) -> None:
+    """Show which embedded servers run, and where."""
+    _show_status(as_json)
+
+
+def _show_status(as_json: bool) -> None:
+    found = server_status()
+    rows = [
+        (name, "running" if s["running"] else "stopped" if s["needed"] else "given by settings")
+        + ((f"127.0.0.1:{s['port']}, pid {s['pid']}",) if s["running"] else ("",))
+        for name, s in found.items()
+    ]
+    show(as_json, found, lambda: table(("server", "state", "where"), rows))
+
+
+@click.command()
+@json_option
+def env_command(as_json: bool) -> None:
+    """Print shell exports for the servers in use: eval "$(fanfold env)". Holds secrets."""
+    settings = running_settings()
+    names = {
+        "endpoint_url": "AWS_ENDPOINT_URL_S3",
+        "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+        "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+        "region_name": "AWS_DEFAULT_REGION",
+    }
+    exports = {"MONGODB_URI": settings.mongodb_uri, "FANFOLD_DATABASE": settings.database}
+    exports["FANFOLD_BUCKET"] = settings.bucket
+    exports |= {names[name]: value for name, value in settings.s3.items()}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    show(as_json, exports, lambda: click.echo("\n".join(lines)))
+
+
+@click.group()
+def sample_group() -> None:
+    """Real data to try Fanfold with."""
+
+
+@sample_group.command("load")
+@click.argument("name")
+@json_option
+def sample_load_command(name: str, as_json: bool) -> None:
+    """Fetch the sample NAME (movielens, weather) and put it into S3; what is there stays."""
+    if name not in SAMPLES:
+        raise Refused(f"there is no sample {name!r}; there are: {', '.join(SAMPLES)}")
+    with servers() as (store, _), Progress(console=err) as progress:
+        store.ensure()
+        fetching = progress.add_task(f"fetching {name}", total=None)
+        found = SAMPLES[name](home() / "samples")
+        progress.update(fetching, total=1, completed=1)
+        putting = progress.add_task("putting blocks", total=len(found))
+        loaded = load(store, found, lambda _: progress.advance(putting))
+    text = "{blocks:,} blocks, {bytes:,} bytes; {blocks_put:,} put now".format_map(loaded)
+    show(as_json, {"sample": name, **loaded}, lambda: out.print(text))
+
+
+@click.command()
+@click.option("--older-than", "days", type=int, default=35, show_default=True, help="Days.")
+@json_option
+def clean_command(days: int, as_json: bool) -> None:
+    """Delete what runs left in S3 and can be made again: pieces of blocks, references of ops.
+
+    Results stay: they are what finished batches are reused from.
+    """
+    before = datetime.now(UTC) - timedelta(days=days)
+    with servers() as (store, _):
+        deleted = {
+            name: store.delete_older(prefix, before)
+            for name, prefix in (("pieces", SEGMENTS_PREFIX), ("references", RUNS_PREFIX))
+        }
+    show(as_json, {"deleted": deleted}, lambda: table(("what", "deleted"), list(deleted.items())))
+
+
+@click.command()
+def demo_command() -> None:
+    """Show the whole pattern on real data, from blocks to profiles; `make demo` calls this."""
+    show_demo(out)

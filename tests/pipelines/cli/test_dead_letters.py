@@ -1,0 +1,134 @@
+"""The commands for what went wrong, end to end."""
+
+import importlib
+
+import msgspec
+import pytest
+
+from tests.pipelines.conftest import told
+from tests.support.pipeline import DAY, event, fragile
+from workers.assets import assets
+
+NEXT = "1998-04-02"
+
+
+@pytest.fixture
+def bad(pipeline):
+    """Two days with a dead letter each, and one with two."""
+    for day, items in ((DAY, [b"bad"]), (NEXT, [b'{"user": 1}']), ("1998-04-04", [b"x", b"y"])):
+        pipeline.put([event("ann"), *items], day)
+    pipeline.run(DAY, NEXT, "1998-04-04")
+    return pipeline
+
+
+def test_letters_are_filtered_by_reason_and_state_and_shown_whole(bad, fanfold):
+    _, listed = told(fanfold("dead-letters", "user_profiles", "--json"))
+    assert len(listed["dead_letters"]) == 4
+    _, some = told(fanfold("dead-letters", "user_profiles", "--reason", "Malformed", "--json"))
+    assert {one["partition"] for one in some["dead_letters"]} == {DAY, "1998-04-04"}
+    _, none = told(fanfold("dead-letters", "user_profiles", "--state", "redriven", "--json"))
+    assert none["dead_letters"] == []
+    letter = listed["dead_letters"][0]
+    _, one = told(fanfold("dead-letters", "user_profiles", "--id", letter["id"], "--json"))
+    assert one["dead_letters"] == [letter]
+    code, out, _ = fanfold("dead-letters", "user_profiles", "--id", letter["id"])
+    assert code == 0
+    assert "item        bad\n" in out
+    assert "first_seen" in out
+    assert "JSON is malformed" in fanfold("dead-letters", "user_profiles")[1]
+
+
+def test_letters_are_discarded_with_a_reason_and_stay_on_record(bad, fanfold):
+    call = ("dead-letters", "user_profiles", "--partition", NEXT, "--discard", "a known bug")
+    assert told(fanfold(*call, "--json"))[1]["discarded"] == 1
+    _, kept = told(fanfold("dead-letters", "user_profiles", "--state", "discarded", "--json"))
+    assert [one["why"] for one in kept["dead_letters"]] == ["a known bug"]
+    assert fanfold("dead-letters", "user_profiles", "--discard", " ")[0] == 2
+    assert "no such dead letter" in fanfold("dead-letters", "user_profiles", "--id", "none")[2]
+
+
+def test_redrive_takes_every_partition_that_has_letters_a_run_for_each_range(
+    bad,
+    fanfold,
+    monkeypatch,
+):
+    code, document = told(fanfold("redrive", "user_profiles", "--json"))
+    assert code == 0
+    assert document["partitions"] == [DAY, NEXT, "1998-04-04"]
+    assert [one["partitions"] for one in document["runs"]] == [[DAY, NEXT], ["1998-04-04"]]
+    assert (document["items_tried"], document["items_left"]) == (4, 4)
+    _, listed = told(fanfold("dead-letters", "user_profiles", "--json"))
+    assert {one["attempts"] for one in listed["dead_letters"]} == {2}
+
+
+def test_redrive_says_what_works_now(pipeline, fanfold, monkeypatch):
+    fragile(monkeypatch, lambda user: user == "bo")
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.run()
+    fragile(monkeypatch, lambda user: False, version="mended")
+    code, out, _ = fanfold("redrive", "user_profiles", "--partition", DAY)
+    assert code == 0
+    assert "1 items run again: 1 used now, 0 still not" in out
+    assert "nothing to redrive" in fanfold("redrive", "user_profiles")[1]
+    assert pipeline.verify().match
+
+
+def test_rebuild_takes_up_a_closed_partition_and_swaps_at_the_end(
+    pipeline,
+    fanfold,
+    monkeypatch,
+):
+    sizes = msgspec.structs.replace(pipeline.asset.sizes, partitions_per_run=3)
+    short = msgspec.structs.replace(pipeline.asset, open_partitions=1, sizes=sizes)
+    monkeypatch.setitem(assets(), "user_profiles", short)
+    days = short.partitions.between("1998-04-01", "1998-04-04")
+    for day in days:
+        pipeline.put([event("ann")], day)
+    assert fanfold("run", "user_profiles", "--partitions", f"{days[0]}...{days[-1]}")[0] == 0
+    pipeline.put([event("bo")], days[0], "late.jsonl")
+    code, failed = told(fanfold("run", "user_profiles", "--partition", days[0], "--json"))
+    assert code == 1
+    assert "`fanfold rebuild user_profiles`" in failed["errors"][0]
+    code, done = told(fanfold("rebuild", "user_profiles", "--json"))
+    assert code == 0, done
+    assert (done["profiles"], done["batches"], done["batches_reused"]) == (2, 5, 4)
+    assert len(done["runs"]) == 2
+    assert pipeline.verify().match
+    assert pipeline.database.list_collection_names(filter={"name": {"$regex": "rebuild"}}) == []
+
+
+def test_what_is_folded_while_a_rebuild_runs_is_taken_up_before_the_swap(
+    pipeline,
+    fanfold,
+    monkeypatch,
+):
+    pipeline.put([event("ann")])
+    pipeline.run()
+    runs = importlib.import_module("pipelines.runs")
+    real, seen = runs.materialise, []
+
+    def meddled(asset, partitions, *args, **more):
+        summary = real(asset, partitions, *args, **more)
+        if not seen:
+            pipeline.put([event("bo")], name="late.jsonl")
+            pipeline.run()
+        seen.append(partitions)
+        return summary
+
+    monkeypatch.setattr(runs, "materialise", meddled)
+    code, out, _ = fanfold("rebuild", "user_profiles")
+    assert code == 0
+    assert "2 profiles rebuilt" in out
+    assert seen == [[DAY], [DAY]]
+    assert pipeline.verify().match
+
+
+def test_a_rebuild_that_fails_leaves_the_old_profiles(pipeline, fanfold):
+    pipeline.put([event("ann")])
+    pipeline.run()
+    pipeline.put([event("ann")] + [b"bad"] * 50, name="b.jsonl")
+    code, out, _ = fanfold("rebuild", "user_profiles")
+    assert code == 1
+    assert "the old profiles stay as they are" in out
+    assert "50 of 52 items" in out
+    assert pipeline.profile("ann")["events"] == 1

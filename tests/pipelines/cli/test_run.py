@@ -1,0 +1,263 @@
+"""The command line, end to end: real servers, real Dagster runs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+
+from tests.pipelines.conftest import told
+from tests.support.pipeline import DAY, event
+from workers.assets import assets
+
+NEXT = "1998-04-02"
+
+
+def test_run_tells_what_came_of_a_partition(pipeline, fanfold):
+    pipeline.put([event("ann"), event("bo"), b"bad"])
+    code, summary = told(fanfold("run", "user_profiles", "--partition", DAY, "--json"))
+    assert code == 0, summary.get("errors")
+    assert summary["run_id"]
+    assert summary["seconds"] > 0
+    expected = {
+        "asset": "user_profiles",
+        "partitions": [DAY],
+        "blocks": 1,
+        "batches": 1,
+        "batches_reused": 0,
+        "items": 3,
+        "items_used": 2,
+        "dead_letters": 1,
+        "profiles": 2,
+    }
+    assert {name: summary[name] for name in expected} == expected
+
+
+def test_a_range_is_one_run_and_a_second_one_reuses_its_batches(pipeline, fanfold):
+    pipeline.put([event("ann")])
+    pipeline.put([event("ann")], NEXT)
+    call = ("run", "user_profiles", "--partitions", f"{DAY}...1998-04-03", "--json")
+    _, first = told(fanfold(*call))
+    _, digest = told(fanfold("verify", "user_profiles", "--json"))
+    _, again = told(fanfold(*call))
+    assert first["partitions"] == [DAY, NEXT, "1998-04-03"]
+    assert (first["batches"], again["batches_reused"]) == (2, 2)
+    _, verdict = told(fanfold("verify", "user_profiles", "--json"))
+    assert verdict["match"]
+    assert verdict["digest"] == digest["digest"] == verdict["expected_digest"]
+
+
+@pytest.fixture
+def single(pipeline, monkeypatch):
+    """Runs of one partition each, and three days of which the second is beyond tolerance."""
+    sizes = msgspec.structs.replace(pipeline.asset.sizes, partitions_per_run=1)
+    changed = msgspec.structs.replace(pipeline.asset, sizes=sizes)
+    monkeypatch.setitem(assets(), "user_profiles", changed)
+    pipeline.put([event("ann")])
+    pipeline.put([event("ann")] + [b"bad"] * 50, NEXT)
+    pipeline.put([event("ann"), event("bo")], "1998-04-03")
+    return ("run", "user_profiles", "--partitions", f"{DAY}...1998-04-03")
+
+
+def test_a_range_too_large_for_one_run_becomes_several_and_one_that_fails_stops_no_other(
+    pipeline, fanfold, single
+):
+    code, summary = told(fanfold(*single, "--json"))
+    assert code == 1
+    assert (summary["success"], summary["partitions_failed"]) == (False, [NEXT])
+    assert summary["partitions"] == [DAY, NEXT, "1998-04-03"]
+    assert (summary["items"], summary["items_used"], summary["batches"]) == (3, 3, 2)
+    (error,) = summary["errors"]
+    assert error.startswith(f"{NEXT}: user_profiles.reconcile: ")
+    assert "50 of 51 items of 1998-04-02" in error
+    listed = {
+        plan["run"]: plan["partition"] for plan in pipeline.ledger.plans.find().sort("listed")
+    }
+    assert list(listed) == summary["runs"]
+    assert list(listed.values()) == summary["partitions"]
+    assert summary["run_id"] == summary["runs"][-1]
+    assert pipeline.profile("ann")["events"] == 2
+
+
+def test_several_runs_are_told_to_people_one_after_the_other_and_then_together(
+    pipeline, fanfold, single
+):
+    code, out, err = fanfold(*single)
+    assert code == 1
+    ends = [line for line in err.splitlines() if "  done  " in line or "  failed  " in line]
+    assert [end.split("  ")[0] for end in ends] == [
+        f"1/3 user_profiles {DAY}",
+        f"2/3 user_profiles {NEXT}",
+        "3/3 user_profiles 1998-04-03",
+    ]
+    assert out.startswith("1 of 3 partitions are not folded:\n  1998-04-02: ")
+    assert re.search(r"^items used +3$", out, re.MULTILINE)
+    assert re.search(r"^profiles, run by run +3$", out, re.MULTILINE)
+    pipeline.ledger.dead_letters.discard({}, "a known bug")
+    assert fanfold(*single)[0] == 0
+    assert pipeline.verify().match
+
+
+def test_plan_shows_what_a_run_would_do_and_writes_nothing(pipeline, fanfold):
+    pipeline.put([event("ann")])
+    code, plan = told(fanfold("plan", "user_profiles", "--partition", DAY, "--json"))
+    assert code == 0
+    assert (plan["blocks"], plan["batches"], plan["batches_reused"]) == (1, 1, 0)
+    assert (plan["masters"], plan["workers"], plan["learned_from_batches"]) == (1, 1, 0)
+    assert plan["decided_by"] in {"max_items", "slots"}
+    assert plan["work_seconds"] >= 0
+    assert pipeline.database.list_collection_names() == []
+    assert list(pipeline.store.list("_fanfold/")) == []
+    assert "decided by" in fanfold("plan", "user_profiles", "--partition", DAY)[1]
+
+
+def test_batches_and_dead_letters_are_listed_for_people_and_programs(pipeline, fanfold):
+    pipeline.put([event("ann"), b"bad"])
+    fanfold("run", "user_profiles", "--partition", DAY)
+    _, listed = told(fanfold("batches", "user_profiles", "--json"))
+    (batch,) = listed["batches"]
+    assert batch["partition"] == DAY
+    assert batch["state"] == "done"
+    assert (batch["items"], batch["attempts"]) == (2, 1)
+    assert batch["seconds"] > 0
+    assert set(batch["worker"]) == {"host", "pid"}
+    _, buried = told(fanfold("dead-letters", "user_profiles", "--partition", DAY, "--json"))
+    (letter,) = buried["dead_letters"]
+    assert letter["batch"] == batch["id"]
+    assert letter["block"] == f"events/dt={DAY}/a.jsonl"
+    assert {"id", "partition", "place", "reason", "state"} <= set(letter)
+    assert batch["id"] in fanfold("batches", "user_profiles", "--partition", DAY)[1]
+    assert "malformed" in fanfold("dead-letters", "user_profiles")[1]
+    assert told(fanfold("batches", "user_profiles", "--partition", NEXT, "--json"))[1] == {
+        "batches": []
+    }
+
+
+def test_a_failed_run_exits_1_and_says_why_in_a_sentence(pipeline, fanfold):
+    pipeline.put([event("ann")] + [b"bad"] * 200)
+    code, summary = told(fanfold("run", "user_profiles", "--partition", DAY, "--json"))
+    assert code == 1
+    assert not summary["success"]
+    (error,) = summary["errors"]
+    assert "200 of 201 items of 1998-04-01" in error
+    code, out, _ = fanfold("run", "user_profiles", "--partition", DAY)
+    assert code == 1
+    assert "200 of 201" in out
+
+
+def test_verify_exits_1_where_profiles_differ(pipeline, fanfold):
+    pipeline.put([event("ann")])
+    code, verdict = told(fanfold("verify", "user_profiles", "--partition", DAY, "--json"))
+    assert code == 1
+    assert verdict["differing"] == ["ann"]
+    assert "do NOT match" in fanfold("verify", "user_profiles")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "nobody", "--partition", DAY], "there is no asset 'nobody'"),
+        (["run", "user_profiles", "--partition", "1998-4-1"], "'1998-4-1' is not a partition"),
+        (["run", "user_profiles", "--partitions", "1998-04-01"], "is not a range"),
+        (["run", "user_profiles", "--partitions", "1998-04-02...1998-04-01"], "ends before"),
+        (["run", "user_profiles", "--partition", "1901-01-01"], "no partitions before 1997-09-01"),
+        (["run", "user_profiles", "--partition", "2901-01-01"], "has no partition 2901-01-01 yet"),
+        (["run", "user_profiles"], "--partition P, or --partitions A...B"),
+        (["run", "user_profiles", "--partition", DAY, "--partitions", "A...B"], "exclude"),
+        (["sample", "load", "nothing"], "there is no sample 'nothing'"),
+        (["dance"], "No such command"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line_and_exit_code_2(fanfold, arguments, says):
+    code, out, err = fanfold(*arguments)
+    assert code == 2
+    assert out == ""
+    assert says in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"MONGODB_URI": "mongodb://me:secret@127.0.0.1:9/?serverSelectionTimeoutMS=200"},
+            "MongoDB",
+        ),
+        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}, "S3"),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_one_clear_line(fanfold, monkeypatch, given, says):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = fanfold("run", "user_profiles", "--partition", DAY)
+    assert code == 2
+    assert f"{says} " in err
+    assert "secret" not in err
+    assert "Traceback" not in err
+
+
+def test_env_exports_what_another_program_needs(servers, pipeline, fanfold):
+    code, out, _ = fanfold("env")
+    assert code == 0
+    script = f"{out}\n{sys.executable} -m workers --batch none"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={"PATH": os.environ["PATH"], "FANFOLD_HOME": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "batch none is not in the ledger" in done.stderr
+
+
+def test_clean_deletes_what_can_be_made_again_and_keeps_results(pipeline, fanfold):
+    pipeline.put([event(f"user{n}") for n in range(2_000)], name="a.jsonl.gz")
+    pipeline.sized(100).run()
+    assert told(fanfold("clean", "--json"))[1]["deleted"] == {"pieces": 0, "references": 0}
+    _, cleaned = told(fanfold("clean", "--older-than", "-1", "--json"))
+    assert cleaned["deleted"]["pieces"] > 1
+    assert pipeline.run()["batches_reused"] > 1
+    assert pipeline.verify().match
+
+
+def test_status_and_up_show_the_running_servers(pipeline, fanfold):
+    _, found = told(fanfold("status", "--json"))
+    assert found["mongod"]["running"]
+    assert "127.0.0.1" in fanfold("up")[1]
+
+
+def test_a_killed_run_is_finished_by_a_new_one_that_reuses_its_batches(pipeline, monkeypatch):
+    """Real processes: the local executor, SIGKILL to the run, a new run of the range."""
+    monkeypatch.setenv("FANFOLD_EXECUTOR", "local")
+    days = pipeline.asset.partitions.between("1998-03-01", "1998-04-29")
+    for day in days:
+        pipeline.put([event(f"user{n}", item=day) for n in range(50)], day)
+    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
+    command += ["--partitions", f"{days[0]}...{days[-1]}"]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done: dict[str, str] = {"state": "done"}
+    deadline = time.monotonic() + 60
+    while pipeline.ledger.batches.count_documents(done) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = {b["_id"]: b["attempts"] for b in pipeline.ledger.batches.find(done)}
+    assert 5 <= len(before) < len(days)
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    summary = json.loads(again.stdout)
+    assert summary["batches"] == len(days)
+    assert summary["batches_reused"] >= len(before)  # workers that outlived the run finish theirs
+    after = {b["_id"]: b["attempts"] for b in pipeline.ledger.batches.find(done)}
+    assert {batch: after[batch] for batch in before} == before
+    assert pipeline.verify().match

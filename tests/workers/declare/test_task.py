@@ -1,0 +1,161 @@
+"""Mistakes in a file of workers/tasks/, made in the one that docs/your-own-asset.md shows."""
+
+import importlib
+import sys
+
+import pytest
+
+from tests.support.pipeline import Pipeline
+from tests.test_your_own_asset import TYPED, with_derive
+from workers import tasks
+from workers.assets import assets
+from workers.errors import Refused
+
+NAME = "customer_profiles"
+MODULE = f"workers.tasks.{NAME}"
+DAY = "2024-05-01"
+
+
+@pytest.fixture
+def declared(tmp_path, monkeypatch):
+    """Return a way to declare a file as the only one of workers/tasks/; it returns its asset."""
+
+    def declare(text):
+        (tmp_path / f"{NAME}.py").write_text(text)
+        importlib.invalidate_caches()
+        return assets()[NAME]
+
+    monkeypatch.setattr(tasks, "__path__", [str(tmp_path)])
+    assets.cache_clear()
+    yield declare
+    assets.cache_clear()
+    sys.modules.pop(MODULE, None)
+
+
+def changed(old, new):
+    """Return the document's file, with derive, with something in it replaced."""
+    text = with_derive()
+    assert old in text
+    return text.replace(old, new)
+
+
+@pytest.mark.parametrize("text", [TYPED, with_derive()], ids=["typed", "with derive"])
+def test_the_file_of_the_document_loads(declared, text):
+    asset = declared(text)
+    assert (asset.name, asset.task) == (NAME, NAME)
+    assert asset.description.startswith("What each customer buys")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        # contributions
+        ('"orders": rows', '"visits": rows', "contributes to 'visits'; its fields are orders, "),
+        ('orders["price"]', 'orders["cost"]', "asks for 'cost'; the items have customer, product"),
+        ("    return {\n", "    {\n", "returns NoneType; it has to return rows for each field"),
+        (
+            'rows(orders["customer"]),',
+            'orders["customer"],',
+            "'orders' need the columns profile, value and have Series",
+        ),
+        (
+            ', key=orders["product"]',
+            "",
+            "'products' need the columns profile, key, value and have the columns profile, value",
+        ),
+        # fields
+        ('"orders": Sum()', '"orders": Sum', "the field 'orders' is .*; write it like Sum()"),
+        ('"orders": Sum()', '"all orders": Sum()', "'all orders' cannot name a field"),
+        ("Max(datetime)", "Max(list)", "a field holds int, bool, datetime, float or str"),
+        # derive
+        ('profile["spent_cents"]', 'profile["spent"]', "derive fails.*'spent'.*spent_cents"),
+        (
+            'max(profile["orders"], 1)',
+            'profile["orders"]',
+            "derive fails.*division by zero.*has to work for every one",
+        ),
+        ('return {"average_cents"', 'return 5, {"average_cents"', "derive fails"),
+        # asset
+        (f'name="{NAME}"', 'name="customers"', "and names it 'customers'"),
+        ("asset = Asset", "mine = Asset", "needs `asset = Asset.*and has none"),
+        ("task = Task", "mine = Task", "has no `task = Task"),
+        ("{partition}", "{day}", "{day} is none of partition, YYYY"),
+        ("dt={partition}", "all", "does not say the day, month, year"),
+        ('"2024-01-01"', '"2024-1-1"', "'2024-1-1' is not a partition"),
+        ("template=", "tempalte=", "Unexpected keyword argument 'tempalte'"),
+        (
+            'orders["price"]',
+            "orders.cost",
+            f"no attribute 'cost'; {NAME}.py:27 in contributions: \"spent_cents\"",
+        ),
+        ('orders["price"]', 'order["price"]', "NameError: name 'order' is not defined"),
+        (
+            '(orders["price"] * 100).round().astype("int64")',
+            'orders["price"]',
+            "contributions to 'spent_cents' have a wrong type",
+        ),
+        (
+            '(orders["price"] * 100).round().astype("int64")',
+            'orders["product"]',
+            "'spent_cents' need whole numbers as values, not string",
+        ),
+        (
+            '(orders["customer"], orders["ordered_at"])',
+            '(orders["customer"], pd.to_datetime(orders["ordered_at"], unit="ms"))',
+            "'last_order' need the milliseconds of a Time as values, not datetime64",
+        ),
+        ('key=orders["product"]', 'key=orders["price"]', "'products' have a wrong type"),
+        ("(msgspec.Struct)", "", "Order'> is no msgspec.Struct"),
+        (
+            "profile: Document) -> Document:\n",
+            "profile: Document) -> Document:\n    return {'_id': 1}\n",
+            "derive makes '_id'",
+        ),
+        (
+            "profile: Document) -> Document:\n",
+            "profile: Document) -> Document:\n    return {'a': {1}}\n",
+            "derive fails.*cannot encode",
+        ),
+        ('every="day"', 'every="week"', "every day or every hour, not every 'week'"),
+        ("template=", 'format="cvs", template=', "'cvs' is no format"),
+        (
+            "template=",
+            'tolerance=Tolerance(rate="1%"), template=',
+            "Expected `float`, got `str`.*tolerance.rate",
+        ),
+        # the file
+        ("import pandas", "import pandsa", "cannot be loaded: .*No module named 'pandsa'"),
+        ("price: float\n", "price: flaot\n", "cannot be loaded: .*'flaot' is not defined"),
+        ("asset = Asset(", "asset = Asset((", r"cannot be loaded: .*line \d+"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file_when_the_definitions_load(declared, old, new, says):
+    with pytest.raises(Refused, match=says) as refused:
+        declared(changed(old, new))
+    assert f"workers/tasks/{NAME}.py" in str(refused.value)
+
+
+@pytest.mark.parametrize("rows", [1, 300])
+def test_a_task_that_fails_on_every_real_item_stops_its_first_batch(declared, pipeline, rows):
+    asset = declared(changed('(orders["price"] * 100)', '(100 / (orders["price"] // 100 - 1))'))
+    shop = Pipeline(pipeline.store, pipeline.database, pipeline.ledger, asset)
+    header = "customer,product,price,ordered_at\n"
+    shop.store.put(
+        f"orders/dt={DAY}/orders.csv",
+        (header + f"ann,Teapot,100,{DAY}T10:00:00Z\n" * rows).encode(),
+    )
+    work = shop.plan(DAY)
+    if rows > 20:
+        with pytest.raises(Refused, match=f"{NAME} fails on every item"):
+            shop.work(work)
+    else:
+        shop.work(work)
+    letters = shop.letters()
+    assert len(letters) <= 20
+    assert all("IntCastingNaNError" in letter["reason"] for letter in letters)
+    assert any(f"{NAME}.py:" in line for letter in letters for line in letter["where"])
+
+
+def test_a_task_may_refuse_a_made_up_item_as_it_refuses_a_real_one(declared):
+    look_up = "    [{'Teapot': 1}[one] for one in orders['product']]\n"
+    declared(changed("    return {\n", f"{look_up}    return {{\n"))

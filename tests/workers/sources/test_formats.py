@@ -1,0 +1,191 @@
+import bz2
+import gzip
+import io
+import lzma
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.declare.types import Time
+from workers.errors import Malformed
+from workers.sources.formats import compression
+from workers.sources.formats.format import format_of
+from workers.sources.formats.lines import BOM, Lines, split_lines
+from workers.sources.formats.reader import read_range
+from workers.sources.items import ItemReader
+from workers.tasks.user_profiles import Event
+from workers.values import Range
+
+
+class Shelf:
+    """A store of one block, to read ranges of at arbitrary sizes of piece."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def open(self, key: str, etag: str, start: int, end: int) -> io.BytesIO:
+        return io.BytesIO(self.body[start:end])
+
+
+def read(body: bytes, start: int, end: int, key: str = "a.jsonl") -> list[bytes]:
+    cut = Range(key=key, etag="e", size=len(body), start=start, end=end, items=1)
+    runs = read_range(Shelf(body), cut, format_of(key), [])
+    return [line for run in runs for line in run.lines]
+
+
+@given(
+    body=st.lists(st.sampled_from([b"\n", b"a", b"bcd", b"\r\n", b"\n\n", b"{}"])).map(b"".join),
+    cuts=st.lists(st.integers(0, 60)),
+    piece=st.integers(1, 7),
+)
+def test_any_cuts_of_any_block_give_each_line_once(body, cuts, piece):
+    edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compression, "CHUNK_BYTES", piece)
+        patch.setattr("workers.sources.formats.reader.TAIL_BYTES", 3)
+        found = [line for start, end in pairwise(edges) for line in read(body, start, end)]
+    whole = body.split(b"\n")
+    assert found == (whole if whole[-1] else whole[:-1])
+
+
+@given(
+    lines=st.lists(st.binary(max_size=9).filter(lambda line: b"\n" not in line)),
+    piece=st.integers(1, 7),
+)
+def test_the_place_of_a_line_is_its_offset(lines, piece):
+    body = b"".join(line + b"\n" for line in lines)
+    pieces = [body[at : at + piece] for at in range(0, len(body), piece)]
+    for run in split_lines(iter(pieces), 0, None):
+        for number, line in enumerate(run.lines):
+            offset = int(run.place(number).removeprefix("byte "))
+            assert body[offset : offset + len(line) + 1] == line + b"\n"
+
+
+def test_gzip_of_several_members_reads_as_one():
+    body = gzip.compress(b"one\ntw") + gzip.compress(b"o\nthree\n")
+    assert read(body, 0, len(body), "a.gz") == [b"one", b"two", b"three"]
+
+
+def test_a_truncated_gzip_gives_its_whole_lines_and_then_says_where_it_breaks_off():
+    lines = [f"line {number} {hash(str(number))}".encode() for number in range(5000)]
+    body = gzip.compress(b"\n".join(lines))[:-4000]
+    cut = Range(key="a.gz", etag="e", size=len(body), start=0, end=len(body), items=1)
+    found = []
+    with pytest.raises(Malformed, match=r"byte \d+ to the end: the gzip stream breaks off"):
+        for run in read_range(Shelf(body), cut, format_of("a.gz"), []):
+            found += run.lines
+    assert 0 < len(found) < 5000
+    assert found == lines[: len(found)]
+
+
+@pytest.mark.parametrize("end", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("step", [1, 5, 1 << 16])
+def test_members_read_as_one_with_zeros_between_them(end, step, monkeypatch):
+    compress = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[end]
+    monkeypatch.setattr(compression, "STEP_BYTES", step)
+    monkeypatch.setattr(compression, "CHUNK_BYTES", 3)
+    body = compress(b"one\n" * 50) + bytes(8) + compress(b"two\n") + bytes(4)
+    assert read(body, 0, len(body), f"a.{end}") == [b"one"] * 50 + [b"two"]
+
+
+@pytest.mark.parametrize("end", ["gz", "bz2", "xz"])
+def test_what_is_no_member_behind_one_is_said_and_not_taken_for_the_end(end):
+    compress = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[end]
+    damaged = b"?" + compress(b"two\n")[1:]
+    with pytest.raises(Malformed, match="byte 4 to the end"):
+        read(compress(b"one\n") + damaged, 0, 99, f"a.{end}")
+
+
+def test_what_is_no_gzip_at_all_is_malformed():
+    with pytest.raises(Malformed, match="byte 0 to the end"):
+        read(b"plain text", 0, 10, "a.gz")
+
+
+@pytest.mark.parametrize(
+    ("value", "milliseconds"),
+    [
+        (891388800, 891388800000),
+        (1.5, 1500),
+        (-1, -1000),
+        ("1998-04-01T00:00:00Z", 891388800000),
+        ("1998-04-01", 891388800000),
+        ("1998-04-01T02:00:00+02:00", 891388800000),
+        ("1998-04-01 00:00:00.123456", 891388800123),
+        ("0001-01-01T00:00:00Z", -62135596800000),
+    ],
+)
+def test_a_time_is_iso_8601_or_epoch_seconds(value, milliseconds):
+    assert Time.read(value) == milliseconds
+
+
+@pytest.mark.parametrize("value", [True, None, [], 1e300, float("nan"), -1e12, 1_700_000_000_000])
+def test_a_time_out_of_bounds_or_of_another_type_is_none(value):
+    with pytest.raises((ValueError, TypeError)):
+        Time.read(value)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"nonsense", "JSON is malformed"),
+        (b"[1]", "Expected `object`, got `array`"),
+        (b'{"action":"like","ts":1}', "missing required field `user`"),
+        (b'{"user":"a","ts":1}', "missing required field `action`"),
+        (b'{"user":"a","action":"like"}', "missing required field `ts`"),
+        (b'{"user":7,"action":"like","ts":1}', "Expected `str`, got `int` - at `$.user`"),
+        (b'{"user":"","action":"like","ts":1}', "length >= 1 - at `$.user`"),
+        (b'{"user":"a","action":"like","ts":"soon"}', "$.ts"),
+        (b'{"user":"a","action":"like","ts":1e400}', "out of range"),
+        (b'{"user":"a","action":"like","ts":1,"topics":"x"}', "$.topics"),
+        (b'{"user":"\xff","action":"like","ts":1}', "invalid UTF-8"),
+        (b'{"user":"a","action":"like","ts":1} {}', "trailing characters"),
+        (b'{"user":"a","action":"like","ts":1,"x":' + b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_line_that_is_no_event_is_rejected_with_its_place_and_the_reason(line, why):
+    good = b'{"user":"a","action":"like","ts":1}'
+    heard = []
+    items, numbers = ItemReader(Event).items(
+        Lines(100, [good, line, good]), lambda *a: heard.append(a)
+    )
+    assert numbers == [0, 2]
+    assert len(items) == 2
+    ((place, item, reason),) = heard
+    assert place == f"byte {100 + len(good) + 1}"
+    assert item == line
+    assert why in reason
+
+
+def test_a_hundred_thousand_bad_lines_are_told_apart_in_no_time():
+    run, heard = Lines(7, [b"x"] * 100_000), []
+    started = time.process_time()
+    ItemReader(Event).items(run, lambda place, *_: heard.append(place))
+    assert heard[-1] == f"byte {7 + 2 * 99_999}"
+    assert time.process_time() - started < 20  # it took minutes, as each place counted from 0
+
+
+def test_a_reason_does_not_repeat_a_long_text():
+    heard = []
+    line = b'{"user":"a","action":"like","ts":"' + b"x" * 1_000_000 + b'"}'
+    ItemReader(Event).items(Lines(0, [line]), lambda *a: heard.append(a))
+    assert heard[0][2] == "Expected ISO 8601 or epoch seconds - at `$.ts`"
+
+
+def test_a_key_of_a_profile_is_bounded():
+    event = b'{"user":"a","action":"like","ts":1,"item":"%b","topics":["%b"]}'
+    kept, heard = b"k" * 10_000, []
+    lines = [event % (kept, kept), event % (kept + b"k", b"t"), event % (b"i", kept + b"k")]
+    _, numbers = ItemReader(Event).items(Lines(0, lines), lambda *a: heard.append(a[2]))
+    assert numbers == [0]
+    assert [reason.rpartition(" ")[2] for reason in heard] == ["`$.item`", "`$.topics[0]`"]
+
+
+def test_blank_lines_a_byte_order_mark_and_crlf_are_no_trouble():
+    good = b'{"user":"a","action":"like","ts":1}'
+    run = Lines(0, [BOM + good, b"", b"  ", good + b"\r"])
+    found, numbers = ItemReader(Event).items(run, pytest.fail)
+    assert numbers == [0, 3]
+    assert len(found) == 2

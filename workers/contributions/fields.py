@@ -1,0 +1,248 @@
+"""What a profile's fields hold and how two values merge.
+
+Every rule is commutative and associative, with ties broken by value, so the order of batches
+never matters. A field knows its rule three times over: on columns (`reduce`), on two values
+(`merge`), and for readers (`view`). Sums of floats are exact too: see `exact`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from workers.contributions.exact import ZERO, add, to_float, to_fraction, totals
+from workers.errors import Refused
+
+Rule = Literal["sum", "min", "max", "latest"]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# The column of a result that holds a value of this type. Times are milliseconds since 1970.
+COLUMNS: dict[type, str] = {
+    int: "number",
+    bool: "number",
+    datetime: "number",
+    float: "real",
+    str: "text",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a profile: one value, or (`keyed`) a map of values."""
+
+    type: type = int
+    rule: ClassVar[Rule]
+    keyed: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.type not in COLUMNS:
+            raise TypeError(f"{self}: a field holds int, bool, datetime, float or str")
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that contributions to this field have, beside the profile's id."""
+        return ["key"] * self.keyed + ["at"] * (self.rule == "latest") + ["value"]
+
+    @property
+    def is_sum_of_floats(self) -> bool:
+        """Whether states are texts of `exact`: those of sums of floats."""
+        return self.rule == "sum" and self.type is float
+
+    @property
+    def column(self) -> str:
+        """The column of a result that holds the field's values."""
+        return "text" if self.is_sum_of_floats else COLUMNS[self.type]
+
+    def checked(self, rows: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Return contributions to this field, called `name`, as they can be merged.
+
+        Floats come back as float64, and -0.0 as 0.0: these are equal but print differently, so
+        which of them stays would show the order. ValueError where something is missing or not
+        finite, which concerns items; Refused where no value could be right.
+        """
+        if rows.isna().any(axis=None):
+            raise ValueError(f"a contribution to {name!r} lacks a profile, a key or a value")
+        if rows.empty or self.type is str:
+            return rows
+        if self.type is not float:
+            kind = pd.api.types.infer_dtype(rows["value"])
+            if kind not in ("integer", "boolean", "floating"):
+                # Arrow would take text, and the microseconds of pandas' own times.
+                meant = "the milliseconds of a Time" if self.type is datetime else "whole numbers"
+                raise Refused(f"contributions to {name!r} need {meant} as values, not {kind}")
+            return rows
+        values = rows["value"].infer_objects()
+        if values.dtype.kind not in "iuf":
+            raise Refused(f"contributions to {name!r} need numbers as values, not {values.dtype}")
+        floats = values.to_numpy("float64") + 0.0
+        if not np.isfinite(floats).all():
+            raise ValueError(f"a contribution to {name!r} is infinite")
+        return rows.assign(value=floats)
+
+    def reduce(self, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+        """Merge the rows that agree in the columns `by` (and the key) into one row each."""
+        by = [*by, "key"] if self.keyed else by
+        if self.rule == "latest":
+            latest = rows.sort_values([*by, "at", "value"], kind="stable")
+            return latest.drop_duplicates(by, keep="last", ignore_index=True)
+        if self.is_sum_of_floats:
+            return totals(rows, by)
+        if self.rule == "sum":
+            rows = rows.assign(value=_addable(rows["value"]))
+        return rows.groupby(by, sort=False)["value"].agg(self.rule).reset_index()
+
+    def merge(self, one: Any, other: Any) -> Any:
+        """Merge two states: what `reduce` does, on values already in profiles."""
+        if not self.keyed:
+            return self._merge_values(one, other)
+        merged = dict(one)
+        for key, value in other.items():
+            merged[key] = self._merge_values(merged[key], value) if key in merged else value
+        return merged
+
+    def _merge_values(self, one: Any, other: Any) -> Any:
+        if self.rule == "sum":
+            return add(one, other) if self.is_sum_of_floats else one + other
+        return min(one, other) if self.rule == "min" else max(one, other)
+
+    def view(self, state: Any) -> Any:
+        """Return what readers see of a state: no bookkeeping, real dates and truth values.
+
+        The state of a profile that nothing was said about is None, or {} where keyed; a total of
+        nothing is 0.
+        """
+        if self.keyed:
+            return {key: self._shown(value) for key, value in state.items()}
+        if state is None:
+            return self.type() if self.rule == "sum" else None
+        return self._shown(state)
+
+    def plain(self, state: Any, shown: Any) -> Any:
+        """Return what `derive` gets: what readers see (`shown`), but with plain keys.
+
+        Sums of floats are Fractions, and exact.
+        """
+        if self.is_sum_of_floats:
+            if not self.keyed:
+                return to_fraction(state or ZERO)
+            shown = {key: to_fraction(value) for key, value in state.items()}
+        if isinstance(shown, dict):
+            return {from_key(key): value for key, value in shown.items()}
+        return shown
+
+    def _shown(self, value: Any) -> Any:
+        value = value[1] if self.rule == "latest" else value
+        if self.type is datetime:
+            return EPOCH + timedelta(milliseconds=value)
+        if self.is_sum_of_floats:
+            return to_float(value)
+        return bool(value) if self.type is bool else value
+
+
+def _addable(values: pd.Series) -> pd.Series:
+    """Return whole numbers of a kind whose sum cannot wrap: Python's where 64 bits may be short."""
+    if values.empty or values.dtype.kind not in "iu":
+        return values
+    largest = max(abs(int(values.max())), abs(int(values.min())))
+    return values.astype("int64" if largest * len(values) < 1 << 63 else object)
+
+
+class Sum(Field):
+    """A total of int or float; exact, whatever the order.
+
+    Of floats, the state is a text that `exact` reads; readers see the nearest float (infinity, of
+    a total beyond all floats), and `derive` gets the Fraction.
+    """
+
+    rule = "sum"
+
+    def __post_init__(self) -> None:
+        if self.type not in (int, float):
+            raise TypeError(f"{self}: sums are of int or float")
+
+
+class SumBy(Sum):
+    """A map of totals."""
+
+    keyed = True
+
+
+class Min(Field):
+    """The least value."""
+
+    rule = "min"
+
+
+class Max(Field):
+    """The greatest value."""
+
+    rule = "max"
+
+
+class MinBy(Min):
+    """A map of least values."""
+
+    keyed = True
+
+
+class MaxBy(Max):
+    """A map of greatest values."""
+
+    keyed = True
+
+
+class Latest(Field):
+    """The value with the latest time; the greater value where two are equally late."""
+
+    rule = "latest"
+
+
+class LatestBy(Latest):
+    """A map of latest values."""
+
+    keyed = True
+
+
+class Set(Field):
+    """A set; readers see a sorted list. Contributions have a key for each member, and value 1."""
+
+    rule = "max"
+    keyed = True
+
+    def view(self, state: Any) -> list[str]:
+        return sorted(from_key(key) for key in state)
+
+
+class Marked(LatestBy):
+    """The keys whose latest mark is set; readers see a sorted list."""
+
+    def view(self, state: Any) -> list[str]:
+        return sorted(from_key(key) for key, (_, is_set) in state.items() if is_set)
+
+
+@dataclass(frozen=True)
+class Gone(Latest):
+    """A mark that no reader sees: where the latest one is set, there is no profile."""
+
+    type: type = bool
+
+
+Fields = Mapping[str, Field]
+
+# MongoDB gives these a meaning inside names, or cannot hold them there.
+SPECIAL = re.compile(r"[%.$\0]")
+ESCAPED = re.compile(r"%(25|2E|24|00)")
+
+
+def to_key(text: str) -> str:
+    """Return text as a name inside a document: `.`, `$`, `%` and NUL become %2E, %24, %25, %00."""
+    return SPECIAL.sub(lambda match: f"%{ord(match[0]):02X}", text)
+
+
+def from_key(name: str) -> str:
+    """Return the text that `to_key` wrote."""
+    return ESCAPED.sub(lambda match: chr(int(match[1], 16)), name)

@@ -1,0 +1,191 @@
+"""The declaration of an asset: which partitions it has, where its items are, and its bounds.
+
+A comment over a field says what the field means for what happens.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from workers.declare.template import Template, template
+from workers.errors import Refused
+from workers.values import Value
+
+
+class Partitions(Value, frozen=True, kw_only=True):
+    """The coarse units of an asset: every day or every hour since `start` (UTC)."""
+
+    every: Literal["day", "hour"] = "day"
+    start: str
+
+    def __post_init__(self) -> None:
+        if self.every not in ("day", "hour"):
+            raise ValueError(f"partitions are every day or every hour, not every {self.every!r}")
+
+    @property
+    def format(self) -> str:
+        return "%Y-%m-%d" if self.every == "day" else "%Y-%m-%d-%H:%M"
+
+    @property
+    def step(self) -> timedelta:
+        """How long a partition is."""
+        return timedelta(**{f"{self.every}s": 1})
+
+    def time(self, key: str) -> datetime:
+        """Return when the partition starts; a key that is not one is Refused."""
+        try:
+            time = datetime.strptime(key, self.format).replace(tzinfo=UTC)
+        except ValueError:
+            time = None
+
+        if time is None or self.key(time) != key:
+            example = self.key(datetime(1998, 4, 1, tzinfo=UTC))
+            raise Refused(f"{key!r} is not a partition; write it like {example}")
+        return time
+
+    def key(self, time: datetime) -> str:
+        """Return the key of the partition that holds this time."""
+        if self.every == "hour":
+            time = time.replace(minute=0)
+        return time.strftime(self.format)
+
+    def shift(self, key: str, steps: int) -> str:
+        """Return the key `steps` partitions later (earlier where negative)."""
+        return self.key(self.time(key) + steps * self.step)
+
+    def between(self, first: str, last: str) -> list[str]:
+        """Return every key from first to last, both included."""
+        keys = []
+        time, end = self.time(first), self.time(last)
+
+        while time <= end:
+            keys.append(self.key(time))
+            time += self.step
+        return keys
+
+
+def span(partitions: Sequence[str]) -> str:
+    """Return how people write adjacent partitions."""
+    return partitions[0] + (f"...{partitions[-1]}" if len(partitions) > 1 else "")
+
+
+class Sizes(Value, frozen=True, kw_only=True):
+    """How much work goes into a batch. Defaults suit items that take a while, such as a page."""
+
+    min_items: int = 20
+    max_items: int = 1_000
+    target_seconds: float = 120.0
+    # The cost of one item, for as long as the ledger has no history.
+    seconds_per_item: float = 0.1
+    # Bytes of blocks (decompressed, where known) in a batch, at most, whatever the items.
+    max_batch_bytes: int = 256 << 20
+    # Blocks that one slicer cuts.
+    blocks_per_slicer: int = 1_000
+    # Workers of a run, at most; with more batches than this, some share one. Dagster's pages and
+    # events grow with every mapped step.
+    max_workers: int = 500
+    # Contribution rows one fold op holds at a time; more rows make more shards.
+    rows_per_shard: int = 500_000
+    # A range of more partitions than this becomes several runs. A run folds all of its partitions
+    # or none, and each of them costs its reconcile, publish and checks some calls.
+    partitions_per_run: int = 400
+
+
+class Tolerance(Value, frozen=True, kw_only=True):
+    """How many items that could not be used a partition is folded without.
+
+    At most `count` of them, or at most the part `rate` of all its items, whichever allows more.
+    With more, nothing of the partition is folded. A batch that failed for good counts whole.
+    """
+
+    count: int = 0
+    rate: float = 0.0
+
+    def allows(self, unused: int, items: int) -> bool:
+        """Tell whether a partition may be folded with `unused` of its `items` left out."""
+        return unused <= self.count or unused <= self.rate * items
+
+    @property
+    def text(self) -> str:
+        """What is tolerated, as messages say it."""
+        return f"{self.count}, or {self.rate:.2%}"
+
+
+class Schedule(Value, frozen=True, kw_only=True):
+    """When runs start by the clock, and when the asset counts as late."""
+
+    # When it ticks; where empty, a quarter of an hour after each partition ended.
+    cron: str = ""
+    # By whose clock the cron is meant.
+    time_zone: str = "UTC"
+    # It asks for the partition that time is in, not for the one that closed.
+    current_partition: bool = False
+    # Turned on by default. Only what harms nobody should be.
+    is_on: bool = False
+    # Hours without a materialisation after which the UI calls the asset late.
+    late_hours: float = 48.0
+
+
+class Watch(Value, frozen=True, kw_only=True):
+    """How the sensor looks for blocks that are new, replaced or gone."""
+
+    # Partitions that it looks back from now; further back where it did not look for longer.
+    look_back_partitions: int = 7
+    # A partition whose newest block was written less long ago is left to a later scan.
+    quiet_seconds: float = 10.0
+    # Runs that one tick requests, at most.
+    requests_per_tick: int = 10
+
+
+class Asset(Value, frozen=True, kw_only=True):
+    """The declaration of one kind of profile: everything the fan-out graph needs to know."""
+
+    # Also the name of the MongoDB collection and of the asset in Dagster.
+    name: str
+    # What the catalogue says of it: the docstring of its file.
+    description: str
+    partitions: Partitions
+    # The module under workers/tasks/ that holds its `task`; the one named as the asset.
+    task: str = ""
+    # Where the blocks of a partition lie in the bucket; see workers/declare/template.py.
+    template: str = ""
+    # The asset whose profiles are its items, in place of blocks in S3. One of the two is needed.
+    source: str = ""
+    # How blocks are written, where the suffix of a key does not say; see docs/data.md.
+    format: str = ""
+    sizes: Sizes = Sizes()
+    tolerance: Tolerance = Tolerance()
+    schedule: Schedule = Schedule()
+    watch: Watch = Watch()
+    # Partitions this many steps behind the newest folded one merge into the base for good.
+    open_partitions: int = 35
+
+    def __post_init__(self) -> None:
+        if not self.task:
+            msgspec.structs.force_setattr(self, "task", self.name)
+
+        # A mistake in one of these shows when the declaration is loaded.
+        if bool(self.template) == bool(self.source):
+            raise ValueError(
+                f"the asset {self.name!r} needs either a template, such as "
+                "'events/dt={partition}/', or a source, the asset whose profiles are its items"
+            )
+        if self.template:
+            _ = self.layout
+        self.partitions.time(self.partitions.start)
+
+    @property
+    def layout(self) -> Template:
+        """Where the blocks of each partition lie."""
+        return template(self.template, self.partitions.every)
+
+    def prefixes(self, partition: str) -> list[str]:
+        """Return the prefixes under which the blocks of one partition lie."""
+        return self.layout.prefixes(self.partitions.time(partition))
+
+    def partition_of(self, key: str) -> str | None:
+        """Return the partition a block's key belongs to, or None where it fits no partition."""
+        time = self.layout.owns(key)
+        return self.partitions.key(time) if time else None

@@ -1,0 +1,44 @@
+"""Where items come from: blocks in S3, or the profiles of another asset.
+
+Both are listed as blocks, cut into ranges and read as lines or rows, so whatever lies between a
+listing and a worker's items is the same for both.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from workers.declare.asset import Asset, Sizes
+from workers.ledger.ledger import Ledger
+from workers.ledger.records import Batch
+from workers.sources.blocks import Blocks
+from workers.sources.formats.lines import Lines
+from workers.sources.formats.rows import Rows
+from workers.sources.profiles import Profiles
+from workers.sources.slicing import Gap, Sliced
+from workers.store import BlockStore
+from workers.values import Block, Range
+
+
+class Source(Protocol):
+    """What a kind of source can do."""
+
+    def blocks(self, asset: Asset, partition: str) -> list[Block]:
+        """Return the blocks of a partition."""
+
+    def cut(
+        self, gaps: Sequence[Gap], sizes: Sizes, batch_items: int, dry_run: bool = False
+    ) -> Sliced:
+        """Cut gaps into ranges of a fraction of a batch each; where dry, nothing is written."""
+
+    def read(self, cut: Range, columns: Sequence[str]) -> Iterator[Lines | Rows]:
+        """Yield what starts in a range; Malformed where it breaks off, after all that was good."""
+
+
+def source_of(what: Asset | Batch, store: BlockStore, ledger: Ledger) -> Source:
+    """Return the source of an asset's, or a batch's, items."""
+    if not what.source:
+        return Blocks(store, what.format)
+    name, generation = (
+        (what.asset, what.round.generation) if isinstance(what, Batch) else (what.name, None)
+    )
+    return Profiles(ledger, ledger.profiles(what.source), ledger.profiles(name, generation))

@@ -1,0 +1,249 @@
+"""The seven steps of a run, in data order: what the ops of the graph, `fanfold plan` and tests call.
+
+    list_blocks        what is in the partitions, and what of it is new
+      slice_blocks     slicers cut new blocks into ranges
+    queue_batches      ranges become batches, batches become shares of workers
+      run_batch        a worker runs its share: read, contribute, write results
+    reconcile          outcomes held against the plans; claims, and shards of profiles
+      fold_shard       contributions merge into profiles
+    publish            what came of it, on record
+
+Each takes (asset, task, ledger, store) and what the step before handed on, and returns a value
+that is JSON on the way. What a step did is in the ledger, so a step that is repeated finds it
+there. How to do a step is in the rooms: planning, batch, folding.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from workers.batch import attempt_batch
+from workers.declare.asset import Asset
+from workers.declare.task import Task
+from workers.errors import FanfoldError, Refused, Unavailable
+from workers.folding.fold import Folded, Shard, fold_profiles
+from workers.folding.publish import record_folded
+from workers.folding.reconcile import Reconciled, reconcile_plans
+from workers.ledger.counts import run_exceeds_tolerance
+from workers.ledger.ledger import Ledger
+from workers.ledger.manifest import write_manifests
+from workers.ledger.mongo import mongodb_errors
+from workers.planning.listing import Group, Listing, groups_of, list_partition
+from workers.planning.packing import share
+from workers.planning.plans import Work, describe_work, expected_batch_items, make_plans
+from workers.planning.rebuild import finish_swap, keeps_what_was_seen, list_seen
+from workers.planning.redrive import list_redrive
+from workers.sources.slicing import Sliced
+from workers.sources.source import source_of
+from workers.store import BlockStore
+from workers.values import Value
+
+TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
+
+log = logging.getLogger(__name__)
+
+
+class Listed(Value, frozen=True, kw_only=True):
+    """What the partitions of a run hold; each group of gaps is for a slicer."""
+
+    listings: list[Listing]
+    groups: list[Group]
+
+
+class Queued(Value, frozen=True, kw_only=True):
+    """The plans of a run, and the batches that each of its workers is to run."""
+
+    work: Work
+    shares: list[list[str]]
+    # The plan in numbers, for people and for programs.
+    summary: dict[str, Any]
+
+
+class Answer(Value, frozen=True, kw_only=True):
+    """What a worker says of a batch; reconcile asks the ledger, not this."""
+
+    batch: str
+    items: int = 0
+    dead: int = 0
+    error: str = ""
+
+
+class Published(Value, frozen=True, kw_only=True):
+    """What came of a run: its counts in all, as `fanfold run --json` prints them."""
+
+    summary: dict[str, Any]
+
+
+def list_blocks(
+    asset: Asset,
+    task: Task,
+    ledger: Ledger,
+    store: BlockStore,
+    partitions: Sequence[str],
+    slots: int,
+    generation: int | None = None,
+    is_redrive: bool = False,
+    dry_run: bool = False,
+) -> Listed:
+    """List partitions and group what is not planned yet for slicers.
+
+    `generation` is that of a rebuild; without it, profiles as they are now are meant. A redrive
+    lists dead letters and failed batches instead of blocks. A dry run writes nothing.
+    """
+    if not dry_run:
+        ledger.ensure_indexes()
+        finish_swap(asset, ledger)
+    is_rebuild = generation is not None
+    generation = ledger.claims.generation(asset.name) if generation is None else generation
+
+    listings = []
+    for partition in partitions:
+        if is_redrive:
+            listing = list_redrive(asset, task, ledger, partition, generation)
+        elif is_rebuild and keeps_what_was_seen(asset, task):
+            listing = list_seen(asset, task, ledger, partition, generation)
+        else:
+            listing = list_partition(asset, task, ledger, store, partition, generation)
+        listings.append(listing)
+
+    batch_items = expected_batch_items(asset, ledger, slots)
+    return Listed(listings=listings, groups=groups_of(asset, listings, batch_items))
+
+
+def slice_blocks(
+    asset: Asset,
+    task: Task,  # noqa: ARG001  each step takes the same four
+    ledger: Ledger,
+    store: BlockStore,
+    group: Group,
+    dry_run: bool = False,
+) -> Sliced:
+    """Cut a group's gaps into ranges, from samples of their blocks."""
+    source = source_of(asset, ledger, store)
+    return source.slice(group.gaps, asset.sizes, group.batch_items, dry_run)
+
+
+def queue_batches(
+    asset: Asset,
+    task: Task,
+    ledger: Ledger,
+    store: BlockStore,
+    run_id: str,
+    listings: Sequence[Listing],
+    sliced: Sequence[Sliced],
+    slicers: int,
+    slots: int,
+    dry_run: bool = False,
+) -> Queued:
+    """Pack ranges into batches, write the plans, and deal out the batches that have no result.
+
+    Refused where fewer slicers answered than were asked.
+    """
+    if len(sliced) < slicers:
+        raise Refused(
+            f"only {len(sliced)} of {slicers} slicers have sliced their blocks, as "
+            "happens when a run is executed again from its failure; start a new run instead"
+        )
+
+    work = make_plans(asset, task, ledger, store, run_id, listings, sliced, slots)
+    if not dry_run:
+        ledger.save(work.plans, work.new, work.again)
+        write_manifests(ledger, store, [plan.id for plan in work.plans])
+
+    shares = share(work.to_run, slots, asset.sizes)
+    summary = describe_work(asset, work, slicers, len(shares))
+    return Queued(work=work, shares=shares, summary=summary)
+
+
+def plan(
+    asset: Asset,
+    task: Task,
+    ledger: Ledger,
+    store: BlockStore,
+    partitions: Sequence[str],
+    slots: int,
+) -> Queued:
+    """Return what a run of partitions would do; nothing is written."""
+    listed = list_blocks(asset, task, ledger, store, partitions, slots, dry_run=True)
+    sliced = [
+        slice_blocks(asset, task, ledger, store, group, dry_run=True) for group in listed.groups
+    ]
+    slicers = len(listed.groups)
+    return queue_batches(
+        asset, task, ledger, store, "preview", listed.listings, sliced, slicers, slots, dry_run=True
+    )
+
+
+def run_batch(
+    asset: Asset,
+    task: Task,  # noqa: ARG001  a worker loads the one that its batch names
+    ledger: Ledger,
+    store: BlockStore,
+    run_id: str,
+    batch_ids: Sequence[str],
+    is_last: bool = True,
+    log: logging.Logger = log,
+) -> list[Answer]:
+    """Run a worker's share of batches; each is one line of the answer.
+
+    Where this is not the last attempt, an error that another one may mend is raised. In the last
+    one it is an answer, so that reconcile decides. Once the run has more bad items than
+    tolerated, what is left is not started.
+    """
+    answers: list[Answer] = []
+    asked = -TOLERANCE_SECONDS
+    for batch_id in batch_ids:
+        try:
+            with mongodb_errors():
+                if time.monotonic() - asked > TOLERANCE_SECONDS:
+                    asked = time.monotonic()
+                    if run_exceeds_tolerance(asset, ledger, run_id):
+                        log.warning("more bad items than tolerated: the rest is not run")
+                        break
+                outcome = attempt_batch(ledger, store, batch_id, is_last)
+        except Exception as error:
+            is_known = isinstance(error, FanfoldError)
+            log.warning(f"batch {batch_id}: {error}", exc_info=not is_known)
+            if not isinstance(error, Refused) and not is_last:
+                raise
+            answers.append(Answer(batch=batch_id, error=f"{type(error).__name__}: {error}"))
+            if isinstance(error, Unavailable):
+                break  # the others would each wait as long for the same server
+        else:
+            answers.append(Answer(batch=batch_id, items=outcome.items, dead=outcome.dead))
+    return answers
+
+
+def reconcile(
+    asset: Asset,
+    task: Task,  # noqa: ARG001
+    ledger: Ledger,
+    store: BlockStore,
+    plan_ids: Sequence[str],
+) -> Reconciled:
+    """Hold plans against the ledger's outcomes, then claim them in shards of profiles to fold."""
+    try:
+        return reconcile_plans(asset, ledger, plan_ids)
+    except Refused:
+        write_manifests(ledger, store, plan_ids)
+        raise
+
+
+def fold_shard(asset: Asset, task: Task, ledger: Ledger, store: BlockStore, shard: Shard) -> Folded:
+    """Merge a shard's contributions into its profiles."""
+    return fold_profiles(asset, task, ledger, store, shard)
+
+
+def publish(
+    asset: Asset,
+    task: Task,  # noqa: ARG001
+    ledger: Ledger,
+    store: BlockStore,
+    reconciled: Reconciled,
+    folded: Sequence[Folded],
+) -> dict[str, Any]:
+    """Record that the partitions are folded; return the counts of the run."""
+    summary = record_folded(asset, ledger, reconciled, folded)
+    write_manifests(ledger, store, [counts.plan for counts in reconciled.counts])
+    return summary

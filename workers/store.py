@@ -1,0 +1,289 @@
+"""Blocks in S3: list them, read parts of them as they were planned, keep what runs leave behind."""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+)
+from botocore.exceptions import (
+    ConnectionError as NoConnection,
+)
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+from workers.declare.asset import Asset
+from workers.errors import Refused, Unavailable
+from workers.retry import retry
+from workers.settings import Settings
+from workers.values import Block
+
+T = TypeVar("T")
+OWN_PREFIX = "_fanfold/"  # results and run references live under this prefix of the bucket
+RETRY_SECONDS = 30  # seconds for which a request is repeated while S3 is unavailable
+ANSWER_SECONDS = 20  # how long S3 may say nothing, before an answer or in the middle of it
+TRANSIENT_S3_CODES = {"SlowDown", "RequestTimeout"}  # codes that can come with any status
+# What no answer means, or one that arrived damaged: the next try may do.
+NO_ANSWER = (
+    NoConnection,
+    HTTPClientError,
+    IncompleteReadError,
+    FlexibleChecksumError,
+    ResponseParserError,
+    CredentialRetrievalError,
+    MetadataRetrievalError,
+    HTTPError,
+)
+
+
+class Bytes(Protocol):
+    """Something that reads like a file."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Body(io.RawIOBase):
+    """A body of S3 that is read on where it broke off, and knows how much of it was read."""
+
+    def __init__(
+        self, ask: Callable[[Callable[[], bytes]], bytes], part: Callable[[int], Any]
+    ) -> None:
+        # `part` requests the bytes from an offset on; `ask` makes a call, again if need be.
+        self._ask, self._part, self.bytes_read = ask, part, 0
+        self._body: Any = None
+        self._body = part(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._ask(partial(self._read, size if size >= 0 else None))
+        self.bytes_read += len(piece)
+        return piece
+
+    def _read(self, size: int | None) -> bytes:
+        self._body = self._body or self._part(self.bytes_read)
+        try:
+            piece: bytes = self._body.read(size)
+        except Exception:
+            self._body.close()
+            self._body = None
+            raise
+        return piece
+
+    def close(self) -> None:
+        if self._body:
+            self._body.close()
+        super().close()
+
+
+class BlockStore:
+    """One bucket: its blocks, and under `_fanfold/` the results and references of runs.
+
+    Requests that S3 does not answer are repeated for `patience` seconds, reads of bodies too.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str, patience: float = RETRY_SECONDS) -> None:
+        self.client = client
+        self.bucket = bucket
+        self.patience = patience
+
+    def _ask(self, key: str, request: Callable[[], T]) -> T:
+        def call() -> T:
+            with s3_errors(f"s3://{self.bucket}/{key}"):
+                return request()
+
+        return retry(call, self.patience)
+
+    def ensure(self) -> None:
+        """Create the bucket where it does not exist yet."""
+
+        def find_or_create() -> None:
+            try:
+                self.client.head_bucket(Bucket=self.bucket)
+            except ClientError as error:
+                if status_of(error) != 404:
+                    raise
+                self.client.create_bucket(Bucket=self.bucket)
+
+        self._ask("", find_or_create)
+
+    def list(self, prefix: str) -> Iterator[Block]:
+        """Yield the blocks under a prefix in key order; "folder" objects are left out."""
+        for block, _ in self._aged(prefix):
+            yield block
+
+    def _aged(self, prefix: str) -> Iterator[tuple[Block, float]]:
+        for entry, now in self._entries(prefix):
+            if not entry["Key"].endswith("/"):
+                etag = entry["ETag"].strip('"')
+                age = (now - entry["LastModified"]).total_seconds()
+                yield Block(key=entry["Key"], etag=etag, size=entry["Size"]), age
+
+    def _entries(self, prefix: str) -> Iterator[tuple[Any, datetime]]:
+        where: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+        while True:
+            page = self._ask(prefix, partial(self.client.list_objects_v2, **where))
+            now = _answered(page)
+            for entry in page.get("Contents", []):
+                yield entry, now
+            if not page.get("IsTruncated"):
+                return
+            where["ContinuationToken"] = page["NextContinuationToken"]
+
+    def of_partition(self, asset: Asset, partition: str) -> Iterator[Block]:
+        """Yield the blocks of one partition."""
+        for block, _ in self.ages(asset, partition):
+            yield block
+
+    def ages(self, asset: Asset, partition: str) -> Iterator[tuple[Block, float]]:
+        """Yield the blocks of one partition, each with the seconds since it was written.
+
+        Both times are of the clock of S3, so that ours may be wrong.
+        """
+        for prefix in asset.prefixes(partition):
+            for block, age in self._aged(prefix):
+                if asset.partition_of(block.key) == partition:
+                    yield block, age
+
+    def open(self, key: str, etag: str, start: int, end: int) -> Body:
+        """Open bytes start to end (exclusive, and not empty) of the block with this ETag.
+
+        Refused where the block is gone or no longer has this ETag; Unavailable where S3 is.
+        """
+        return self._open(key, f'"{etag}"', start, end)
+
+    def open_whole(self, key: str) -> Body:
+        """Open an object that Fanfold wrote."""
+        return self._open(key, None, 0, None)
+
+    def _open(self, key: str, etag: str | None, start: int, end: int | None) -> Body:
+        def part(offset: int) -> Any:
+            nonlocal etag
+            how: dict[str, Any] = {"IfMatch": etag} if etag else {}
+            if offset or end is not None:
+                how["Range"] = f"bytes={start + offset}-{'' if end is None else end - 1}"
+            answer = self.client.get_object(Bucket=self.bucket, Key=key, **how)
+            etag = answer["ETag"]  # what is read on after a break is the same object
+            return answer["Body"]
+
+        ask = partial(self._ask, key)
+        return ask(lambda: Body(ask, part))
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is an object with this key."""
+        return any(block.key == key for block in self.list(key))
+
+    def delete(self, key: str) -> None:
+        """Delete an object that Fanfold wrote; one that is gone is fine."""
+        self._ask(key, partial(self.client.delete_object, Bucket=self.bucket, Key=key))
+
+    def delete_older(self, prefix: str, before: datetime) -> int:
+        """Delete the objects under a prefix that were written before a time; return how many."""
+        deleted = 0
+        for entry, _ in self._entries(prefix):
+            if entry["LastModified"] < before:
+                self.delete(entry["Key"])
+                deleted += 1
+        return deleted
+
+    def get(self, key: str) -> bytes:
+        """Return a whole object that Fanfold wrote."""
+
+        def whole() -> bytes:
+            return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+        return self._ask(key, whole)
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write a whole object."""
+        self._ask(key, partial(self.client.put_object, Bucket=self.bucket, Key=key, Body=body))
+
+    def get_json(self, key: str) -> Any:
+        """Return the JSON value of an object that `put_json` wrote."""
+        return json.loads(self.get(key))
+
+    def put_json(self, key: str, value: Any) -> None:
+        """Write a value as JSON."""
+        self.put(key, json.dumps(value, separators=(",", ":")).encode())
+
+
+def open_store(settings: Settings, patient: bool = True) -> BlockStore:
+    """Return the bucket that the settings name. No request is made yet.
+
+    A patient client repeats a request for about half a minute, any other makes it once.
+    """
+    config = Config(
+        connect_timeout=5,
+        read_timeout=ANSWER_SECONDS,
+        # Ours are the only repeats: how long boto3's go on differs by a factor of 20 between
+        # versions, and nothing repeats a read that breaks off.
+        retries={"mode": "standard", "total_max_attempts": 1},
+    )
+    arguments: dict[str, Any] = dict(settings.s3)
+    try:
+        client = boto3.client("s3", config=config, **arguments)
+    except (BotoCoreError, ValueError) as error:
+        raise Refused(f"S3 cannot be used: {error}") from error
+    return BlockStore(client, settings.bucket, RETRY_SECONDS if patient else 0)
+
+
+@contextmanager
+def s3_errors(name: str) -> Iterator[None]:
+    """Turn boto3's errors about the named thing into ours."""
+    try:
+        yield
+    except ClientError as error:
+        raise _explained(error, name) from error
+    except NO_ANSWER as error:
+        raise Unavailable(
+            f"S3 did not answer for {name}; check the endpoint and that the server runs "
+            f"({type(error).__name__})"
+        ) from error
+    except BotoCoreError as error:
+        raise Refused(f"S3 cannot be used for {name}: {error}") from error
+
+
+def _explained(error: ClientError, name: str) -> Exception:
+    status, code = status_of(error), error.response.get("Error", {}).get("Code", "")
+    if status == 412:
+        return Refused(f"{name} was replaced after it was planned; run its partition again")
+    if status == 404 and code == "NoSuchBucket":
+        return Refused(f"{name}: the bucket does not exist; create it or set FANFOLD_BUCKET")
+    if status == 404:
+        return Refused(f"{name} is gone; run its partition again")
+    if status in (401, 403):
+        return Refused(f"S3 refused access to {name} ({code}); check the credentials and policies")
+    # 409: another request on the same thing is under way, or was and its answer was lost.
+    if (status >= 500 and status != 501) or status in (408, 409, 429) or code in TRANSIENT_S3_CODES:
+        return Unavailable(f"S3 answered {status} {code} for {name}")
+    return Refused(f"S3 answered {status} {code} for {name}")
+
+
+def _answered(answer: Mapping[str, Any]) -> datetime:
+    """Return when S3 answered, by its own clock, or by ours where it does not say."""
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(date) if date else datetime.now(UTC)
+
+
+def status_of(error: ClientError) -> int:
+    """Return the HTTP status that a service of AWS answered; 0 where it gave none."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
