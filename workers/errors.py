@@ -1,5 +1,7 @@
 """What can go wrong, by what the caller should do about it. Bugs are not caught at all."""
 
+from workers.values import Place
+
 
 class FanfoldError(Exception):
     """Base of every error that Fanfold raises on purpose."""
@@ -11,6 +13,10 @@ class Unavailable(FanfoldError):
 
 class Malformed(FanfoldError):
     """Record: this item or block cannot be used, and no retry will change that."""
+
+    def __init__(self, reason: str, place: Place | None = None) -> None:
+        super().__init__(f"{place}: {reason}" if place else reason)
+        self.reason, self.place = reason, place
 
 
 class Refused(FanfoldError):

@@ -1,13 +1,15 @@
 """The values that travel between the rooms: small, frozen, and JSON on the way.
 
-A comment over a field says what the field means for what happens.
+A comment over a field says what the field means for what happens. What the ledger remembers of
+plans and batches is in ledger/records.
 """
 
 import hashlib
 import json
 import zlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Self
+from enum import StrEnum
+from typing import Any, Self
 
 import msgspec
 
@@ -19,6 +21,12 @@ RESULTS_FORMAT = 1  # part of every batch's id: a new layout of results repeats 
 def bucket(profile: str) -> int:
     """Return the bucket of a profile's id: CRC-32, which no library's update can change."""
     return zlib.crc32(profile.encode()) % BUCKETS
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a value's JSON, in hexadecimal."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +52,58 @@ class Block(Value, frozen=True, kw_only=True):
     size: int
 
 
-class Range(Value, frozen=True, kw_only=True):
-    """Bytes `start` to `end` (exclusive) of a block: the lines that *start* there."""
+def blocks_digest(blocks: Iterable[Block]) -> str:
+    """Return a digest of a set of blocks: it changes when one is added, replaced or removed."""
+    return digest(sorted([block.key, block.etag, block.size] for block in blocks))
+
+
+class PlaceKind(StrEnum):
+    """What a place counts."""
+
+    # The byte at which a line starts in its block (decompressed, where it is compressed).
+    BYTE = "byte"
+    # The number of a row in a Parquet file, from 0.
+    ROW = "row"
+    # The id of a profile that is an item.
+    PROFILE = "profile"
+    # All from a byte to the end of the block, which nobody can read.
+    REST = "rest"
+
+
+class Place(Value, frozen=True, kw_only=True):
+    """Where an item stands in its block; `str` writes it as people read it."""
+
+    kind: PlaceKind
+    position: int | str
+
+    @classmethod
+    def byte(cls, position: int) -> Self:
+        """Return the place of a line."""
+        return cls(kind=PlaceKind.BYTE, position=position)
+
+    @classmethod
+    def row(cls, position: int) -> Self:
+        """Return the place of a row."""
+        return cls(kind=PlaceKind.ROW, position=position)
+
+    @classmethod
+    def profile(cls, profile_id: str) -> Self:
+        """Return the place of a profile."""
+        return cls(kind=PlaceKind.PROFILE, position=profile_id)
+
+    @classmethod
+    def rest(cls, position: int) -> Self:
+        """Return the place of all that follows a byte."""
+        return cls(kind=PlaceKind.REST, position=position)
+
+    def __str__(self) -> str:
+        if self.kind is PlaceKind.REST:
+            return f"byte {self.position} to the end"
+        return f"{self.kind} {self.position}"
+
+
+class BlockPart(Value, frozen=True, kw_only=True):
+    """What all ranges have: bytes `start` to `end` (exclusive) of a block that they cover."""
 
     key: str
     etag: str
@@ -54,37 +112,50 @@ class Range(Value, frozen=True, kw_only=True):
     end: int
     # An estimate from samples; the worker counts.
     items: int
-    # The S3 key of the piece that holds these lines, where the block itself cannot be cut; its
-    # first byte stands at `offset` of the decompressed block.
-    piece: str = ""
-    offset: int = 0
-    # Why nothing can be read here: one dead letter at `offset`.
-    broken: str = ""
     # Where not empty, only the items at these places count: a redrive's.
-    places: list[str] = []
-    # Of profiles as items: the ids from `first` on that come before `until`; "" is no bound.
+    places: list[Place] = []
+
+    @property
+    def bytes(self) -> int:
+        return self.end - self.start
+
+    @property
+    def identity(self) -> list[Any]:
+        """What a batch's id is made of: which bytes of which content are read."""
+        return [self.key, self.etag, self.start, self.end]
+
+
+class ByteRange(BlockPart, frozen=True, kw_only=True, tag="bytes", tag_field="kind"):
+    """The lines or row groups that *start* in these bytes of a block."""
+
+
+class SegmentRange(BlockPart, frozen=True, kw_only=True, tag="segment", tag_field="kind"):
+    """A segment: lines of a block that cannot be cut itself, kept as an object of their own."""
+
+    # The S3 key of the segment; its first byte stands at `offset` of the decompressed block.
+    segment: str
+    offset: int
+
+
+class BrokenRange(BlockPart, frozen=True, kw_only=True, tag="broken", tag_field="kind"):
+    """A part of a block where nothing can be read: one dead letter at `offset`."""
+
+    offset: int
+    reason: str
+
+
+class ProfileRange(BlockPart, frozen=True, kw_only=True, tag="profiles", tag_field="kind"):
+    """Profiles as items: the ids from `first` on that come before `until`; "" is no bound."""
+
     first: str = ""
     until: str = ""
 
-
-class Round(NamedTuple):
-    """Which look at the world a batch belongs to."""
-
-    generation: int
-    number: int
+    @property
+    def identity(self) -> list[Any]:
+        return [self.key, self.etag, self.start, self.end, self.first, self.until]
 
 
-NO_ROUND = Round(0, 0)  # of tasks that do not look at it
-
-
-def unit_key(partition: str, number: int) -> str:
-    """Return what profiles keep the contributions of a partition's round under."""
-    return f"{partition}~{number}" if number else partition
-
-
-def unit_partition(key: str) -> str:
-    """Return the partition that `unit_key` was made of."""
-    return key.partition("~")[0]
+Range = ByteRange | SegmentRange | BrokenRange | ProfileRange
 
 
 class Outcome(Value, frozen=True, kw_only=True):
@@ -93,7 +164,7 @@ class Outcome(Value, frozen=True, kw_only=True):
     items: int
     used: int
     dead: int
-    # Those of `used` that a task which looks first found to need nothing.
+    # Those of `used` that a task which observes first found to need nothing.
     skipped: int = 0
     # Held against the plan: a range read short would show here.
     bytes: int
@@ -107,21 +178,10 @@ class Outcome(Value, frozen=True, kw_only=True):
     attempt: int
 
 
-class Ran(NamedTuple):
+class BatchCost(Value, frozen=True, kw_only=True):
     """What a finished batch took."""
 
     items: int
     # Ranges it read; each is a request to S3 of its own.
-    parts: int
+    ranges: int
     seconds: float
-
-
-def digest(value: Any) -> str:
-    """Return the SHA-256 of a value's JSON, in hexadecimal."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def blocks_digest(blocks: Iterable[Block]) -> str:
-    """Return a digest of a set of blocks: it changes when one is added, replaced or removed."""
-    return digest(sorted([b.key, b.etag, b.size] for b in blocks))

@@ -1,73 +1,70 @@
-"""What the ledger remembers: plans, batches and their states."""
+"""What the ledger remembers: plans and batches, with the states that they go through.
 
-from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, Self
+A record comes back from the ledger as the value that was put in, and with what the ledger adds.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 
 from workers.declare.asset import Asset
-from workers.values import NO_ROUND, RESULTS_FORMAT, Document, Range, Round, Value, digest
+from workers.values import RESULTS_FORMAT, Document, Outcome, Range, Value, digest
 
 
-class Batch(Value, frozen=True, kw_only=True):
-    """What one worker handles: ranges of blocks of one partition."""
+class Record(Value, frozen=True, kw_only=True):
+    """A value that the ledger keeps as one document, whose `_id` is the value's id."""
 
-    id: str
-    asset: str
-    partition: str
-    task: str
-    # The asset's declaration of how its blocks are written, and of whose profiles its items are.
-    format: str = ""
-    source: str = ""
-    round: Round = NO_ROUND
-    # A worker with other code refuses the batch rather than mixing two codes' results.
-    version: str
-    ranges: list[Range]
-    # The dead letters that a redrive runs again, and the batches that found them dead; it counts
-    # only beside those.
-    redrives: list[str] = msgspec.field(default_factory=list)
-    parents: list[str] = msgspec.field(default_factory=list)
+    # Fields that only the ledger sets; a document made of a fresh value has none of them.
+    BY_LEDGER: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
-    def cut(
-        cls,
-        asset: Asset,
-        version: str,
-        partition: str,
-        ranges: list[Range],
-        redrive: "Redrive | None" = None,
-        number: Round = NO_ROUND,
-    ) -> Self:
-        """Make the batch whose id is the digest of what would make its result differ.
+    def from_document(cls, document: Document) -> Self:
+        """Return the record that a document of the ledger holds."""
+        return cls.of({**document, "id": document["_id"]})
 
-        A redrive is a new batch each time, as what failed before may work now.
-        """
-        identity: list[Any] = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
-        identity += [asset.format, asset.source, number]
-        identity += [[r.key, r.etag, r.start, r.end, r.first, r.until] for r in ranges]
-        if redrive:
-            identity.append(sorted(redrive.attempts.items()))
-        return cls(
-            id=digest(identity)[:20],
-            asset=asset.name,
-            partition=partition,
-            task=asset.task,
-            format=asset.format,
-            source=asset.source,
-            round=number,
-            version=version,
-            ranges=ranges,
-            redrives=sorted(redrive.attempts) if redrive else [],
-            parents=sorted(redrive.parents) if redrive else [],
-        )
+    def to_document(self) -> Document:
+        """Return what is planned, as the ledger keeps it beside the `_id`."""
+        left_out = {"id", *self.BY_LEDGER}
+        return {name: value for name, value in self.to_json().items() if name not in left_out}
+
+
+class PartitionKey(Value, frozen=True, kw_only=True):
+    """What plans that compete for the same contributions have in common."""
+
+    asset: str
+    # Which rebuild the profiles come from.
+    generation: int
+    partition: str
+    # How often the partition was observed and folded before, by a task that observes the world.
+    round: int
 
     @property
-    def items(self) -> int:
-        return sum(r.items for r in self.ranges)
+    def fold_key(self) -> str:
+        """What profiles keep these contributions under."""
+        return f"{self.partition}~{self.round}" if self.round else self.partition
 
-    @property
-    def bytes(self) -> int:
-        return sum(r.end - r.start for r in self.ranges)
+
+class AttemptId(Value, frozen=True, kw_only=True):
+    """One attempt at a batch, as dead letters name it."""
+
+    batch: str
+    number: int
+
+
+class BatchState(StrEnum):
+    """What became of a batch."""
+
+    # To be run; also after an attempt that says nothing about the batch, such as an outage.
+    PLANNED = "planned"
+    # An attempt has begun; it may be over, if its process was killed.
+    RUNNING = "running"
+    # It has an outcome, and its result is in S3. Final.
+    DONE = "done"
+    # The last attempt failed for good. The next run of its partition tries again.
+    FAILED = "failed"
 
 
 class Redrive(NamedTuple):
@@ -77,8 +74,198 @@ class Redrive(NamedTuple):
     parents: Collection[str]
 
 
-class Plan(Value, frozen=True, kw_only=True):
+class Batch(Record, frozen=True, kw_only=True):
+    """What one worker handles: ranges of blocks of one partition."""
+
+    BY_LEDGER: ClassVar[frozenset[str]] = frozenset(
+        {"state", "attempts", "error", "outcome", "started", "finished"}
+    )
+
+    id: str
+    asset: str
+    partition: str
+    task: str
+    # The asset's declaration of how its blocks are written, and of whose profiles its items are.
+    format: str = ""
+    source: str = ""
+    # Of a task that observes the world: when it did. 0 for all others, whose batches any
+    # generation may reuse.
+    generation: int = 0
+    round: int = 0
+    # A worker with other code refuses the batch rather than mixing two codes' results.
+    version: str
+    ranges: list[Range]
+    # The dead letters that a redrive runs again, and the batches that found them dead; it counts
+    # only beside those.
+    redrives: list[str] = msgspec.field(default_factory=list)
+    parents: list[str] = msgspec.field(default_factory=list)
+
+    state: BatchState = BatchState.PLANNED
+    attempts: int = 0
+    # Why the latest attempt failed.
+    error: str = ""
+    outcome: Outcome | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+
+    @classmethod
+    def of_ranges(
+        cls,
+        asset: Asset,
+        version: str,
+        partition: str,
+        ranges: Sequence[Range],
+        redrive: Redrive | None = None,
+        generation: int = 0,
+        round_: int = 0,
+    ) -> Self:
+        """Return the batch whose id is the digest of what would make its result differ.
+
+        A redrive is a new batch each time, as what failed before may work now.
+        """
+        identity: list[Any] = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
+        identity += [asset.format, asset.source, [generation, round_]]
+        identity += [range_.identity for range_ in ranges]
+        if redrive:
+            identity.append(sorted(redrive.attempts.items()))
+
+        return cls(
+            id=digest(identity)[:20],
+            asset=asset.name,
+            partition=partition,
+            task=asset.task,
+            format=asset.format,
+            source=asset.source,
+            generation=generation,
+            round=round_,
+            version=version,
+            ranges=list(ranges),
+            redrives=sorted(redrive.attempts) if redrive else [],
+            parents=sorted(redrive.parents) if redrive else [],
+        )
+
+    @property
+    def items(self) -> int:
+        """The items that its ranges are thought to hold."""
+        return sum(range_.items for range_ in self.ranges)
+
+    @property
+    def bytes(self) -> int:
+        return sum(range_.bytes for range_ in self.ranges)
+
+    @property
+    def is_redrive(self) -> bool:
+        return bool(self.redrives)
+
+    @property
+    def is_done(self) -> bool:
+        return self.state is BatchState.DONE
+
+    @property
+    def is_failed(self) -> bool:
+        return self.state is BatchState.FAILED
+
+    @property
+    def finished_outcome(self) -> Outcome:
+        """The outcome of a batch that is done; every such batch has one."""
+        assert self.outcome is not None
+        return self.outcome
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """The attempt whose outcome counts."""
+        return AttemptId(batch=self.id, number=self.finished_outcome.attempt)
+
+
+class PlanState(StrEnum):
+    """What became of a plan."""
+
+    # Its batches are to be run.
+    PLANNED = "planned"
+    # It is not folded, and `why` says why.
+    REFUSED = "refused"
+    # It has an epoch, and profiles may hold it.
+    FOLDING = "folding"
+    # Profiles hold it whole.
+    FOLDED = "folded"
+    # A later epoch was folded after it.
+    REPLACED = "replaced"
+    # A later plan was folded while it had not been.
+    ABANDONED = "abandoned"
+    # It was folded, and has merged into the base for good.
+    CLOSED = "closed"
+    # Its partition was closed before, and is as it was: nothing is to be done.
+    UNCHANGED = "unchanged"
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether profiles consist of plans in this state."""
+        return self in FOLDED_STATES
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether plans in this state leave nothing to be folded."""
+        return self in SETTLED_STATES
+
+
+FOLDED_STATES = (PlanState.FOLDED, PlanState.CLOSED)
+SETTLED_STATES = (*FOLDED_STATES, PlanState.REPLACED, PlanState.UNCHANGED)
+
+
+class Counts(Value, frozen=True, kw_only=True):
+    """What became of one partition's items. items = used + dead + failed + pending, always."""
+
+    plan: str
+    partition: str
+    blocks: int
+    bytes: int
+    batches: int
+    reused: int
+    # Counted by workers; estimated where a batch has no outcome.
+    items: int
+    used: int
+    # Those of `used` that needed nothing: see `Observe`.
+    skipped: int
+    # Dead letters, and those of them that a person discarded: these are tolerated.
+    dead: int
+    discarded: int
+    # Items of batches that failed for good, and of batches that did not run.
+    failed: int
+    pending: int
+    batches_failed: int
+    batches_pending: int
+    # Items that redrives among the plan's batches used (they are in `used`), and dead letters
+    # that such batches are still to run again.
+    redriven: int
+    redrivable: int
+    # Seconds of work over all its batches, whichever run did them.
+    work_seconds: float
+    # The plan that a closed partition was folded from, where nothing has changed since.
+    unchanged_since: str
+
+    @property
+    def unused(self) -> int:
+        """The items that tolerance is about."""
+        return self.dead - self.discarded + self.failed
+
+
+class FailedProfile(Value, frozen=True, kw_only=True):
+    """A profile that MongoDB cannot hold; it stays as it was, without what is new."""
+
+    profile: str
+    # The partitions whose contributions it lacks.
+    partitions: list[str]
+    # The largest field, or the one that cannot be written.
+    field: str
+    why: str
+
+
+class Plan(Record, frozen=True, kw_only=True):
     """What one run will do for one partition."""
+
+    BY_LEDGER: ClassVar[frozenset[str]] = frozenset(
+        {"state", "created", "why", "epoch", "results", "counts", "failed_profiles", "folded"}
+    )
 
     asset: str
     partition: str
@@ -86,13 +273,12 @@ class Plan(Value, frozen=True, kw_only=True):
     version: str
     # Epochs, and what is closed, are those of one generation of profiles.
     generation: int
-    # How often the partition was looked at before, by a task that looks at the world.
     round: int
     # When its blocks were listed, in seconds of MongoDB's clock: the later view is the newer plan,
     # whichever is written first.
     listed: float
     # Digest of the blocks' keys and ETags; the sensor compares it with a fresh listing.
-    news: str
+    blocks_digest: str
     blocks: int
     bytes: int
     batches: list[str]
@@ -100,11 +286,27 @@ class Plan(Value, frozen=True, kw_only=True):
     reused: list[str]
     items: int
 
+    state: PlanState = PlanState.PLANNED
+    created: datetime | None = None
+    # Why it is refused.
+    why: str = ""
+    # Its turn among the plans of its partition; Kafka would call it a fencing token.
+    epoch: int | None = None
+    # What every shard of its fold reads: S3 keys of results, by batch.
+    results: dict[str, str] = msgspec.field(default_factory=dict)
+    counts: Counts | None = None
+    failed_profiles: list[FailedProfile] = msgspec.field(default_factory=list)
+    folded: datetime | None = None
+
     @property
     def id(self) -> str:
         return f"{self.asset}/{self.partition}/{self.run}"
 
-
-def as_batch(document: Document) -> Batch:
-    """Return the batch that a document of the ledger holds."""
-    return Batch.of({**document, "id": document["_id"]})
+    @property
+    def key(self) -> PartitionKey:
+        return PartitionKey(
+            asset=self.asset,
+            generation=self.generation,
+            partition=self.partition,
+            round=self.round,
+        )
