@@ -1,1 +1,8 @@
-"""contributions."""
+"""What items say about profiles, and how it merges: pure functions, whatever the order.
+
+What calls them for a batch belongs in workers/batch.py, what writes profiles in folding, and what
+an author declares in declare.
+
+Read: fields (what a profile holds), exact (sums of floats), results (a batch's result, as a table),
+accumulators (results merged by profile, and what readers see of them).
+"""

@@ -1,8 +1,8 @@
-"""What partitions say about profiles: read from results, merged, and shown to readers."""
+"""What partitions contribute to profiles: read from results, merged, and shown to readers."""
 
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.contributions.fields import Fields, Gone, to_key
-from workers.declare.task import Task
+from workers.contributions.fields import Field, Fields, Gone, to_key
 from workers.store import BlockStore
 from workers.values import Document
 
-# What a partition says about a profile: states by field, keys as MongoDB holds them.
+# What a partition contributes to a profile: states by field, keys as MongoDB holds them.
 Accumulator = dict[str, Any]
-# The contributions of a shard: profile id -> partition -> state.
+# The contributions to a shard: profile id -> partition (its fold key) -> accumulator.
 Accumulators = dict[str, dict[str, Accumulator]]
+# Makes more fields of a profile's: see `Task.derive`.
+Derive = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class ProfileError(Exception):
@@ -26,28 +27,31 @@ class ProfileError(Exception):
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field}: {why}")
-        self.field, self.why = field, why
+        self.field = field
+        self.why = why
 
 
 def read_result(
     store: BlockStore, key: str, buckets: range, columns: list[str] | None = None
 ) -> pa.Table:
-    """Read some buckets of a result."""
-    wanted = [("bucket", ">=", buckets.start), ("bucket", "<", buckets.stop)]
-    return pq.read_table(io.BytesIO(store.get(key)), columns=columns, filters=wanted)
+    """Return the rows of some buckets of a result."""
+    filters = [("bucket", ">=", buckets.start), ("bucket", "<", buckets.stop)]
+    return pq.read_table(io.BytesIO(store.get(key)), columns=columns, filters=filters)
 
 
 def read_accumulators(
     store: BlockStore, results: Sequence[tuple[str, str]], fields: Fields, buckets: range
 ) -> Accumulators:
-    """Read a shard's part of results, given as (partition, key), and merge it."""
+    """Return a shard's part of results, merged; they are given as (fold key, S3 key)."""
     if not results:
         return {}
+
     tables = []
     for partition, key in results:
         table = read_result(store, key, buckets)
         tables.append(table.append_column("partition", pa.repeat(partition, len(table))))
     table = pa.concat_tables(tables)
+
     parts = {}
     for name, field in fields.items():
         columns = ["partition", "profile", *field.columns[:-1], field.column]
@@ -58,73 +62,85 @@ def read_accumulators(
 
 
 def build_accumulators(parts: Mapping[str, pd.DataFrame], fields: Fields) -> Accumulators:
-    """Turn reduced columns (partition, profile, then the field's) into states, row by row."""
-    states: Accumulators = defaultdict(lambda: defaultdict(dict))
+    """Return reduced columns (partition, profile, then the field's) as accumulators."""
+    accumulators: Accumulators = defaultdict(lambda: defaultdict(dict))
     for name, part in parts.items():
         field = fields[name]
-        values = part["value"].tolist()
-        if field.rule == "latest":
-            values = [list(pair) for pair in zip(part["at"].tolist(), values, strict=True)]
-        where = zip(part["profile"].tolist(), part["partition"].tolist(), strict=True)
+        states = _states(field, part)
+        owners = zip(part["profile"].tolist(), part["partition"].tolist(), strict=True)
         if not field.keyed:
-            for (profile, partition), value in zip(where, values, strict=True):
-                states[profile][partition][name] = value
+            for (profile, partition), state in zip(owners, states, strict=True):
+                accumulators[profile][partition][name] = state
             continue
-        for (profile, partition), key, value in zip(where, names(part["key"]), values, strict=True):
-            state = states[profile][partition]
-            if name in state:
-                state[name][key] = value
+
+        keys = to_keys(part["key"])
+        for (profile, partition), key, state in zip(owners, keys, states, strict=True):
+            accumulator = accumulators[profile][partition]
+            if name in accumulator:
+                accumulator[name][key] = state
             else:
-                state[name] = {key: value}
-    return states
+                accumulator[name] = {key: state}
+    return accumulators
 
 
-def names(keys: pd.Series) -> list[str]:
-    """Return keys as MongoDB holds them; each different key is looked at once."""
-    codes, unique = pd.factorize(keys)
-    written = [to_key(key) for key in unique]
-    return [written[code] for code in codes]
+def _states(field: Field, rows: pd.DataFrame) -> list[Any]:
+    """Return the state that each reduced row holds; of a keyed field, that of its key."""
+    values: list[Any] = rows["value"].tolist()
+    if field.rule == "latest":
+        return [list(pair) for pair in zip(rows["at"].tolist(), values, strict=True)]
+    return values
 
 
-def merge(fields: Fields, one: Accumulator, other: Accumulator) -> Accumulator:
-    """Merge two states of one profile."""
-    merged = dict(one)
-    for name, value in other.items():
-        merged[name] = fields[name].merge(merged[name], value) if name in merged else value
+def to_keys(texts: pd.Series) -> list[str]:
+    """Return texts as keys that MongoDB can hold; each different text is looked at once."""
+    codes, unique = pd.factorize(texts)
+    keys = [to_key(text) for text in unique]
+    return [keys[code] for code in codes]
+
+
+def merge_accumulators(fields: Fields, first: Accumulator, second: Accumulator) -> Accumulator:
+    """Return two accumulators of one profile, merged."""
+    merged = dict(first)
+    for name, state in second.items():
+        merged[name] = fields[name].merge(merged[name], state) if name in merged else state
     return merged
 
 
-def to_reader(task: Task, state: Accumulator) -> Document:
-    """Return what readers see of a state: every field, and those derived from them.
+def to_reader(fields: Fields, derive: Derive | None, accumulator: Accumulator) -> Document:
+    """Return what readers see of an accumulator: every field, and those derived from them.
 
     Maps that `derive` returns have plain keys, like those it gets. {} where the profile is gone;
-    Unfitting where the task cannot derive.
+    ProfileError where `derive` fails.
     """
-    if any(isinstance(f, Gone) and state.get(n, (0, 0))[1] for n, f in task.fields.items()):
+    if _is_gone(fields, accumulator):
         return {}
-    parts = {
-        name: (field, state.get(name, {} if field.keyed else None))
-        for name, field in task.fields.items()
-        if not isinstance(field, Gone)
-    }
-    shown = {name: field.view(part) for name, (field, part) in parts.items()}
-    if task.derive is None:
+
+    shown = {}
+    inputs = {}
+    for name, field in fields.items():
+        if isinstance(field, Gone):
+            continue
+        state = accumulator.get(name, {} if field.keyed else None)
+        shown[name] = field.to_reader(state)
+        if derive is not None:
+            inputs[name] = field.derive_input(state, shown[name])
+
+    if derive is None:
         return shown
-    plain = {name: field.plain(part, shown[name]) for name, (field, part) in parts.items()}
     try:
-        return shown | {name: _stored(value) for name, value in task.derive(plain).items()}
+        derived = {name: _with_safe_keys(value) for name, value in derive(inputs).items()}
     except Exception as error:
         raise ProfileError("derive", f"{type(error).__name__} in the task: {error}") from error
+    return shown | derived
 
 
-def _stored(value: Any) -> Any:
+def _is_gone(fields: Mapping[str, Field], accumulator: Accumulator) -> bool:
+    marks = [accumulator.get(name) for name, field in fields.items() if isinstance(field, Gone)]
+    return any(is_gone for _, is_gone in filter(None, marks))
+
+
+def _with_safe_keys(value: Any) -> Any:
     """Return a map with its keys as MongoDB holds them, and anything else as it is."""
-    return {to_key(key): one for key, one in value.items()} if isinstance(value, dict) else value
-
-
-def total(fields: Fields, fold: Document) -> Accumulator:
-    """Merge all that a profile's bookkeeping holds."""
-    state: Accumulator = fold["base"]
-    for entry in fold["open"].values():
-        state = merge(fields, state, entry["fields"])
-    return state
+    if not isinstance(value, dict):
+        return value
+    return {to_key(key): element for key, element in value.items()}

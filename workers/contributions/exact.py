@@ -16,8 +16,9 @@ import pandas as pd
 LARGEST = 1e150  # a number up to this has a square, and a sum of many squares, that is a float
 
 ZERO = "0p0"
-ALIGN = 8  # powers are multiples of it, so that numbers of like size share one
-HALF = 30  # bits of the lower half of a mantissa, which has up to 53 + ALIGN - 1
+MANTISSA_BITS = 53  # of a float
+POWER_STEP = 8  # powers are multiples of it, so that numbers of like size share one
+HALF_BITS = 30  # of the lower half of a mantissa, which has up to 53 + POWER_STEP - 1
 SPLITTER = float((1 << 27) + 1)  # splits the 53 bits of a float into two halves
 
 
@@ -35,11 +36,15 @@ def read(text: str) -> tuple[int, int]:
     return int(whole, 16), int(power)
 
 
-def add(one: str, other: str) -> str:
+def add(first: str, second: str) -> str:
     """Return the sum of two sums, exactly."""
-    (whole, power), (more, at) = read(one), read(other)
-    least = min(power, at)
-    return write((whole << (power - least)) + (more << (at - least)), least)
+    first_whole, first_power = read(first)
+    second_whole, second_power = read(second)
+    power = min(first_power, second_power)
+
+    whole = first_whole << (first_power - power)
+    whole += second_whole << (second_power - power)
+    return write(whole, power)
 
 
 def to_fraction(text: str) -> Fraction:
@@ -64,9 +69,11 @@ def root(value: Fraction) -> float:
     anything was left: then rounding to a float's 53 sees on which side of the middle the root
     lies (rounding to odd; Boldo and Melquiond, IEEE Transactions on Computers 57(4), 2008).
     """
-    over, under = value.numerator, value.denominator
-    shift = max(0, 64 - (over.bit_length() - under.bit_length()) // 2)
-    square, rest = divmod(over << 2 * shift, under)
+    numerator = value.numerator
+    denominator = value.denominator
+    shift = max(0, 64 - (numerator.bit_length() - denominator.bit_length()) // 2)
+    square, rest = divmod(numerator << 2 * shift, denominator)
+
     whole = math.isqrt(square)
     if rest or whole * whole != square:
         whole |= 1
@@ -83,6 +90,7 @@ def squares(values: pd.Series) -> tuple[pd.Series, pd.Series]:
     """
     if len(values) and values.abs().max() > LARGEST:
         raise ValueError(f"numbers beyond {LARGEST:g} have no exact square")
+
     square = values * values
     scaled = values * SPLITTER
     head = scaled - (scaled - values)
@@ -97,43 +105,51 @@ def totals(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """
     is_text = _are_texts(rows["value"])
     if not is_text.any():
-        return _of_floats(rows, by)
-    parts = pd.concat([_of_floats(rows[~is_text], by), rows.loc[is_text, [*by, "value"]]])
+        return _totals_of_floats(rows, by)
+
+    of_floats = _totals_of_floats(rows[~is_text], by)
+    parts = pd.concat([of_floats, rows.loc[is_text, [*by, "value"]]])
     group = parts.groupby(by, sort=False).ngroup()
+
     sums: dict[int, str] = {}
     for number, text in zip(group.tolist(), parts["value"].tolist(), strict=True):
         sums[number] = add(sums[number], text) if number in sums else text
-    return _each(group, parts[by], list(sums.values()))
+    return _with_texts(group, parts[by], list(sums.values()))
 
 
 def _are_texts(values: pd.Series) -> np.ndarray:
     if values.dtype.kind == "f":
         return np.zeros(len(values), dtype=bool)
-    return np.fromiter((isinstance(one, str) for one in values.tolist()), bool, len(values))
+    return np.fromiter((isinstance(value, str) for value in values.tolist()), bool, len(values))
 
 
-def _of_floats(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _totals_of_floats(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Return totals of floats: by columns for those of like size, and then these few in Python.
 
     Halves of mantissas are summed in 64 bits, which 2**32 rows cannot wrap.
     """
     fraction, exponent = np.frexp(rows["value"].to_numpy("float64"))
-    power = exponent.astype("int64") - 53
-    shift = power % ALIGN
-    whole = np.ldexp(fraction, 53).astype("int64") << shift
-    high, low = whole >> HALF, whole & ((1 << HALF) - 1)
+    power = exponent.astype("int64") - MANTISSA_BITS
+    shift = power % POWER_STEP
+    whole = np.ldexp(fraction, MANTISSA_BITS).astype("int64") << shift
+
+    high = whole >> HALF_BITS
+    low = whole & ((1 << HALF_BITS) - 1)
     parts = rows[by].assign(power=power - shift, high=high, low=low)
     alike = parts.groupby([*by, "power"], sort=False)[["high", "low"]].sum().reset_index()
+
     group = alike.groupby(by, sort=False).ngroup()
-    least = int(alike["power"].min()) if len(alike) else 0
-    sums: dict[int, int] = defaultdict(int)
+    least_power = int(alike["power"].min()) if len(alike) else 0
     columns = (part.tolist() for part in (group, alike["high"], alike["low"], alike["power"]))
-    for number, upper, lower, at in zip(*columns, strict=True):
-        sums[number] += ((upper << HALF) + lower) << (at - least)
-    return _each(group, alike[by], [write(total, least) for total in sums.values()])
+    sums: dict[int, int] = defaultdict(int)
+    for number, upper, lower, own_power in zip(*columns, strict=True):
+        sums[number] += ((upper << HALF_BITS) + lower) << (own_power - least_power)
+
+    texts = [write(total, least_power) for total in sums.values()]
+    return _with_texts(group, alike[by], texts)
 
 
-def _each(group: pd.Series, keys: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
+def _with_texts(group: pd.Series, keys: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
     """Return the keys of each group, in order of appearance, with its text."""
     first = keys[~group.duplicated().to_numpy()].reset_index(drop=True)
     return first.assign(value=pd.Series(texts, dtype="str"))

@@ -1,8 +1,8 @@
 """What a profile's fields hold and how two values merge.
 
 Every rule is commutative and associative, with ties broken by value, so the order of batches
-never matters. A field knows its rule three times over: on columns (`reduce`), on two values
-(`merge`), and for readers (`view`). Sums of floats are exact too: see `exact`.
+never matters. A field knows its rule three times over: on columns (`reduce`), on two states
+(`merge`), and for readers (`to_reader`). Sums of floats are exact too: see `exact`.
 """
 
 import re
@@ -68,6 +68,7 @@ class Field:
             raise ValueError(f"a contribution to {name!r} lacks a profile, a key or a value")
         if rows.empty or self.type is str:
             return rows
+
         if self.type is not float:
             kind = pd.api.types.infer_dtype(rows["value"])
             if kind not in ("integer", "boolean", "floating"):
@@ -75,6 +76,7 @@ class Field:
                 meant = "the milliseconds of a Time" if self.type is datetime else "whole numbers"
                 raise Refused(f"contributions to {name!r} need {meant} as values, not {kind}")
             return rows
+
         values = rows["value"].infer_objects()
         if values.dtype.kind not in "iuf":
             raise Refused(f"contributions to {name!r} need numbers as values, not {values.dtype}")
@@ -95,33 +97,33 @@ class Field:
             rows = rows.assign(value=_addable(rows["value"]))
         return rows.groupby(by, sort=False)["value"].agg(self.rule).reset_index()
 
-    def merge(self, one: Any, other: Any) -> Any:
-        """Merge two states: what `reduce` does, on values already in profiles."""
+    def merge(self, first: Any, second: Any) -> Any:
+        """Return two states, merged: what `reduce` does, on what profiles hold."""
         if not self.keyed:
-            return self._merge_values(one, other)
-        merged = dict(one)
-        for key, value in other.items():
+            return self._merge_values(first, second)
+        merged = dict(first)
+        for key, value in second.items():
             merged[key] = self._merge_values(merged[key], value) if key in merged else value
         return merged
 
-    def _merge_values(self, one: Any, other: Any) -> Any:
+    def _merge_values(self, first: Any, second: Any) -> Any:
         if self.rule == "sum":
-            return add(one, other) if self.is_sum_of_floats else one + other
-        return min(one, other) if self.rule == "min" else max(one, other)
+            return add(first, second) if self.is_sum_of_floats else first + second
+        return min(first, second) if self.rule == "min" else max(first, second)
 
-    def view(self, state: Any) -> Any:
+    def to_reader(self, state: Any) -> Any:
         """Return what readers see of a state: no bookkeeping, real dates and truth values.
 
         The state of a profile that nothing was said about is None, or {} where keyed; a total of
         nothing is 0.
         """
         if self.keyed:
-            return {key: self._shown(value) for key, value in state.items()}
+            return {key: self._value_to_reader(value) for key, value in state.items()}
         if state is None:
             return self.type() if self.rule == "sum" else None
-        return self._shown(state)
+        return self._value_to_reader(state)
 
-    def plain(self, state: Any, shown: Any) -> Any:
+    def derive_input(self, state: Any, shown: Any) -> Any:
         """Return what `derive` gets: what readers see (`shown`), but with plain keys.
 
         Sums of floats are Fractions, and exact.
@@ -134,7 +136,7 @@ class Field:
             return {from_key(key): value for key, value in shown.items()}
         return shown
 
-    def _shown(self, value: Any) -> Any:
+    def _value_to_reader(self, value: Any) -> Any:
         value = value[1] if self.rule == "latest" else value
         if self.type is datetime:
             return EPOCH + timedelta(milliseconds=value)
@@ -213,14 +215,14 @@ class Set(Field):
     rule = "max"
     keyed = True
 
-    def view(self, state: Any) -> list[str]:
+    def to_reader(self, state: Any) -> list[str]:
         return sorted(from_key(key) for key in state)
 
 
 class Marked(LatestBy):
     """The keys whose latest mark is set; readers see a sorted list."""
 
-    def view(self, state: Any) -> list[str]:
+    def to_reader(self, state: Any) -> list[str]:
         return sorted(from_key(key) for key, (_, is_set) in state.items() if is_set)
 
 

@@ -9,13 +9,12 @@ import pyarrow.parquet as pq
 
 from workers.contributions.fields import Fields
 from workers.errors import Refused
-from workers.ledger.records import Batch
-from workers.store import OWN_PREFIX
 from workers.values import bucket
 
-COMPACT = 500_000  # contribution rows a worker holds before it merges them
+MAX_HELD_ROWS = 500_000  # contribution rows a worker holds before it merges them
+GROUP_ROWS = 50_000  # rows of a row group: a shard reads the groups that hold its buckets
 
-SCHEMA = pa.schema(
+RESULT_SCHEMA = pa.schema(
     [
         ("bucket", pa.uint8()),
         ("field", pa.string()),
@@ -27,15 +26,11 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
     ]
 )
+FIELD_SCHEMA = RESULT_SCHEMA.remove(0)  # the rows of one field, before their buckets are known
+ORDER = ("bucket", "field", "profile", "key")
 
-ROWS = SCHEMA.remove(0)  # the rows of one field, before their buckets are known
-
+# A chunk's contributions by field.
 Frames = dict[str, pd.DataFrame]
-
-
-def result_key(batch: Batch, attempt: int) -> str:
-    """Return the S3 key of the result of an attempt at a batch: no attempt overwrites another's."""
-    return f"{OWN_PREFIX}results/{batch.asset}/{batch.partition}/{batch.id}-{attempt}.parquet"
 
 
 class Merger:
@@ -51,35 +46,41 @@ class Merger:
         for name, frame in frames.items():
             self._parts.setdefault(name, []).append(frame)
             self._rows += len(frame)
-        if self._rows > COMPACT:
+
+        if self._rows > MAX_HELD_ROWS:
             self._parts = {name: [frame] for name, frame in self.merged().items()}
             # Rows that cannot shrink further do not count, or each chunk would merge them again.
             self._rows = 0
 
     def merged(self) -> Frames:
         """Return one frame a field, with one row for each profile (and key)."""
-        return {
-            name: self.fields[name].reduce(pd.concat(parts, ignore_index=True), ["profile"])
-            for name, parts in self._parts.items()
-        }
+        merged = {}
+        for name, parts in self._parts.items():
+            rows = pd.concat(parts, ignore_index=True)
+            merged[name] = self.fields[name].reduce(rows, ["profile"])
+        return merged
 
     def table(self) -> pa.Table:
         """Return the result, in an order that does not depend on chunks."""
-        tables = [
-            to_table(name, frame, self.fields[name].column) for name, frame in self.merged().items()
-        ]
-        table = pa.concat_tables([ROWS.empty_table(), *tables])
-        table = table.add_column(0, SCHEMA.field("bucket"), buckets(table["profile"]))
-        order = [(name, "ascending") for name in ("bucket", "field", "profile", "key")]
-        return table.sort_by(order)
+        tables = [FIELD_SCHEMA.empty_table()]
+        for name, frame in self.merged().items():
+            tables.append(to_table(name, frame, self.fields[name].column))
+
+        table = pa.concat_tables(tables)
+        table = table.add_column(0, RESULT_SCHEMA.field("bucket"), buckets_of(table["profile"]))
+        return table.sort_by([(name, "ascending") for name in ORDER])
 
 
 def to_table(field: str, frame: pd.DataFrame, value: str) -> pa.Table:
-    """Return a field's contributions as ROWS; Refused where a value has a wrong type."""
+    """Return a field's contributions by FIELD_SCHEMA; Refused where a value has a wrong type.
+
+    `value` names the column that holds the values.
+    """
     columns = {"profile": frame["profile"], value: frame["value"]}
     columns |= {name: frame[name] for name in ("key", "at") if name in frame}
+
     arrays = {"field": pa.repeat(field, len(frame))}
-    for column in ROWS:
+    for column in FIELD_SCHEMA:
         if column.name in columns:
             try:
                 arrays[column.name] = pa.array(columns[column.name], type=column.type)
@@ -87,19 +88,19 @@ def to_table(field: str, frame: pd.DataFrame, value: str) -> pa.Table:
                 raise Refused(f"contributions to {field!r} have a wrong type: {error}") from error
         elif column.name not in arrays:
             arrays[column.name] = pa.nulls(len(frame), column.type)
-    return pa.table([arrays[column.name] for column in ROWS], schema=ROWS)
+    return pa.table([arrays[column.name] for column in FIELD_SCHEMA], schema=FIELD_SCHEMA)
 
 
-def buckets(profiles: pa.ChunkedArray) -> pa.Array:
+def buckets_of(profiles: pa.ChunkedArray) -> pa.Array:
     """Return the bucket of each profile id; each different id is looked at once."""
     coded = profiles.combine_chunks().dictionary_encode()
     ids = coded.dictionary.to_pylist()
-    of_id = np.fromiter(map(bucket, ids), "uint8", len(ids))
-    return pa.array(of_id[coded.indices.to_numpy()])
+    buckets = np.fromiter(map(bucket, ids), "uint8", len(ids))
+    return pa.array(buckets[coded.indices.to_numpy()])
 
 
 def to_parquet(table: pa.Table) -> bytes:
     """Return a result as the bytes of a Parquet file whose row groups follow the buckets."""
     file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", row_group_size=50_000)
+    pq.write_table(table, file, compression="zstd", row_group_size=GROUP_ROWS)
     return file.getvalue()

@@ -1,20 +1,24 @@
-"""From lines and rows to items of the type that a task declares, and from items to columns."""
+"""From lines and rows to items of the type that a task declares, and to what they contribute."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 import numpy as np
 import pandas as pd
 
+from workers.contributions.results import Frames
+from workers.declare.task import Task
 from workers.declare.types import Number, Time
-from workers.sources.formats.lines import BOM, Lines
+from workers.errors import FanfoldError
+from workers.sources.formats.lines import BOM, TOO_LONG, Lines
 from workers.sources.formats.rows import Rows
+from workers.values import Place
 
-# place, the item as it stands, reason
-Reject = Callable[[str, bytes, str], None]
+# What hears of a bad item: its place, the item as it stands, and the reason.
+Reject = Callable[[Place, bytes, str], None]
 BAD_ITEM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -25,9 +29,9 @@ class ItemReader:
         self._item = item
         self._decode = msgspec.json.Decoder(item, dec_hook=_custom).decode
         self._fields = msgspec.structs.fields(item)
-        self._lists = [f.encode_name for f in self._fields if _is_list(f.type)]
-        self._numbers = {f.encode_name for f in self._fields if _is_number(f.type)}
-        self.columns = [f.encode_name for f in self._fields]
+        self.columns = [field.encode_name for field in self._fields]
+        self._lists = [field.encode_name for field in self._fields if _is_list(field.type)]
+        self._numbers = {field.encode_name for field in self._fields if _is_number(field.type)}
 
     def items(self, run: Lines | Rows, reject: Reject) -> tuple[list[Any], list[int]]:
         """Return the items of a run and the number of each; `reject` hears of every other one.
@@ -35,37 +39,29 @@ class ItemReader:
         Blank lines are no items.
         """
         if isinstance(run, Rows):
-            return self._each(run, range(len(run.rows)), self._from_row, reject)
+            numbers: Sequence[int] = range(len(run.rows))
+            return _each(run, numbers, lambda number: self._from_row(run, number), reject)
         if run.is_cut:
-            reject(run.place(0), run.raw(0), "the line is too long for an item")
+            reject(run.place(0), run.raw(0), TOO_LONG)
             return [], []
+
         lines = run.lines
         if run.start == 0 and lines and lines[0].startswith(BOM):
             lines = [lines[0].removeprefix(BOM), *lines[1:]]
         numbers = [i for i, line in enumerate(lines) if line and not line.isspace()]
+
         decode = self._decode
         try:
             with collection_paused():
-                return [decode(lines[i]) for i in numbers], numbers
+                return [decode(lines[number]) for number in numbers], numbers
         except BAD_ITEM:
-            return self._each(run, numbers, lambda _, i: decode(lines[i]), reject)
-
-    def _each(
-        self, run: Any, numbers: Any, make: Callable[[Any, int], Any], reject: Reject
-    ) -> tuple[list[Any], list[int]]:
-        items, good = [], []
-        for number in numbers:
-            try:
-                items.append(make(run, number))
-                good.append(number)
-            except BAD_ITEM as error:
-                reject(run.place(number), run.raw(number), reason(error))
-        return items, good
+            return _each(run, numbers, lambda number: decode(lines[number]), reject)
 
     def _from_row(self, run: Rows, number: int) -> Any:
         row = run.rows[number]
         if isinstance(row, str):
             raise msgspec.ValidationError(row)
+
         if run.is_text:
             # An empty cell says nothing, but of a number it says that it is missing.
             row = {name: text for name, text in row.items() if text or name in self._numbers}
@@ -88,6 +84,55 @@ class ItemReader:
                 values = np.array(values, dtype="float64")
             columns[field.name] = values
         return pd.DataFrame(columns)
+
+
+def _each(
+    run: Lines | Rows, numbers: Sequence[int], read: Callable[[int], Any], reject: Reject
+) -> tuple[list[Any], list[int]]:
+    """Return the items that can be read and their numbers; `reject` hears of the others."""
+    items = []
+    good_numbers = []
+    for number in numbers:
+        try:
+            items.append(read(number))
+            good_numbers.append(number)
+        except BAD_ITEM as error:
+            reject(run.place(number), run.raw(number), reason(error))
+    return items, good_numbers
+
+
+class Contribution(NamedTuple):
+    """What the items from `first` to `last` (exclusive) contribute, or why they cannot."""
+
+    first: int
+    last: int
+    frames: Frames | Exception
+
+
+def contribute(
+    task: Task, reader: ItemReader, items: list[Any], first: int = 0
+) -> Iterator[Contribution]:
+    """Yield the contributions of items that work together.
+
+    Where the task raises, halves are tried until the item at fault stands alone; it is yielded
+    with its exception. One bad item among n costs at most 2 log2 n + 1 calls.
+    """
+    if not items:
+        return
+
+    try:
+        frames = task.contribute(reader.frame(items))
+    except (FanfoldError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  the task's own: whatever it is, it concerns these items
+        if len(items) == 1:
+            yield Contribution(first, first + 1, error)
+            return
+        half = len(items) // 2
+        yield from contribute(task, reader, items[:half], first)
+        yield from contribute(task, reader, items[half:], first + half)
+        return
+    yield Contribution(first, first + len(items), frames)
 
 
 def _is_list(kind: Any) -> bool:

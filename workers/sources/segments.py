@@ -1,12 +1,12 @@
-"""Large blocks that cannot be cut (gzip and the like) are streamed once into pieces in S3.
+"""Large blocks that cannot be cut (gzip and the like) are streamed once into segments in S3.
 
-Pieces lie under `_fanfold/pieces/`, by the block's key and ETag, with a manifest written last;
-later runs find them there. Memory is bounded by the size of one piece.
+Segments lie under `_fanfold/segments/`, by the block's key and ETag, with a manifest written last;
+later runs find them there. Memory is bounded by the size of one segment.
 """
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,130 +14,213 @@ from workers.errors import Malformed
 from workers.sources.formats.compression import decompress
 from workers.sources.formats.csv import records
 from workers.sources.formats.format import Format
-from workers.sources.formats.lines import Lines, split_lines
+from workers.sources.formats.lines import TOO_LONG, Lines, split_lines
 from workers.store import OWN_PREFIX, BlockStore, Body
-from workers.values import Range, digest
+from workers.values import Block, BrokenRange, SegmentRange, digest
 
-SEGMENTS_PREFIX = f"{OWN_PREFIX}pieces/"
-BAD_HEADER = b"\xff\n"  # what pieces repeat of a header that cannot be read: no text either
+SEGMENTS_PREFIX = f"{OWN_PREFIX}segments/"
+BAD_HEADER = b"\xff\n"  # what segments repeat of a header that cannot be read: no text either
+MAX_SECTION_ITEMS = 500  # lines that are put into a segment at a time
 
 
-def segments_key(key: str, etag: str, form: Format) -> str:
-    """Return where the list of a block's pieces lies."""
-    identity = [key, etag, form.kind, form.delimiter, form.multiline]
+def segments_key(block: Block, form: Format) -> str:
+    """Return where the list of a block's segments lies."""
+    identity = [block.key, block.etag, form.kind, form.delimiter, form.multiline]
     return f"{SEGMENTS_PREFIX}{digest(identity)[:20]}/manifest.json"
 
 
 def cut_segments(
-    store: BlockStore, key: str, etag: str, size: int, form: Format, items: int, plain_bytes: int
-) -> list[Range]:
-    """Return the ranges of a block, cut into pieces of so many items and bytes at most.
+    store: BlockStore, block: Block, form: Format, max_items: int, max_bytes: int
+) -> list[SegmentRange | BrokenRange]:
+    """Return the ranges of a block, cut into segments of so many items and plain bytes at most.
 
     The ranges cover the block's compressed bytes, if only roughly by where its items lie.
     """
-    manifest = segments_key(key, etag, form)
-    if not store.exists(manifest):
-        cutter = _Cutter(store, manifest.rpartition("/")[0])
-        cutter.cut(store.open(key, etag, 0, size), size, form, items, plain_bytes)
-        store.put_json(manifest, cutter.made)
-    made = store.get_json(manifest)
-    ranges, start = [], 0
-    for number, piece in enumerate(made):
-        what = {name: value for name, value in piece.items() if name != "read"}
-        left = len(made) - number - 1  # each needs a byte of its own
-        end = min(max(piece["read"], start + 1), size - left) if left else size
-        ranges.append(Range(key=key, etag=etag, size=size, start=start, end=end, **what))
+    manifest_key = segments_key(block, form)
+    if not store.exists(manifest_key):
+        cutter = _Cutter(store, manifest_key.rpartition("/")[0], block, form, max_items, max_bytes)
+        cutter.cut()
+        ranges = _ranges(block, cutter.parts)
+        store.put_json(manifest_key, [range_.to_json() for range_ in ranges])
+    return msgspec.convert(store.get_json(manifest_key), list[SegmentRange | BrokenRange])
+
+
+class _Part(NamedTuple):
+    """What the range of a segment, or of a part where nothing can be read, will say."""
+
+    items: int
+    # Where its first byte stands in the decompressed block.
+    offset: int
+    # Bytes of the block that were read when it was complete.
+    bytes_read: int
+    segment: str = ""
+    # Why nothing can be read, where there is no segment.
+    reason: str = ""
+
+
+def _ranges(block: Block, parts: Sequence[_Part]) -> list[SegmentRange | BrokenRange]:
+    """Return ranges that cover a block's bytes, each with a byte of its own at least."""
+    ranges: list[SegmentRange | BrokenRange] = []
+    start = 0
+    for number, part in enumerate(parts):
+        parts_behind = len(parts) - number - 1
+        end = block.size
+        if parts_behind:
+            end = min(max(part.bytes_read, start + 1), block.size - parts_behind)
+        ranges.append(_range(block, start, end, part))
         start = end
     return ranges
 
 
+def _range(block: Block, start: int, end: int, part: _Part) -> SegmentRange | BrokenRange:
+    if not part.segment:
+        return BrokenRange(
+            key=block.key,
+            etag=block.etag,
+            size=block.size,
+            start=start,
+            end=end,
+            items=part.items,
+            offset=part.offset,
+            reason=part.reason,
+        )
+
+    return SegmentRange(
+        key=block.key,
+        etag=block.etag,
+        size=block.size,
+        start=start,
+        end=end,
+        items=part.items,
+        offset=part.offset,
+        segment=part.segment,
+    )
+
+
 class _Cutter:
-    """Writes pieces, and keeps what the manifest will say of them."""
+    """Streams one block into segments."""
 
-    def __init__(self, store: BlockStore, folder: str) -> None:
-        self.store, self.folder = store, folder
-        self.made: list[dict[str, Any]] = []
+    def __init__(
+        self,
+        store: BlockStore,
+        folder: str,
+        block: Block,
+        form: Format,
+        max_items: int,
+        max_bytes: int,
+    ) -> None:
+        self.store = store
+        self.folder = folder
+        self.block = block
+        self.form = form
+        self.max_items = max_items
+        self.max_bytes = max_bytes
+
+        self.parts: list[_Part] = []
+        # The first record of a CSV, which every segment repeats.
         self.header = b""
-        self._parts: list[bytes] = []
-        self._start = self._items = self._bytes = 0
+        # The segment that is being filled: its sections, and where the first of them starts.
+        self._bodies: list[bytes] = []
+        self._start = 0
+        self._items = 0
+        self._bytes = 0
 
-    def cut(self, body: Body, size: int, form: Format, items: int, plain_bytes: int) -> None:
-        lines = split_lines(decompress(body, form.compression), 0, None)
+    def cut(self) -> None:
+        """Write the block's segments, and note what their ranges will say."""
+        body = self.store.open(self.block.key, self.block.etag, 0, self.block.size)
+        lines = split_lines(decompress(body, self.form.compression), 0, None)
         try:
-            for unit in units(lines, form, min(items, 500)):
-                is_header = form.kind == "csv" and not self.header
-                if is_header:
-                    self.header = BAD_HEADER if unit.broken else unit.body
-                if unit.broken:
-                    self._put(body)
-                    self._note(body, items=1, offset=unit.start, broken=unit.broken)
-                if is_header or unit.broken:
-                    continue
-                if not self._parts:
-                    self._start = unit.start
-                self._parts.append(unit.body)
-                self._items += unit.items
-                self._bytes += len(unit.body)
-                scale = self._scale(size)
-                if self._items >= items * scale or self._bytes >= plain_bytes * scale:
-                    self._put(body)
+            for section in sections(lines, self.form, min(self.max_items, MAX_SECTION_ITEMS)):
+                self._take(section, body)
         except Malformed as error:
-            self._put(body)
-            place, _, why = str(error).partition(": ")
-            offset = int(place.split()[1])
-            self._note(body, items=1, offset=offset, broken=why)
-        self._put(body)
-        if not self.made:
-            self._note(body, items=0, offset=0, piece=self._write(b""))
+            if error.place is None:  # not of the block: `split_lines` says where its rest begins
+                raise
+            self._end_segment(body)
+            self._note_broken(body, int(error.place.position), error.reason)
 
-    def _scale(self, size: int) -> float:
-        """Return how much larger pieces have to be, for each to have a byte of the block.
+        self._end_segment(body)
+        if not self.parts:
+            self._note_segment(body, items=0, offset=0, content=b"")
 
-        A block may hold far more pieces than bytes: a million equal lines are a few bytes of zstd.
+    def _take(self, section: "Section", body: Body) -> None:
+        """Add a section to the segment, and end the segment where it is large enough."""
+        is_header = self.form.kind == "csv" and not self.header
+        if is_header:
+            self.header = BAD_HEADER if section.reason else section.body
+        if section.reason:
+            self._end_segment(body)
+            self._note_broken(body, section.start, section.reason)
+        if is_header or section.reason:
+            return
+
+        if not self._bodies:
+            self._start = section.start
+        self._bodies.append(section.body)
+        self._items += section.items
+        self._bytes += len(section.body)
+
+        scale = self._scale()
+        if self._items >= self.max_items * scale or self._bytes >= self.max_bytes * scale:
+            self._end_segment(body)
+
+    def _scale(self) -> float:
+        """Return how much larger segments have to be, for each to have a byte of the block.
+
+        A block may hold far more segments than bytes: a million equal lines are a few bytes of
+        zstd.
         """
-        spare = size - len(self.made) - 2  # for what is left, and for where it breaks off
-        return size / spare if spare > 0 else math.inf
+        # Two bytes are for the last segment, and for where the block breaks off.
+        spare_bytes = self.block.size - len(self.parts) - 2
+        return self.block.size / spare_bytes if spare_bytes > 0 else math.inf
 
-    def _put(self, body: Body) -> None:
-        if self._parts:
-            piece = self._write(self.header + b"".join(self._parts))
-            offset = self._start - len(self.header)
-            self._note(body, items=self._items, offset=offset, piece=piece)
-        self._parts, self._items, self._bytes = [], 0, 0
+    def _end_segment(self, body: Body) -> None:
+        if self._bodies:
+            content = self.header + b"".join(self._bodies)
+            self._note_segment(body, self._items, self._start - len(self.header), content)
+        self._bodies = []
+        self._items = 0
+        self._bytes = 0
 
-    def _write(self, content: bytes) -> str:
-        key = f"{self.folder}/{len(self.made):05}"
+    def _note_segment(self, body: Body, items: int, offset: int, content: bytes) -> None:
+        key = f"{self.folder}/{len(self.parts):05}"
         self.store.put(key, content)
-        return key
+        self.parts.append(_Part(items, offset, body.bytes_read, segment=key))
 
-    def _note(self, body: Body, **what: Any) -> None:
-        self.made.append({**what, "read": body.bytes_read})
+    def _note_broken(self, body: Body, offset: int, reason: str) -> None:
+        self.parts.append(_Part(1, offset, body.bytes_read, reason=reason))
 
 
-class Unit(msgspec.Struct, frozen=True):
-    """Bytes that belong together: whole lines of JSON, or one record of CSV."""
+class Section(msgspec.Struct, frozen=True):
+    """Bytes that stay together: whole lines of JSON, or one record of CSV."""
 
     start: int
     body: bytes
     items: int
     # Why its one item cannot be used, where it cannot be kept: too long, or the header.
-    broken: str = ""
+    reason: str = ""
 
 
-def units(lines: Iterator[Lines], form: Format, most: int) -> Iterator[Unit]:
-    """Yield what belongs together, of at most so many items; the header of CSV comes first."""
+def sections(lines: Iterator[Lines], form: Format, max_items: int) -> Iterator[Section]:
+    """Yield what stays together, of at most so many items; the header of CSV comes first."""
     if form.kind == "csv":
-        for number, record in enumerate(records(lines, form)):
-            is_broken = isinstance(record.cells, str) and (record.is_cut or number == 0)
-            yield Unit(record.at, record.raw, 1, str(record.cells) if is_broken else "")
+        yield from _csv_sections(lines, form)
         return
+
     for run in lines:
         if run.is_cut:
-            yield Unit(run.start, b"", 1, "the line is too long for an item")
+            yield Section(run.start, b"", 1, TOO_LONG)
             continue
-        at = run.start
-        for first in range(0, len(run.lines), most):
-            part = run.lines[first : first + most]
+        start = run.start
+        for first in range(0, len(run.lines), max_items):
+            part = run.lines[first : first + max_items]
             body = b"\n".join(part) + b"\n"
-            yield Unit(at, body, sum(1 for line in part if line and not line.isspace()))
-            at += len(body)
+            yield Section(start, body, sum(1 for line in part if line and not line.isspace()))
+            start += len(body)
+
+
+def _csv_sections(lines: Iterator[Lines], form: Format) -> Iterator[Section]:
+    for number, record in enumerate(records(lines, form)):
+        reason = ""
+        if isinstance(record.cells, str) and (record.is_cut or number == 0):
+            reason = record.cells
+        yield Section(record.start, record.raw, 1, reason)

@@ -1,4 +1,4 @@
-"""Where items come from: blocks in S3, or the profiles of another asset.
+"""What a source of items can do; blocks in S3 and the profiles of another asset are sources.
 
 Both are listed as blocks, cut into ranges and read as lines or rows, so whatever lies between a
 listing and a worker's items is the same for both.
@@ -25,20 +25,22 @@ class Source(Protocol):
     def blocks(self, asset: Asset, partition: str) -> list[Block]:
         """Return the blocks of a partition."""
 
-    def cut(
+    def slice(
         self, gaps: Sequence[Gap], sizes: Sizes, batch_items: int, dry_run: bool = False
     ) -> Sliced:
-        """Cut gaps into ranges of a fraction of a batch each; where dry, nothing is written."""
+        """Cut gaps into ranges of a fraction of a batch each; a dry run writes nothing."""
 
-    def read(self, cut: Range, columns: Sequence[str]) -> Iterator[Lines | Rows]:
+    def read(self, range_: Range, columns: Sequence[str]) -> Iterator[Lines | Rows]:
         """Yield what starts in a range; Malformed where it breaks off, after all that was good."""
 
 
-def source_of(what: Asset | Batch, store: BlockStore, ledger: Ledger) -> Source:
+def source_of(owner: Asset | Batch, ledger: Ledger, store: BlockStore) -> Source:
     """Return the source of an asset's, or a batch's, items."""
-    if not what.source:
-        return Blocks(store, what.format)
-    name, generation = (
-        (what.asset, what.round.generation) if isinstance(what, Batch) else (what.name, None)
-    )
-    return Profiles(ledger, ledger.profiles(what.source), ledger.profiles(name, generation))
+    if not owner.source:
+        return Blocks(store, owner.format)
+
+    if isinstance(owner, Batch):
+        own_profiles = ledger.profiles(owner.asset, owner.generation)
+    else:
+        own_profiles = ledger.profiles(owner.name)
+    return Profiles(ledger, ledger.profiles(owner.source), own_profiles)

@@ -23,7 +23,7 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def total(values):
-    """The text of a sum, by columns."""
+    """Return the text of a sum, by columns."""
     rows = pd.DataFrame({"profile": "p", "value": values})
     return totals(rows, ["profile"])["value"].item()
 
@@ -53,9 +53,10 @@ def test_a_sum_by_columns_is_the_sum_of_fractions(values):
 @given(st.lists(FLOATS, min_size=2, max_size=12), st.data())
 def test_sums_of_parts_add_up_to_the_same_text(values, data):
     cut = data.draw(st.integers(1, len(values) - 1))
-    one, other = total(values[:cut]), total(values[cut:])
-    assert add(one, other) == add(other, one) == total(values)
-    mixed = pd.DataFrame({"profile": "p", "value": [one, *values[cut:]]})
+    first = total(values[:cut])
+    second = total(values[cut:])
+    assert add(first, second) == add(second, first) == total(values)
+    mixed = pd.DataFrame({"profile": "p", "value": [first, *values[cut:]]})
     assert totals(mixed, ["profile"])["value"].tolist() == [total(values)]
 
 
@@ -74,7 +75,7 @@ def test_each_group_has_its_own_sum_and_its_row_in_order_of_appearance():
     assert totals(rows[:0], ["profile", "key"]).empty
 
 
-def test_what_cancels_leaves_nothing_behind():
+def test_numbers_that_cancel_leave_nothing_behind():
     assert total([1e300, 5e-324, -1e300]) == "1p-1074"
     assert total([0.1, -0.1, -0.0]) == ZERO
 
@@ -99,8 +100,8 @@ def test_a_sum_beyond_all_floats_is_infinite_for_readers_and_comes_back():
 @given(st.lists(st.floats(-LARGEST, LARGEST), max_size=20))
 def test_two_columns_are_exactly_the_square_or_next_to_nothing_off(values):
     high, low = squares(pd.Series(values, dtype="float64"))
-    for value, one, other in zip(values, high, low, strict=True):
-        off = Fraction(one) + Fraction(other) - Fraction(value) ** 2
+    for value, upper, lower in zip(values, high, low, strict=True):
+        off = Fraction(upper) + Fraction(lower) - Fraction(value) ** 2
         is_tiny = 0 < abs(value) < 1e-145
         assert abs(off) < Fraction(1e-322) if is_tiny else off == 0
 
@@ -113,10 +114,10 @@ def test_a_number_whose_square_is_no_float_is_an_error():
 @settings(deadline=None)
 @given(st.fractions(min_value=0) | FLOATS.map(lambda x: Fraction(abs(x))))
 def test_a_root_is_rounded_once(value):
-    found = Fraction(root(value))
-    below = Fraction(math.nextafter(float(found), -1))
-    above = Fraction(math.nextafter(float(found), math.inf))
-    assert max((found + below) / 2, 0) ** 2 <= value <= ((found + above) / 2) ** 2
+    rounded = Fraction(root(value))
+    below = Fraction(math.nextafter(float(rounded), -1))
+    above = Fraction(math.nextafter(float(rounded), math.inf))
+    assert max((rounded + below) / 2, 0) ** 2 <= value <= ((rounded + above) / 2) ** 2
 
 
 @settings(deadline=None)

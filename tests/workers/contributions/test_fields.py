@@ -34,15 +34,15 @@ FIELDS += [MinBy(), MaxBy(), MinBy(str), MaxBy(datetime)]
 FIELDS += [kind(float) for kind in (Sum, SumBy, Min, MinBy, Max, MaxBy, Latest, LatestBy)]
 
 
-def said(field):
-    """What can be said to a field: lists of (key, at, value)."""
+def contributed(field):
+    """Draw what can be contributed to a field: lists of (key, at, value)."""
     kinds = {str: st.sampled_from("abc"), bool: st.integers(0, 1), float: FLOATS}
     values = st.just(1) if isinstance(field, Set) else kinds.get(field.type, NUMBERS)
     return st.lists(st.tuples(st.sampled_from("xyz"), NUMBERS, values), min_size=1, max_size=12)
 
 
 def framed(field, rows):
-    """Return what is said as columns, as a batch has them."""
+    """Return contributions as columns, as a batch has them."""
     frame = pd.DataFrame(rows, columns=["key", "at", "value"]).assign(profile="p")
     return field.checked(frame[["profile", *field.columns]], "it")
 
@@ -58,13 +58,13 @@ def state_of(field, reduced):
 def states(field, rows):
     """Return the state of each row by itself."""
     alone = exact_text if field.is_sum_of_floats else lambda value: value
-    made = [[at, value] if field.rule == "latest" else alone(value) for _, at, value in rows]
-    return [{row[0]: s} for row, s in zip(rows, made, strict=True)] if field.keyed else made
+    values = [[at, value] if field.rule == "latest" else alone(value) for _, at, value in rows]
+    return [{row[0]: v} for row, v in zip(rows, values, strict=True)] if field.keyed else values
 
 
 def exact_text(value):
-    over, under = value.as_integer_ratio()
-    return write(over, 1 - under.bit_length())
+    numerator, denominator = value.as_integer_ratio()
+    return write(numerator, 1 - denominator.bit_length())
 
 
 def by_columns(field, rows):
@@ -76,7 +76,7 @@ def by_columns(field, rows):
 @settings(deadline=None)
 @given(data=st.data(), seed=st.integers())
 def test_merging_gives_the_same_in_any_order_and_by_columns(field, data, seed):
-    rows = data.draw(said(field))
+    rows = data.draw(contributed(field))
     merged = reduce(field.merge, states(field, rows))
     shuffled = states(field, rows)
     Random(seed).shuffle(shuffled)
@@ -89,7 +89,7 @@ def test_merging_gives_the_same_in_any_order_and_by_columns(field, data, seed):
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_columns_that_were_merged_before_merge_with_others(field, data):
-    rows = data.draw(said(field))
+    rows = data.draw(contributed(field))
     frame = framed(field, rows)
     cut = data.draw(st.integers(0, len(rows)))
     before = field.reduce(frame[:cut], ["profile"])
@@ -102,11 +102,11 @@ def test_columns_that_were_merged_before_merge_with_others(field, data):
 def test_a_sum_of_floats_is_that_of_their_fractions(values):
     whole = sum(map(Fraction, values))
     state = by_columns(Sum(float), [("x", 0, value) for value in values])
-    shown = Sum(float).view(state)
-    assert Sum(float).plain(state, shown) == whole
+    shown = Sum(float).to_reader(state)
+    assert Sum(float).derive_input(state, shown) == whole
     assert shown == (float(whole) if abs(whole) < 2**1023 else to_float(state))
     keyed = SumBy(float)
-    assert keyed.plain({"a%2Eb": state}, keyed.view({"a%2Eb": state})) == {"a.b": whole}
+    assert keyed.derive_input({"a%2Eb": state}, keyed.to_reader({"a%2Eb": state})) == {"a.b": whole}
 
 
 @given(st.text())
@@ -117,15 +117,15 @@ def test_any_text_survives_as_a_key(text):
 
 
 @given(st.text(), st.text())
-def test_different_texts_are_different_keys(one, other):
-    assert (to_key(one) == to_key(other)) == (one == other)
+def test_different_texts_are_different_keys(first, second):
+    assert (to_key(first) == to_key(second)) == (first == second)
 
 
 def test_readers_see_dates_truth_values_and_sorted_sets():
-    assert Min(datetime).view(891388800123) == datetime(1998, 4, 1, 0, 0, 0, 123000, UTC)
-    assert LatestBy(bool).view({"a": [5, 1]}) == {"a": True}
-    assert Marked(bool).view({"b": [5, 1], "a%2E": [1, 1], "c": [1, 0]}) == ["a.", "b"]
-    assert Set().view({"b": 1, "a": 1}) == ["a", "b"]
+    assert Min(datetime).to_reader(891388800123) == datetime(1998, 4, 1, 0, 0, 0, 123000, UTC)
+    assert LatestBy(bool).to_reader({"a": [5, 1]}) == {"a": True}
+    assert Marked(bool).to_reader({"b": [5, 1], "a%2E": [1, 1], "c": [1, 0]}) == ["a.", "b"]
+    assert Set().to_reader({"b": 1, "a": 1}) == ["a", "b"]
 
 
 def test_a_sum_beyond_64_bits_is_exact_and_refused_when_it_is_written():
@@ -146,22 +146,22 @@ def test_small_sums_stay_in_64_bits():
     assert (merged["value"].dtype, merged["value"].tolist()) == ("int64", [255])
 
 
-def test_a_sum_of_what_cannot_be_added_is_refused_when_it_is_declared():
+def test_a_sum_of_a_type_that_cannot_be_added_is_refused_when_it_is_declared():
     with pytest.raises(TypeError, match="int or float"):
         Sum(str)
 
 
 def test_a_total_of_nothing_is_zero_of_its_type():
-    assert repr(Sum().view(None)) == "0"
-    assert repr(Sum(float).view(None)) == "0.0"
-    assert repr(Sum(float).plain(None, 0.0)) == "Fraction(0, 1)"
-    assert SumBy(float).plain({}, {}) == {}
+    assert repr(Sum().to_reader(None)) == "0"
+    assert repr(Sum(float).to_reader(None)) == "0.0"
+    assert repr(Sum(float).derive_input(None, 0.0)) == "Fraction(0, 1)"
+    assert SumBy(float).derive_input({}, {}) == {}
 
 
 def test_derive_gets_what_readers_see_with_plain_keys():
-    assert MinBy().plain({"a%2E": 5}, {"a%2E": 5}) == {"a.": 5}
-    assert Set().plain({"b": 1}, ["b"]) == ["b"]
-    assert Max(float).plain(0.5, 0.5) == 0.5
+    assert MinBy().derive_input({"a%2E": 5}, {"a%2E": 5}) == {"a.": 5}
+    assert Set().derive_input({"b": 1}, ["b"]) == ["b"]
+    assert Max(float).derive_input(0.5, 0.5) == 0.5
 
 
 def of_floats(*values):
@@ -170,8 +170,8 @@ def of_floats(*values):
 
 @pytest.mark.parametrize("kind", [Sum, Min, Max])
 def test_a_value_that_is_missing_or_infinite_is_an_error_that_names_the_field(kind):
-    for bad, said in ((math.inf, "infinite"), (-math.inf, "infinite"), (math.nan, "lacks")):
-        with pytest.raises(ValueError, match=f"'heat'.*{said}"):
+    for bad, reason in ((math.inf, "infinite"), (-math.inf, "infinite"), (math.nan, "lacks")):
+        with pytest.raises(ValueError, match=f"'heat'.*{reason}"):
             kind(float).checked(of_floats(1.0, bad), "heat")
     with pytest.raises(ValueError, match="'heat' lacks"):
         kind().checked(of_floats(1, None), "heat")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.pipeline import DAY, event
 from workers.declare import Tolerance
+from workers.sources.segments import SEGMENTS_PREFIX
 
 ITEMS = [
     event(
@@ -69,27 +70,27 @@ def write(request):
     return lambda items: (kind + end, COMPRESS[end](WRITE[kind](items)))
 
 
-def put(pipeline, name, written):
-    suffix, body = written
+def put(pipeline, name, block):
+    suffix, body = block
     pipeline.store.put(f"events/dt={DAY}/{name}{suffix}", body)
 
 
 @pytest.fixture(scope="module")
 def digests():
-    """The digest of the same items in every layout."""
+    """Return the digests of the same items in every layout."""
     return set()
 
 
-@pytest.mark.parametrize("cut", ["one block", "small batches", "many blocks"])
-def test_every_layout_gives_the_same_profiles(pipeline, write, digests, cut):
-    if cut == "many blocks":
+@pytest.mark.parametrize("blocks", ["one block", "small batches", "many blocks"])
+def test_every_layout_gives_the_same_profiles(pipeline, write, digests, blocks):
+    if blocks == "many blocks":
         for number in range(20):
             put(pipeline, f"{number:02}", write(ITEMS[number * 150 : (number + 1) * 150]))
     else:
         put(pipeline, "all", write(ITEMS))
-    summary = (pipeline.sized(300) if cut == "small batches" else pipeline).run()
+    summary = (pipeline.sized(300) if blocks == "small batches" else pipeline).run()
     assert (summary["items"], summary["items_used"]) == (3_000, 3_000)
-    assert summary["batches"] == 1 if cut != "small batches" else summary["batches"] >= 7
+    assert summary["batches"] == 1 if blocks != "small batches" else summary["batches"] >= 7
     verdict = pipeline.verify()
     assert verdict.match
     digests.add(verdict.digest)
@@ -118,7 +119,7 @@ def test_a_block_that_breaks_off_counts_what_could_be_read(pipeline, write):
     assert pipeline.verify().match
 
 
-def test_a_large_compressed_block_that_breaks_off_is_cut_into_pieces_up_to_there(pipeline):
+def test_a_large_compressed_block_that_breaks_off_is_cut_into_segments_up_to_there(pipeline):
     body = gzip.compress(as_json(ITEMS))
     put(pipeline, "all", (".jsonl.gz", body[: len(body) * 2 // 3]))
     summary = pipeline.sized(200).run()
@@ -128,30 +129,30 @@ def test_a_large_compressed_block_that_breaks_off_is_cut_into_pieces_up_to_there
     assert pipeline.verify().match
 
 
-def test_pieces_are_made_once_and_again_when_they_are_gone_and_needed(pipeline):
+def test_segments_are_written_once_and_again_when_they_are_gone_and_needed(pipeline):
     put(pipeline, "all", (".jsonl.gz", gzip.compress(as_json(ITEMS))))
     small = pipeline.sized(300)
     first = small.plan()
 
-    def pieces():
-        return [block.key for block in pipeline.store.list("_fanfold/pieces/")]
+    def segments():
+        return [block.key for block in pipeline.store.list(SEGMENTS_PREFIX)]
 
-    made = pieces()
-    assert len(made) > 10
+    written = segments()
+    assert len(written) > 10
     pipeline.database["plans"].drop()
     assert small.plan().to_run.keys() == first.to_run.keys()
-    assert pieces() == made
-    for key in made:
+    assert segments() == written
+    for key in written:
         pipeline.remove(key)
     small.run()
-    assert pieces() == made
+    assert segments() == written
     assert pipeline.verify().match
 
 
 # Bad input, each with its defined result
 
 
-def ran(pipeline, name, body):
+def run(pipeline, name, body):
     """Run a partition of one block; return the summary and what the dead letters say."""
     pipeline.store.put(f"events/dt={DAY}/{name}", body)
     summary = pipeline.run()
@@ -166,7 +167,7 @@ ROW = b"ann,like,891388800\n"
 
 def test_a_line_of_a_hundred_megabytes_is_one_dead_letter(pipeline):
     long = b'{"user":"' + b"x" * (100 << 20) + b'"}'
-    summary, reasons = ran(pipeline, "a.jsonl", GOOD + b"\n" + long + b"\n" + GOOD + b"\n")
+    summary, reasons = run(pipeline, "a.jsonl", GOOD + b"\n" + long + b"\n" + GOOD + b"\n")
     assert (summary["items_used"], reasons) == (2, ["the line is too long for an item"])
     assert pipeline.letters()[0]["place"] == f"byte {len(GOOD) + 1}"
 
@@ -183,7 +184,7 @@ def test_a_line_of_a_hundred_megabytes_is_one_dead_letter(pipeline):
     ids=["BOM", "CRLF", "blank lines", "NUL", "invalid UTF-8"],
 )
 def test_odd_json_lines_have_a_defined_result(pipeline, body, used, why):
-    summary, reasons = ran(pipeline, "a.jsonl", body)
+    summary, reasons = run(pipeline, "a.jsonl", body)
     assert summary["items_used"] == used
     assert (why is None and not reasons) or why in reasons[0]
 
@@ -206,19 +207,19 @@ def test_odd_json_lines_have_a_defined_result(pipeline, body, used, why):
     ids=lambda value: "",
 )
 def test_odd_csv_has_a_defined_result(pipeline, body, used, why):
-    summary, reasons = ran(pipeline, "a.csv", body)
+    summary, reasons = run(pipeline, "a.csv", body)
     assert summary["items_used"] == used
     assert (why is None and not reasons) or why in reasons[0]
 
 
 def test_csv_blocks_whose_headers_differ_are_read_by_their_own(pipeline):
     pipeline.store.put(f"events/dt={DAY}/a.csv", b"user,action,ts\nann,like,891388800\n")
-    summary, _ = ran(pipeline, "b.csv", b"ts,extra,user,action\n891388800,x,ann,like\n")
+    summary, _ = run(pipeline, "b.csv", b"ts,extra,user,action\n891388800,x,ann,like\n")
     assert summary["items_used"] == 2
     assert pipeline.profile("ann")["events"] == 2
 
 
-def test_csv_declared_without_newlines_is_cut_like_lines_and_told_its_delimiter(pipeline):
+def test_csv_declared_without_newlines_is_cut_like_lines_by_its_declared_delimiter(pipeline):
     pipeline.asset = msgspec.structs.replace(pipeline.asset, format="csv delimiter=; multiline=no")
     body = b"user;action;ts\n" + b"".join(b"user%d;like;891388800\n" % n for n in range(2_000))
     pipeline.store.put(f"events/dt={DAY}/a.txt", body)
@@ -231,7 +232,7 @@ def test_csv_declared_without_newlines_is_cut_like_lines_and_told_its_delimiter(
 def test_parquet_with_a_missing_column_says_so_for_each_row(pipeline):
     file = io.BytesIO()
     pq.write_table(pa.table({"user": ["ann"], "action": ["like"]}), file)
-    summary, reasons = ran(pipeline, "a.parquet", file.getvalue())
+    summary, reasons = run(pipeline, "a.parquet", file.getvalue())
     assert summary["items_used"] == 0
     assert reasons == ["Object missing required field `ts`"]
     assert pipeline.letters()[0]["place"] == "row 0"
@@ -241,12 +242,12 @@ def test_parquet_with_timestamps_is_read_as_times(pipeline):
     file = io.BytesIO()
     times = pa.array([891388800123], pa.timestamp("ms", "UTC"))
     pq.write_table(pa.table({"user": ["ann"], "action": ["like"], "ts": times}), file)
-    ran(pipeline, "a.parquet", file.getvalue())
+    run(pipeline, "a.parquet", file.getvalue())
     assert pipeline.profile("ann")["first_seen"].isoformat() == "1998-04-01T00:00:00.123000+00:00"
 
 
-def test_what_only_calls_itself_parquet_is_one_dead_letter(pipeline):
-    summary, reasons = ran(pipeline, "a.parquet", b"not at all")
+def test_a_block_that_only_calls_itself_parquet_is_one_dead_letter(pipeline):
+    summary, reasons = run(pipeline, "a.parquet", b"not at all")
     assert summary["dead_letters"] == 1
     assert "not Parquet" in reasons[0]
 
@@ -256,13 +257,13 @@ def test_a_damaged_row_group_costs_its_own_rows_and_however_it_is_cut(pipeline):
     table = pa.table({"user": ["ann"] * 400, "action": ["like"] * 400, "ts": range(400)})
     pq.write_table(table, file, row_group_size=100, compression="none", use_dictionary=False)
     body = bytearray(file.getvalue())
-    at = body.index(b"\x03\0\0\0ann", len(body) // 4)
-    body[at : at + 4] = b"\xff\xff\xff\x7f"  # a length that no page has
+    offset = body.index(b"\x03\0\0\0ann", len(body) // 4)
+    body[offset : offset + 4] = b"\xff\xff\xff\x7f"  # a length that no page has
     pipeline.asset = msgspec.structs.replace(
         pipeline.asset, tolerance=Tolerance(count=100, rate=0.01)
     )
     for small in (pipeline, pipeline.sized(50)):
-        summary, reasons = ran(small, "a.parquet", bytes(body))
+        summary, reasons = run(small, "a.parquet", bytes(body))
         assert (summary["items_used"], len(reasons)) == (300, 100)
         assert "the row group is damaged" in reasons[0]
 
@@ -271,7 +272,7 @@ def test_parquet_values_that_python_does_not_have_are_dead_letters_by_themselves
     file = io.BytesIO()
     times = pa.array([0, 2**62, 1], pa.timestamp("us"))
     pq.write_table(pa.table({"user": ["ann"] * 3, "action": ["like"] * 3, "ts": times}), file)
-    summary, reasons = ran(pipeline, "a.parquet", file.getvalue())
+    summary, reasons = run(pipeline, "a.parquet", file.getvalue())
     assert summary["items_used"] == 2
     assert "out of range" in reasons[0]
 
@@ -282,7 +283,7 @@ def test_a_footer_that_makes_arrow_end_the_process_when_asked_does_no_such_thing
     optional, required = b"\x25\x02\x18\x04user", b"\x25\x00\x18\x04user"
     assert optional in file.getvalue()
     pipeline.asset = msgspec.structs.replace(pipeline.asset, tolerance=Tolerance(rate=1.0))
-    summary, reasons = ran(pipeline, "a.parquet", file.getvalue().replace(optional, required))
+    summary, reasons = run(pipeline, "a.parquet", file.getvalue().replace(optional, required))
     assert (summary["items_used"], len(reasons)) == (0, 3)
 
 
@@ -293,9 +294,10 @@ def test_a_csv_header_that_cannot_be_read_costs_every_row_and_however_it_is_cut(
         asset = msgspec.structs.replace(
             pipeline.asset, format=declared, tolerance=Tolerance(rate=1.0)
         )
-        for of in (asset, msgspec.structs.replace(asset, sizes=pipeline.sized(20).asset.sizes)):
-            pipeline.asset = of
-            summary, reasons = ran(pipeline, "a.csv", body)
+        cut = msgspec.structs.replace(asset, sizes=pipeline.sized(20).asset.sizes)
+        for declared_asset in (asset, cut):
+            pipeline.asset = declared_asset
+            summary, reasons = run(pipeline, "a.csv", body)
             assert (summary["items_used"], len(reasons)) == (0, 201)
             assert sum("the header cannot be read" in reason for reason in reasons) == 200
 
@@ -303,24 +305,24 @@ def test_a_csv_header_that_cannot_be_read_costs_every_row_and_however_it_is_cut(
 def test_a_csv_header_may_lie_behind_blank_lines_whatever_the_range(pipeline):
     body = b"\n" * 5_000 + b"user,action,ts\n" + ROW * 500
     pipeline.asset = msgspec.structs.replace(pipeline.asset, format="csv multiline=no")
-    summary, reasons = ran(pipeline.sized(20), "a.csv", body)
+    summary, reasons = run(pipeline.sized(20), "a.csv", body)
     assert (summary["items_used"], reasons) == (500, [])
 
 
 def test_a_stray_quote_spoils_one_line_of_csv_without_newlines_in_cells(pipeline):
     pipeline.asset = msgspec.structs.replace(pipeline.asset, format="csv multiline=no")
     body = b"user,action,ts\n" + ROW + b'"ann,like,891388800\n' + ROW * 300
-    summary, reasons = ran(pipeline.sized(20), "a.csv", body)
+    summary, reasons = run(pipeline.sized(20), "a.csv", body)
     assert (summary["items_used"], len(reasons)) == (301, 1)
 
 
 def test_invalid_utf_8_in_a_quoted_cell_does_not_swallow_the_rows_behind_it(pipeline):
     body = b'user,action,ts,item\nann,like,891388800,"two\nlines\xff"\n' + ROW[:-1] + b",x\n"
-    summary, reasons = ran(pipeline, "a.csv", body)
+    summary, reasons = run(pipeline, "a.csv", body)
     assert (summary["items_used"], len(reasons)) == (1, 1)
 
 
-def test_more_pieces_than_bytes_still_give_every_item(pipeline):
+def test_more_segments_than_bytes_still_give_every_item(pipeline):
     body = pa.compress((GOOD + b"\n") * 20_000, "zstd", asbytes=True)
-    summary, _ = ran(pipeline.sized(20), "a.jsonl.zst", body)
+    summary, _ = run(pipeline.sized(20), "a.jsonl.zst", body)
     assert summary["items_used"] == 20_000

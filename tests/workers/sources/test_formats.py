@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.declare.types import Time
+from workers.declare import Time
 from workers.errors import Malformed
-from workers.sources.formats import compression
+from workers.sources.formats import compression, reader
 from workers.sources.formats.format import format_of
 from workers.sources.formats.lines import BOM, Lines, split_lines
 from workers.sources.formats.reader import read_range
+from workers.sources.formats.rows import Rows
 from workers.sources.items import ItemReader
 from workers.tasks.user_profiles import Event
-from workers.values import Range
+from workers.values import ByteRange, Place, PlaceKind
 
 
 class Shelf:
-    """A store of one block, to read ranges of at arbitrary sizes of piece."""
+    """A store of one block, to read ranges of at arbitrary sizes of chunk."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -31,36 +32,38 @@ class Shelf:
 
 
 def read(body: bytes, start: int, end: int, key: str = "a.jsonl") -> list[bytes]:
-    cut = Range(key=key, etag="e", size=len(body), start=start, end=end, items=1)
-    runs = read_range(Shelf(body), cut, format_of(key), [])
+    range_ = ByteRange(key=key, etag="e", size=len(body), start=start, end=end, items=1)
+    runs = read_range(Shelf(body), range_, format_of(key), [])
     return [line for run in runs for line in run.lines]
 
 
 @given(
     body=st.lists(st.sampled_from([b"\n", b"a", b"bcd", b"\r\n", b"\n\n", b"{}"])).map(b"".join),
     cuts=st.lists(st.integers(0, 60)),
-    piece=st.integers(1, 7),
+    chunk_bytes=st.integers(1, 7),
 )
-def test_any_cuts_of_any_block_give_each_line_once(body, cuts, piece):
+def test_any_cuts_of_any_block_give_each_line_once(body, cuts, chunk_bytes):
     edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compression, "CHUNK_BYTES", piece)
-        patch.setattr("workers.sources.formats.reader.TAIL_BYTES", 3)
-        found = [line for start, end in pairwise(edges) for line in read(body, start, end)]
+        patch.setattr(compression, "CHUNK_BYTES", chunk_bytes)
+        patch.setattr(reader, "TAIL_BYTES", 3)
+        lines = [line for start, end in pairwise(edges) for line in read(body, start, end)]
     whole = body.split(b"\n")
-    assert found == (whole if whole[-1] else whole[:-1])
+    assert lines == (whole if whole[-1] else whole[:-1])
 
 
 @given(
     lines=st.lists(st.binary(max_size=9).filter(lambda line: b"\n" not in line)),
-    piece=st.integers(1, 7),
+    chunk_bytes=st.integers(1, 7),
 )
-def test_the_place_of_a_line_is_its_offset(lines, piece):
+def test_the_place_of_a_line_is_its_offset(lines, chunk_bytes):
     body = b"".join(line + b"\n" for line in lines)
-    pieces = [body[at : at + piece] for at in range(0, len(body), piece)]
-    for run in split_lines(iter(pieces), 0, None):
+    chunks = [body[start : start + chunk_bytes] for start in range(0, len(body), chunk_bytes)]
+    for run in split_lines(iter(chunks), 0, None):
         for number, line in enumerate(run.lines):
-            offset = int(run.place(number).removeprefix("byte "))
+            place = run.place(number)
+            offset = place.position
+            assert place.kind is PlaceKind.BYTE
             assert body[offset : offset + len(line) + 1] == line + b"\n"
 
 
@@ -72,13 +75,13 @@ def test_gzip_of_several_members_reads_as_one():
 def test_a_truncated_gzip_gives_its_whole_lines_and_then_says_where_it_breaks_off():
     lines = [f"line {number} {hash(str(number))}".encode() for number in range(5000)]
     body = gzip.compress(b"\n".join(lines))[:-4000]
-    cut = Range(key="a.gz", etag="e", size=len(body), start=0, end=len(body), items=1)
-    found = []
+    range_ = ByteRange(key="a.gz", etag="e", size=len(body), start=0, end=len(body), items=1)
+    whole = []
     with pytest.raises(Malformed, match=r"byte \d+ to the end: the gzip stream breaks off"):
-        for run in read_range(Shelf(body), cut, format_of("a.gz"), []):
-            found += run.lines
-    assert 0 < len(found) < 5000
-    assert found == lines[: len(found)]
+        for run in read_range(Shelf(body), range_, format_of("a.gz"), []):
+            whole += run.lines
+    assert 0 < len(whole) < 5000
+    assert whole == lines[: len(whole)]
 
 
 @pytest.mark.parametrize("end", ["gz", "bz2", "xz"])
@@ -92,14 +95,14 @@ def test_members_read_as_one_with_zeros_between_them(end, step, monkeypatch):
 
 
 @pytest.mark.parametrize("end", ["gz", "bz2", "xz"])
-def test_what_is_no_member_behind_one_is_said_and_not_taken_for_the_end(end):
+def test_bytes_behind_a_member_that_are_none_are_malformed_and_not_taken_for_the_end(end):
     compress = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[end]
     damaged = b"?" + compress(b"two\n")[1:]
     with pytest.raises(Malformed, match="byte 4 to the end"):
         read(compress(b"one\n") + damaged, 0, 99, f"a.{end}")
 
 
-def test_what_is_no_gzip_at_all_is_malformed():
+def test_a_block_that_is_no_gzip_at_all_is_malformed():
     with pytest.raises(Malformed, match="byte 0 to the end"):
         read(b"plain text", 0, 10, "a.gz")
 
@@ -147,45 +150,58 @@ def test_a_time_out_of_bounds_or_of_another_type_is_none(value):
 )
 def test_a_line_that_is_no_event_is_rejected_with_its_place_and_the_reason(line, why):
     good = b'{"user":"a","action":"like","ts":1}'
-    heard = []
+    rejected = []
     items, numbers = ItemReader(Event).items(
-        Lines(100, [good, line, good]), lambda *a: heard.append(a)
+        Lines(100, [good, line, good]), lambda *bad: rejected.append(bad)
     )
     assert numbers == [0, 2]
     assert len(items) == 2
-    ((place, item, reason),) = heard
-    assert place == f"byte {100 + len(good) + 1}"
+    ((place, item, reason),) = rejected
+    assert place == Place.byte(100 + len(good) + 1)
     assert item == line
     assert why in reason
 
 
 def test_a_hundred_thousand_bad_lines_are_told_apart_in_no_time():
-    run, heard = Lines(7, [b"x"] * 100_000), []
+    run = Lines(7, [b"x"] * 100_000)
+    places = []
     started = time.process_time()
-    ItemReader(Event).items(run, lambda place, *_: heard.append(place))
-    assert heard[-1] == f"byte {7 + 2 * 99_999}"
+    ItemReader(Event).items(run, lambda place, *_: places.append(place))
+    assert str(places[-1]) == f"byte {7 + 2 * 99_999}"
     assert time.process_time() - started < 20  # it took minutes, as each place counted from 0
 
 
 def test_a_reason_does_not_repeat_a_long_text():
-    heard = []
+    reasons = []
     line = b'{"user":"a","action":"like","ts":"' + b"x" * 1_000_000 + b'"}'
-    ItemReader(Event).items(Lines(0, [line]), lambda *a: heard.append(a))
-    assert heard[0][2] == "Expected ISO 8601 or epoch seconds - at `$.ts`"
+    ItemReader(Event).items(Lines(0, [line]), lambda *bad: reasons.append(bad[2]))
+    assert reasons[0] == "Expected ISO 8601 or epoch seconds - at `$.ts`"
 
 
 def test_a_key_of_a_profile_is_bounded():
     event = b'{"user":"a","action":"like","ts":1,"item":"%b","topics":["%b"]}'
-    kept, heard = b"k" * 10_000, []
+    kept = b"k" * 10_000
+    reasons = []
     lines = [event % (kept, kept), event % (kept + b"k", b"t"), event % (b"i", kept + b"k")]
-    _, numbers = ItemReader(Event).items(Lines(0, lines), lambda *a: heard.append(a[2]))
+    _, numbers = ItemReader(Event).items(Lines(0, lines), lambda *bad: reasons.append(bad[2]))
     assert numbers == [0]
-    assert [reason.rpartition(" ")[2] for reason in heard] == ["`$.item`", "`$.topics[0]`"]
+    assert [reason.rpartition(" ")[2] for reason in reasons] == ["`$.item`", "`$.topics[0]`"]
 
 
 def test_blank_lines_a_byte_order_mark_and_crlf_are_no_trouble():
     good = b'{"user":"a","action":"like","ts":1}'
     run = Lines(0, [BOM + good, b"", b"  ", good + b"\r"])
-    found, numbers = ItemReader(Event).items(run, pytest.fail)
+    items, numbers = ItemReader(Event).items(run, pytest.fail)
     assert numbers == [0, 3]
-    assert len(found) == 2
+    assert len(items) == 2
+
+
+def test_a_redrive_picks_the_lines_and_rows_at_its_places():
+    run = Lines(10, [b"ab", b"c", b"def"])
+    picked = run.pick({Place.byte(13), Place.byte(15), Place.byte(11), Place.row(10)})
+    assert [(part.start, part.lines) for part in picked] == [(13, [b"c"]), (15, [b"def"])]
+    rows = Rows([{"n": 1}, {"n": 2}, "bad"], PlaceKind.ROW, range(5, 8), is_text=False)
+    (part,) = rows.pick({Place.row(7), Place.row(5), Place.byte(6)})
+    assert part.rows == [{"n": 1}, "bad"]
+    assert [str(part.place(number)) for number in range(2)] == ["row 5", "row 7"]
+    assert rows.pick({Place.row(99)}) == []

@@ -10,15 +10,15 @@ from workers.errors import Malformed
 from workers.sources.formats.parquet_footer import footer_bytes, read_footer
 
 
-def written(rows=100, each=30):
+def parquet(rows=100, group_rows=30):
     file = io.BytesIO()
     topics = [["a", "b"], [], None, ["c"]] * (rows // 4)
     table = pa.table({"n": range(rows), "topics": topics, "deep": [{"a": {"b": [1]}}] * rows})
-    pq.write_table(table, file, row_group_size=each)
+    pq.write_table(table, file, row_group_size=group_rows)
     return file.getvalue()
 
 
-BODY = written()
+BODY = parquet()
 LENGTH = footer_bytes(BODY[-8:], len(BODY))
 
 
@@ -31,10 +31,10 @@ def test_a_footer_says_where_row_groups_start_and_which_rows_they_hold():
         assert group.start == (column.dictionary_page_offset or column.data_page_offset)
 
 
-@given(at=st.integers(0, LENGTH - 1), byte=st.integers(0, 255))
-def test_a_damaged_footer_is_malformed_or_has_the_same_rows_in_rising_places(at, byte):
+@given(offset=st.integers(0, LENGTH - 1), byte=st.integers(0, 255))
+def test_a_damaged_footer_is_malformed_or_has_the_same_rows_in_rising_places(offset, byte):
     tail = bytearray(BODY[-LENGTH:])
-    tail[at] = byte
+    tail[offset] = byte
     try:
         groups = read_footer(bytes(tail), len(BODY))
     except Malformed:
@@ -46,7 +46,7 @@ def test_a_damaged_footer_is_malformed_or_has_the_same_rows_in_rising_places(at,
 
 
 @pytest.mark.parametrize("tail", [b"", b"\x15" * 40, b"\xff" * 4_000, b"\x1c" * 100_000])
-def test_what_is_no_footer_is_malformed(tail):
+def test_bytes_that_are_no_footer_are_malformed(tail):
     with pytest.raises(Malformed):
         read_footer(tail + bytes(8), 10**9)
 

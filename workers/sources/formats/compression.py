@@ -1,4 +1,4 @@
-"""Compressed bytes to plain ones, a piece at a time.
+"""Compressed bytes to plain ones, a chunk at a time.
 
 Members and frames one after another read as one stream. What ends early gives all that was good
 first, and then says so; what is damaged gives what came before the damaged step.
@@ -74,15 +74,15 @@ def decompress(body: Bytes, compression: str = "") -> Iterator[bytes]:
             yield from _members(body, DECODERS[compression])
         else:
             read = _zstd(body) if compression else body.read
-            while piece := read(CHUNK_BYTES):
-                yield piece
+            while chunk := read(CHUNK_BYTES):
+                yield chunk
     except BROKEN as error:
         raise Malformed(f"the {compression} stream breaks off: {error}") from error
     finally:
         body.close()
 
 
-def _members(body: Bytes, start: Callable[[], Decoder]) -> Iterator[bytes]:
+def _members(body: Bytes, new_decoder: Callable[[], Decoder]) -> Iterator[bytes]:
     """Yield the plain bytes of every member; zeros behind one are padding.
 
     Anything else behind one is damage. (BZ2File and LZMAFile take it for the end, in silence.)
@@ -95,12 +95,16 @@ def _members(body: Bytes, start: Callable[[], Decoder]) -> Iterator[bytes]:
                 data = data if is_first else data.lstrip(b"\0")
                 if not data:
                     break
-                decoder, is_first = start(), False
+                decoder = new_decoder()
+                is_first = False
+
             if plain := decoder.decompress(data, CHUNK_BYTES):
                 yield plain
             data = b""
             if decoder.eof:
-                data, decoder = decoder.unused_data, None
+                data = decoder.unused_data
+                decoder = None
+
     if decoder:
         raise EOFError("it ends early")
 

@@ -10,20 +10,17 @@ import msgspec
 from workers.errors import Malformed
 from workers.sources.formats.compression import CHUNK_BYTES
 from workers.sources.formats.format import Format
-from workers.sources.formats.lines import BOM, MAX_LINE_BYTES, Lines
+from workers.sources.formats.lines import BOM, MAX_LINE_BYTES, TOO_LONG, Lines
 from workers.sources.formats.rows import Rows
-from workers.values import Range
+from workers.values import PlaceKind
 
-CHUNK_ROWS = 10_000  # rows of CSV or Parquet held at a time
-
-
-# CSV
+CHUNK_ROWS = 10_000  # rows held at a time
 
 
 class Record(msgspec.Struct, frozen=True):
     """One record of CSV: where it starts, its cells (or why there are none), its lines."""
 
-    at: int
+    start: int
     cells: list[str] | str
     raw: bytes
     # A line of it was too long to be kept.
@@ -38,26 +35,33 @@ class _Feed:
         self.begin()
 
     def begin(self) -> None:
-        """Forget the last record; the next line starts one."""
-        self.at, self.raw, self.bad, self.is_cut = -1, list[bytes](), "", False
+        """Forget the last record; the next line starts a new one."""
+        self.start = -1
+        self.raw: list[bytes] = []
+        # Why the record cannot be used, where a line of it is bad.
+        self.reason = ""
+        self.is_cut = False
 
     def __iter__(self) -> Iterator[str]:
         for run in self._runs:
-            at = run.start
+            offset = run.start
             for line in run.lines:
-                self.at = at if self.at < 0 else self.at
+                if self.start < 0:
+                    self.start = offset
                 self.raw.append(line)
-                yield self._text(line if at else line.removeprefix(BOM), run.is_cut)
-                at += len(line) + 1
+                yield self._text(line if offset else line.removeprefix(BOM), run.is_cut)
+                offset += len(line) + 1
 
     def _text(self, line: bytes, is_cut: bool) -> str:
         if is_cut:
-            self.bad, self.is_cut = "the line is too long for an item", True
+            self.reason = TOO_LONG
+            self.is_cut = True
             return "\n"
+
         try:
             return line.decode() + "\n"
         except UnicodeDecodeError as error:
-            self.bad = f"invalid UTF-8: {error.reason}"
+            self.reason = f"invalid UTF-8: {error.reason}"
             # Its quotes still count, or the lines behind it would join this record.
             return line.decode(errors="replace") + "\n"
 
@@ -68,6 +72,7 @@ def records(lines: Iterator[Lines], form: Format) -> Iterator[Record]:
     feed = _Feed(lines)
     text = iter(feed)
     reader = csv.reader(text, delimiter=form.delimiter, strict=True)
+
     while True:
         feed.begin()
         if not form.multiline:  # a stray quote spoils its own line, and not those behind it
@@ -79,44 +84,55 @@ def records(lines: Iterator[Lines], form: Format) -> Iterator[Record]:
             return
         except csv.Error as error:
             cells = f"CSV is malformed: {error}"
-        if feed.bad or cells:
-            yield Record(feed.at, feed.bad or cells, b"\n".join(feed.raw) + b"\n", feed.is_cut)
+
+        if feed.reason or cells:
+            raw = b"\n".join(feed.raw) + b"\n"
+            yield Record(feed.start, feed.reason or cells, raw, feed.is_cut)
 
 
 def rows_of(
-    lines: Iterator[Lines], form: Format, cut: Range, header: Record | None = None
+    lines: Iterator[Lines],
+    form: Format,
+    offset: int,
+    header: Record | None = None,
+    repeats_header: bool = False,
 ) -> Iterator[Rows]:
     """Yield rows by column. The first record is the header where none is given.
 
-    A header that cannot be read is a dead letter, and so is every row behind it; a piece repeats
-    the header, and does not count it.
+    The lines stand at `offset` of their block. A header that cannot be read is a dead letter, and
+    so is every row behind it; a segment repeats the header, and does not count it.
     """
     rows: list[dict[str, Any] | str] = []
-    places: list[str] = []
-    size = 0
+    positions: list[int] = []
+    held_bytes = 0
     try:
         for record in records(lines, form):
-            if header is None or record.at <= header.at:
+            if header is None or record.start <= header.start:
                 header = record
-                if cut.piece or isinstance(record.cells, list):
+                if repeats_header or isinstance(record.cells, list):
                     continue
+
             rows.append(_by_column(header, record))
-            places.append(f"byte {record.at + cut.offset}")
-            size += len(record.raw)
-            if len(rows) >= CHUNK_ROWS or size >= CHUNK_BYTES:
-                yield Rows(rows, places, is_text=True)
-                rows, places, size = [], [], 0
+            positions.append(record.start + offset)
+            held_bytes += len(record.raw)
+            if len(rows) >= CHUNK_ROWS or held_bytes >= CHUNK_BYTES:
+                yield Rows(rows, PlaceKind.BYTE, positions, is_text=True)
+                rows = []
+                positions = []
+                held_bytes = 0
     except Malformed:
         if rows:
-            yield Rows(rows, places, is_text=True)
+            yield Rows(rows, PlaceKind.BYTE, positions, is_text=True)
         raise
+
     if rows:
-        yield Rows(rows, places, is_text=True)
+        yield Rows(rows, PlaceKind.BYTE, positions, is_text=True)
 
 
 def _by_column(header: Record, record: Record) -> dict[str, Any] | str:
-    """Return cells by column; a reason stays one, and a row of another length becomes one."""
-    names, cells = header.cells, record.cells
+    """Return cells by column; a reason stays as it is, and a row of another length becomes one."""
+    names = header.cells
+    cells = record.cells
     if isinstance(cells, str):
         return cells
     if isinstance(names, str):

@@ -41,21 +41,25 @@ def format_of(key: str, declared: str = "") -> Format:
     A declaration is the kind and what differs, as in `csv delimiter=; multiline=no` or
     `json compression=gzip`; what it leaves out the key's suffixes say.
     """
-    stem, compression = key, ""
+    stem = key
+    compression = ""
     for suffix, name in SUFFIXES.items():
         if key.endswith(suffix):
-            stem, compression = key.removesuffix(suffix), name
+            stem = key.removesuffix(suffix)
+            compression = name
     kind = next((kind for suffix, kind in KINDS.items() if stem.endswith(suffix)), "json")
-    found: dict[str, Any] = {"kind": kind, "compression": compression}
+
+    values: dict[str, Any] = {"kind": kind, "compression": compression}
     for word in declared.split():
         name, _, value = word.partition("=")
         if not value:
-            found["kind"] = name
+            values["kind"] = name
         elif name == "multiline":
-            found[name] = value == "yes"
+            values[name] = value == "yes"
         else:
-            found[name] = {"tab": "\t", "none": ""}.get(value, value)
+            values[name] = {"tab": "\t", "none": ""}.get(value, value)
+
     try:
-        return msgspec.convert(found, Format)
+        return msgspec.convert(values, Format)
     except msgspec.ValidationError as error:
         raise Refused(f"{declared!r} is no format: {error}") from error

@@ -3,15 +3,18 @@
 A line belongs to the range in which it starts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import accumulate
 
 import msgspec
 
 from workers.errors import Malformed
+from workers.values import Place, PlaceKind
 
 MAX_LINE_BYTES = 16 << 20  # bytes of a line; a longer one is no item, and is not kept in memory
 SHOWN_BYTES = 4096  # bytes of such a line that are kept to show it
+TOO_LONG = "the line is too long for an item"
+BOM = b"\xef\xbb\xbf"
 
 
 class Lines(msgspec.Struct, frozen=True):
@@ -21,18 +24,34 @@ class Lines(msgspec.Struct, frozen=True):
     lines: list[bytes]
     # One line, of which only the beginning was kept.
     is_cut: bool = False
-    # Where each line starts, from the first: found once, or a million bad lines would take hours.
+    # Where each line starts, from the first: added up once, or a million bad lines would take
+    # hours.
     offsets: list[int] = []
 
-    def place(self, index: int) -> str:
-        """Name the place of a line in its block (decompressed, where it is compressed)."""
+    def offset(self, index: int) -> int:
+        """Return the byte at which a line starts (decompressed, where the block is compressed)."""
         if not self.offsets:
             self.offsets.extend(accumulate((len(line) + 1 for line in self.lines), initial=0))
-        return f"byte {self.start + self.offsets[index]}"
+        return self.start + self.offsets[index]
+
+    def place(self, index: int) -> Place:
+        """Return the place of a line in its block."""
+        return Place.byte(self.offset(index))
 
     def raw(self, index: int) -> bytes:
         """Return a line as it stands."""
         return self.lines[index]
+
+    def pick(self, places: Collection[Place]) -> "list[Lines]":
+        """Return the lines at these places, each as a run of its own."""
+        wanted = {place.position for place in places if place.kind is PlaceKind.BYTE}
+        picked = []
+        offset = self.start
+        for line in self.lines:
+            if offset in wanted:
+                picked.append(Lines(offset, [line], is_cut=self.is_cut))
+            offset += len(line) + 1
+        return picked
 
 
 def split_lines(source: Iterator[bytes], start: int, end: int | None) -> Iterator[Lines]:
@@ -41,47 +60,88 @@ def split_lines(source: Iterator[bytes], start: int, end: int | None) -> Iterato
     Where start is not 0, the source begins one byte earlier. A Malformed source gives its whole
     lines first; the error then says where the rest begins.
     """
-    at, carry, skipping = max(start - 1, 0), b"", start > 0
-    shown: bytes | None = None  # the beginning of a line that is too long
-    begun = at
+    splitter = _Splitter(start, end)
     try:
-        for piece in source:
-            carry += piece
-            if skipping or shown is not None:
-                first = carry.find(b"\n") + 1
-                if not first:
-                    at, carry = at + len(carry), b""
-                    continue
-                if shown is not None:
-                    yield Lines(begun, [shown], is_cut=True)
-                at, carry, skipping, shown = at + first, carry[first:], False, None
-            if end is not None and at >= end:
+        for chunk in source:
+            yield from splitter.feed(chunk)
+            if splitter.is_done:
                 return
-            whole = carry.rfind(b"\n") + 1
-            if whole:
-                lines = carry[: whole - 1].split(b"\n")
-                yield Lines(at, _before(lines, at, end))
-                at, carry = at + whole, carry[whole:]
-            if len(carry) > MAX_LINE_BYTES and (end is None or at < end):
-                begun, shown = at, carry[:SHOWN_BYTES]
-                at, carry = at + len(carry), b""
     except Malformed as error:
-        raise Malformed(f"byte {begun if shown else at} to the end: {error}") from error
-    if shown is not None:
-        yield Lines(begun, [shown], is_cut=True)
-    elif carry and not skipping and (end is None or at < end):
-        yield Lines(at, [carry])
+        raise Malformed(error.reason, Place.rest(splitter.unread_from)) from error
+    yield from splitter.last_line()
 
 
-def _before(lines: list[bytes], at: int, end: int | None) -> list[bytes]:
-    """Return the lines that start before end."""
-    if end is None or at + sum(map(len, lines)) + len(lines) <= end:
+class _Splitter:
+    """Holds what lies between two chunks: the beginning of a line that has not ended yet."""
+
+    def __init__(self, start: int, end: int | None) -> None:
+        self.end = end
+        # No line that starts in the range is to come.
+        self.is_done = False
+        # The beginning of the current line, and where it stands.
+        self._carry = b""
+        self._offset = max(start - 1, 0)
+        # The current line starts before the range.
+        self._is_skipping = start > 0
+        # The beginning of a line that is too long, and where it stands.
+        self._shown: bytes | None = None
+        self._shown_offset = self._offset
+
+    @property
+    def unread_from(self) -> int:
+        """Where the line starts that has not ended yet."""
+        return self._offset if self._shown is None else self._shown_offset
+
+    def feed(self, chunk: bytes) -> Iterator[Lines]:
+        """Yield the lines that end in a chunk."""
+        self._carry += chunk
+        if self._is_skipping or self._shown is not None:
+            line_end = self._carry.find(b"\n") + 1
+            if not line_end:
+                self._advance(len(self._carry))
+                return
+            if self._shown is not None:
+                yield Lines(self._shown_offset, [self._shown], is_cut=True)
+            self._advance(line_end)
+            self._is_skipping = False
+            self._shown = None
+
+        if not self._is_in_range():
+            self.is_done = True
+            return
+
+        whole_end = self._carry.rfind(b"\n") + 1
+        if whole_end:
+            lines = self._carry[: whole_end - 1].split(b"\n")
+            yield Lines(self._offset, _starting_before(self.end, lines, self._offset))
+            self._advance(whole_end)
+
+        if len(self._carry) > MAX_LINE_BYTES and self._is_in_range():
+            self._shown = self._carry[:SHOWN_BYTES]
+            self._shown_offset = self._offset
+            self._advance(len(self._carry))
+
+    def last_line(self) -> Iterator[Lines]:
+        """Yield the line that the source ends in, where it has no newline."""
+        if self._shown is not None:
+            yield Lines(self._shown_offset, [self._shown], is_cut=True)
+        elif self._carry and not self._is_skipping and self._is_in_range():
+            yield Lines(self._offset, [self._carry])
+
+    def _advance(self, length: int) -> None:
+        self._offset += length
+        self._carry = self._carry[length:]
+
+    def _is_in_range(self) -> bool:
+        return self.end is None or self._offset < self.end
+
+
+def _starting_before(end: int | None, lines: list[bytes], offset: int) -> list[bytes]:
+    """Return the lines that start before `end`; the first one stands at `offset`."""
+    if end is None or offset + sum(map(len, lines)) + len(lines) <= end:
         return lines
     for index, line in enumerate(lines):
-        if at >= end:
+        if offset >= end:
             return lines[:index]
-        at += len(line) + 1
+        offset += len(line) + 1
     return lines
-
-
-BOM = b"\xef\xbb\xbf"

@@ -15,10 +15,11 @@ from workers.errors import Malformed
 from workers.sources.formats.parquet_footer import Group, footer_bytes, read_footer
 from workers.sources.formats.rows import Rows
 from workers.store import BlockStore
-from workers.values import Range
+from workers.values import Place, PlaceKind, Range
 
-ROWS = 10_000  # rows held at a time
-TAIL = 64 << 10  # bytes at the end of a block that are asked for at once: mostly all its footer
+CHUNK_ROWS = 10_000  # rows held at a time
+TAIL_BYTES = 64 << 10  # bytes at a block's end that are read at once: mostly all its footer
+BUFFER_BYTES = 1 << 20  # bytes of a column that Arrow asks for at a time
 
 # What Arrow raises for bytes that are not what they should be; a size that no memory could hold
 # is one of them. S3's errors are ours, and pass.
@@ -31,9 +32,11 @@ class S3File(io.RawIOBase):
     The end of the block is asked for once.
     """
 
-    def __init__(self, store: BlockStore, cut: Range) -> None:
-        self._store, self._cut, self._at = store, cut, 0
-        self._tail_start = max(cut.size - TAIL, 0)
+    def __init__(self, store: BlockStore, range_: Range) -> None:
+        self._store = store
+        self._range = range_
+        self._offset = 0
+        self._tail_start = max(range_.size - TAIL_BYTES, 0)
         self._tail = b""
 
     def readable(self) -> bool:
@@ -43,30 +46,32 @@ class S3File(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._cut.size}[whence]
-        self._at = base + offset
-        return self._at
+        bases = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._range.size}
+        self._offset = bases[whence] + offset
+        return self._offset
 
     def read(self, size: int = -1) -> bytes:
-        end = self._cut.size if size < 0 else min(self._at + size, self._cut.size)
-        if end <= self._at:
+        end = self._range.size if size < 0 else min(self._offset + size, self._range.size)
+        if end <= self._offset:
             return b""
-        data = self.between(self._at, end)
-        self._at = end
+
+        data = self.between(self._offset, end)
+        self._offset = end
         return data
 
     def between(self, start: int, end: int) -> bytes:
         """Return the bytes from start to end (exclusive) of the block."""
         if start < self._tail_start:
             return self._get(start, end)
-        self._tail = self._tail or self._get(self._tail_start, self._cut.size)
+
+        self._tail = self._tail or self._get(self._tail_start, self._range.size)
         return self._tail[start - self._tail_start : end - self._tail_start]
 
     def _get(self, start: int, end: int) -> bytes:
-        body = self._store.open(self._cut.key, self._cut.etag, start, end)
+        body = self._store.open(self._range.key, self._range.etag, start, end)
         try:
             return body.read()
         finally:
@@ -80,58 +85,59 @@ class Parquet(NamedTuple):
     groups: list[Group]
 
 
-def open_parquet(store: BlockStore, cut: Range) -> Parquet:
-    """Open a block by its footer; Malformed where there is none, or one that cannot be right."""
-    raw = S3File(store, cut)
+def open_parquet(store: BlockStore, range_: Range) -> Parquet:
+    """Open a range's block by its footer; Malformed where there is none that can be right."""
+    size = range_.size
+    raw = S3File(store, range_)
+
     try:
-        ending = raw.between(max(cut.size - 8, 0), cut.size)
-        tail = raw.between(cut.size - footer_bytes(ending, cut.size), cut.size)
-        groups = read_footer(tail, cut.size)
-        file = pa.PythonFile(raw, mode="r")
-        return Parquet(
-            pq.ParquetFile(file, buffer_size=1 << 20, page_checksum_verification=True), groups
+        ending = raw.between(max(size - 8, 0), size)
+        footer = raw.between(size - footer_bytes(ending, size), size)
+        groups = read_footer(footer, size)
+        file = pq.ParquetFile(
+            pa.PythonFile(raw, mode="r"),
+            buffer_size=BUFFER_BYTES,
+            page_checksum_verification=True,
         )
     except (Malformed, *DAMAGE) as error:
-        raise Malformed(f"byte 0 to the end: not Parquet: {error}") from error
+        raise Malformed(f"not Parquet: {error}", Place.rest(0)) from error
+    return Parquet(file, groups)
 
 
-def row_groups(opened: Parquet) -> list[Group]:
-    """Return (first byte, first row, rows) of each row group."""
-    return opened.groups
-
-
-def read_parquet(store: BlockStore, cut: Range, columns: Sequence[str]) -> Iterator[Rows]:
+def read_parquet(store: BlockStore, range_: Range, columns: Sequence[str]) -> Iterator[Rows]:
     """Yield the rows of the row groups that start in a range, with the wanted columns."""
-    file, groups = open_parquet(store, cut)
+    file, groups = open_parquet(store, range_)
     wanted = [name for name in file.schema_arrow.names if name in set(columns)]
+
     for number, group in enumerate(groups):
-        if not cut.start <= group.start < cut.end:
+        if not range_.start <= group.start < range_.end:
             continue
-        done = 0
+        first_row = group.row
         for rows in _read_group(file, number, group.rows, wanted):
-            first = group.row + done
-            places = [f"row {row}" for row in range(first, first + len(rows))]
-            yield Rows(rows, places, is_text=False)
-            done += len(rows)
+            next_row = first_row + len(rows)
+            yield Rows(rows, PlaceKind.ROW, range(first_row, next_row), is_text=False)
+            first_row = next_row
 
 
 def _read_group(
     file: pq.ParquetFile, number: int, count: int, wanted: list[str]
 ) -> Iterator[list[dict[str, Any] | str]]:
     """Yield `count` rows; those that cannot be read are the reason."""
-    left, why = count, "the row group ends early"
+    unread = count
+    reason = "the row group ends early"
     try:
         if wanted:
-            for batch in file.iter_batches(ROWS, row_groups=[number], columns=wanted):
-                rows = _values(batch)[:left]
+            for batch in file.iter_batches(CHUNK_ROWS, row_groups=[number], columns=wanted):
+                rows = _values(batch)[:unread]
                 yield rows
-                left -= len(rows)
+                unread -= len(rows)
     except DAMAGE as error:
-        why = f"the row group is damaged: {error}"
-    while left:
-        some = min(left, ROWS)
-        yield [why] * some if wanted else [{} for _ in range(some)]
-        left -= some
+        reason = f"the row group is damaged: {error}"
+
+    while unread:
+        chunk = min(unread, CHUNK_ROWS)
+        yield [reason] * chunk if wanted else [{} for _ in range(chunk)]
+        unread -= chunk
 
 
 def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:

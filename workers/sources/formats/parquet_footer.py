@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from workers.errors import Malformed
 
 MAGIC = b"PAR1"
-MOST_ROWS = 1 << 31  # rows of a group; a larger number is damage
+MAX_GROUP_ROWS = 1 << 31  # rows of a group; a larger number is damage
 REPEATED = 2  # what a schema calls a field that may occur many times
 
 
@@ -18,6 +18,7 @@ class Group(NamedTuple):
     """A row group: it belongs to the range in which the byte `start` lies."""
 
     start: int
+    # The number of its first row in the file.
     row: int
     rows: int
 
@@ -30,10 +31,12 @@ def read_footer(tail: bytes, size: int) -> list[Group]:
     try:
         footer = _Compact(tail[: -len(MAGIC) - 4]).struct()
         leaves = _leaves(footer[2])
-        rows = [_rows(group, leaves) for group in footer[4]]
-        if sum(rows) != footer[3]:
-            raise Malformed(f"its row groups have {sum(rows)} rows, and the file {footer[3]}")
-        return _placed(rows, [_start(group) for group in footer[4]], size)
+        counts = [_rows(group, leaves) for group in footer[4]]
+        if sum(counts) != footer[3]:
+            raise Malformed(f"its row groups have {sum(counts)} rows, and the file {footer[3]}")
+
+        starts = [_start(group) for group in footer[4]]
+        return _placed(counts, starts, size)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Malformed(f"its footer cannot be read ({type(error).__name__})") from error
 
@@ -42,6 +45,7 @@ def footer_bytes(ending: bytes, size: int) -> int:
     """Return how many bytes at the end of a file are its footer, from the last eight."""
     if size < 12 or ending[4:] != MAGIC:
         raise Malformed("it does not end as Parquet does")
+
     length = int.from_bytes(ending[:4], "little") + 8
     if length + len(MAGIC) > size:
         raise Malformed("its footer is longer than the block")
@@ -52,32 +56,34 @@ def _leaves(schema: list[dict[int, Any]]) -> list[bool]:
     """Return, for each column, whether each row has one value of it."""
     leaves: list[bool] = []
 
-    def walk(at: int, is_single: bool) -> int:
-        element = schema[at]
+    def walk(number: int, is_single: bool) -> int:
+        element = schema[number]
         is_single = is_single and element.get(3) != REPEATED
         children = element.get(5) or 0
-        at += 1
+        number += 1
         if not children:
             leaves.append(is_single)
         for _ in range(children):
-            at = walk(at, is_single)
-        return at
+            number = walk(number, is_single)
+        return number
 
-    at = 1
+    number = 1
     for _ in range(schema[0].get(5) or 0):
-        at = walk(at, is_single=True)
-    if at != len(schema):
+        number = walk(number, is_single=True)
+    if number != len(schema):
         raise Malformed("its schema contradicts itself")
     return leaves
 
 
 def _rows(group: dict[int, Any], leaves: list[bool]) -> int:
     """Return the rows of a group; its columns must agree with the schema and with each other."""
-    columns, rows = group[1], group[3]
+    columns = group[1]
+    rows = group[3]
     if len(columns) != len(leaves):
         raise Malformed("a row group has other columns than the schema")
-    if not 0 <= rows < MOST_ROWS:
+    if not 0 <= rows < MAX_GROUP_ROWS:
         raise Malformed(f"a row group has {rows} rows")
+
     for column, is_single in zip(columns, leaves, strict=True):
         values = column[3][5]
         if values != rows if is_single else values < rows:
@@ -89,15 +95,19 @@ def _start(group: dict[int, Any]) -> int:
     return min((column[3].get(11) or column[3][9] for column in group[1]), default=0)
 
 
-def _placed(rows: list[int], starts: list[int], size: int) -> list[Group]:
+def _placed(counts: list[int], starts: list[int], size: int) -> list[Group]:
     """Return groups whose starts rise and lie within the file, wherever they are said to be."""
-    if len(rows) > size:
+    if len(counts) > size:
         raise Malformed("it has more row groups than bytes")
-    groups, row, least = [], 0, 0
-    for number, (count, said) in enumerate(zip(rows, starts, strict=True)):
-        start = min(max(said, least), size - len(rows) + number)
+
+    groups = []
+    row = 0
+    least_start = 0
+    for number, (count, named_start) in enumerate(zip(counts, starts, strict=True)):
+        start = min(max(named_start, least_start), size - len(counts) + number)
         groups.append(Group(start, row, count))
-        row, least = row + count, start + 1
+        row += count
+        least_start = start + 1
     return groups
 
 
@@ -105,13 +115,15 @@ class _Compact:
     """Reads Thrift's compact protocol: structs as dicts by the ids of their fields."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
+        self._data = data
+        self._offset = 0
 
     def struct(self) -> dict[int, Any]:
         fields: dict[int, Any] = {}
         number = 0
         while head := self._byte():
-            kind, step = head & 15, head >> 4
+            kind = head & 15
+            step = head >> 4
             number = number + step if step else self._integer()
             fields[number] = kind == 1 if kind in (1, 2) else self._value(kind)
         return fields
@@ -121,10 +133,12 @@ class _Compact:
             return self._integer()
         if kind == 8:
             return self._bytes(self._varint())
+
         if kind == 12:
             return self.struct()
         if kind in (9, 10):
             return self._list()
+
         if kind in (1, 2, 3):
             return self._byte()
         if kind == 7:
@@ -133,22 +147,24 @@ class _Compact:
 
     def _list(self) -> list[Any]:
         head = self._byte()
-        kind, count = head & 15, head >> 4
+        kind = head & 15
+        count = head >> 4
         count = self._varint() if count == 15 else count
         return [self._value(kind) for _ in range(count)]
 
     def _byte(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1]
+        self._offset += 1
+        return self._data[self._offset - 1]
 
     def _bytes(self, count: int) -> bytes:
-        self._at += count
-        if self._at > len(self._data):
+        self._offset += count
+        if self._offset > len(self._data):
             raise Malformed("its footer breaks off")
-        return self._data[self._at - count : self._at]
+        return self._data[self._offset - count : self._offset]
 
     def _varint(self) -> int:
-        value = shift = 0
+        value = 0
+        shift = 0
         while True:
             byte = self._byte()
             value |= (byte & 127) << shift

@@ -1,6 +1,6 @@
-"""The formats of blocks: JSON lines, text, CSV and Parquet; all but the last plain or compressed.
+"""Read a range of a block in any format, as runs of lines or rows.
 
-One function reads a range of a block in any of them, as runs of lines or rows.
+The formats are JSON lines, text, CSV and Parquet; all but the last plain or compressed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,81 +12,94 @@ import msgspec
 from workers.sources.formats.compression import decompress
 from workers.sources.formats.csv import Record, records, rows_of
 from workers.sources.formats.format import Format
-from workers.sources.formats.lines import BOM, Lines, split_lines
+from workers.sources.formats.lines import BOM, TOO_LONG, Lines, split_lines
 from workers.sources.formats.parquet import read_parquet
 from workers.sources.formats.rows import Rows
 from workers.store import BlockStore
-from workers.values import Range
+from workers.values import PlaceKind, Range, SegmentRange
 
-TAIL_BYTES = (
-    64 << 10
-)  # bytes asked for at a time to finish a range's last line, or to read a header
+TAIL_BYTES = 64 << 10  # bytes read at a time to finish a range's last line, or to find a header
 
 
 def read_range(
-    store: BlockStore, cut: Range, form: Format, columns: Sequence[str]
+    store: BlockStore, range_: Range, form: Format, columns: Sequence[str]
 ) -> Iterator[Lines | Rows]:
     """Yield the lines or rows that start in a range; `columns` are the ones worth reading.
 
     Malformed where the block breaks off, after all that was good.
     """
     if form.kind == "parquet":
-        return read_parquet(store, cut, columns)
-    if cut.piece:
-        body = decompress(store.open_whole(cut.piece))
-        lines = split_lines(body, 0, None)
-        return (
-            rows_of(lines, form, cut) if form.kind == "csv" else _plain(lines, form, cut, columns)
-        )
+        return read_parquet(store, range_, columns)
+
+    lines = _lines(store, range_, form)
+    offset = range_.offset if isinstance(range_, SegmentRange) else 0
+    if form.kind == "csv":
+        return _csv_rows(store, lines, range_, form, offset)
+    if form.kind == "text":
+        return (_texts(run, columns[0]) for run in _moved(lines, offset))
+    return _moved(lines, offset)
+
+
+def _lines(store: BlockStore, range_: Range, form: Format) -> Iterator[Lines]:
+    """Return the lines of a segment, of a whole block, or of the bytes of a range."""
+    if isinstance(range_, SegmentRange):
+        return split_lines(decompress(store.open_whole(range_.segment)), 0, None)
     if not form.is_splittable:
-        body = decompress(store.open(cut.key, cut.etag, 0, cut.size), form.compression)
-        lines = split_lines(body, 0, None)
-        return (
-            rows_of(lines, form, cut) if form.kind == "csv" else _plain(lines, form, cut, columns)
-        )
+        body = store.open(range_.key, range_.etag, 0, range_.size)
+        return split_lines(decompress(body, form.compression), 0, None)
+
     # One byte earlier shows whether the first line starts right here or before.
-    start = max(cut.start - 1, 0)
-    body = chain(decompress(store.open(cut.key, cut.etag, start, cut.end)), _tail(store, cut))
-    lines = split_lines(body, cut.start, cut.end)
-    if form.kind != "csv":
-        return _plain(lines, form, cut, columns)
-    return rows_of(lines, form, cut, _header(store, cut, form) if cut.start else None)
+    start = max(range_.start - 1, 0)
+    body = store.open(range_.key, range_.etag, start, range_.end)
+    chunks = chain(decompress(body), _tail(store, range_, range_.end))
+    return split_lines(chunks, range_.start, range_.end)
 
 
-def _tail(store: BlockStore, cut: Range) -> Iterator[bytes]:
-    """Yield the bytes behind a range, for as long as somebody asks."""
-    for at in range(cut.end, cut.size, TAIL_BYTES):
-        yield from decompress(store.open(cut.key, cut.etag, at, min(at + TAIL_BYTES, cut.size)))
+def _tail(store: BlockStore, range_: Range, start: int) -> Iterator[bytes]:
+    """Yield the bytes of a range's block from `start` on, for as long as somebody asks."""
+    for offset in range(start, range_.size, TAIL_BYTES):
+        end = min(offset + TAIL_BYTES, range_.size)
+        yield from decompress(store.open(range_.key, range_.etag, offset, end))
 
 
-def _plain(
-    lines: Iterator[Lines], form: Format, cut: Range, columns: Sequence[str]
-) -> Iterator[Lines | Rows]:
-    """Yield lines of JSON or text with their places in the block, where a piece was cut from it."""
+def _csv_rows(
+    store: BlockStore, lines: Iterator[Lines], range_: Range, form: Format, offset: int
+) -> Iterator[Rows]:
+    """Return the rows of a range; one from the middle of a block gets the block's header."""
+    is_segment = isinstance(range_, SegmentRange)
+    header = None
+    if not is_segment and form.is_splittable and range_.start:
+        header = _header(store, range_, form)
+    return rows_of(lines, form, offset, header, repeats_header=is_segment)
+
+
+def _header(store: BlockStore, range_: Range, form: Format) -> Record | None:
+    """Return a block's first record."""
+    first_byte = decompress(store.open(range_.key, range_.etag, 0, 1))
+    chunks = chain(first_byte, _tail(store, range_, 1))
+    return next(records(split_lines(chunks, 0, None), form), None)
+
+
+def _moved(lines: Iterator[Lines], offset: int) -> Iterator[Lines]:
+    """Yield lines with their places in the block, where a segment was taken from it."""
     for run in lines:
-        moved = msgspec.structs.replace(run, start=run.start + cut.offset) if cut.piece else run
-        yield _texts(moved, columns[0]) if form.kind == "text" else moved
+        yield msgspec.structs.replace(run, start=run.start + offset) if offset else run
 
 
 def _texts(run: Lines, column: str) -> Rows:
     """Return lines as rows of one column, blank ones left out."""
     rows: list[dict[str, Any] | str] = []
-    places = []
+    positions = []
+
     for number, line in enumerate(run.lines):
+        is_first = run.start + number == 0
         try:
-            text = line.removeprefix(BOM if run.start + number == 0 else b"").decode().strip()
+            text = line.removeprefix(BOM if is_first else b"").decode().strip()
         except UnicodeDecodeError as error:
             rows.append(f"invalid UTF-8: {error.reason}")
         else:
             if not text:
                 continue
-            rows.append("the line is too long for an item" if run.is_cut else {column: text})
-        places.append(run.place(number))
-    return Rows(rows, places, is_text=True)
-
-
-def _header(store: BlockStore, cut: Range, form: Format) -> Record | None:
-    """Return a block's first record."""
-    whole = msgspec.structs.replace(cut, start=0, end=1)
-    body = chain(decompress(store.open(cut.key, cut.etag, 0, 1)), _tail(store, whole))
-    return next(records(split_lines(body, 0, None), form), None)
+            rows.append(TOO_LONG if run.is_cut else {column: text})
+        positions.append(run.offset(number))
+    return Rows(rows, PlaceKind.BYTE, positions, is_text=True)
