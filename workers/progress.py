@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from workers.ledger.claims import DONE
-from workers.ledger.ledger import Ledger
-from workers.planning.sizing import BATCH_SECONDS, PART_SECONDS
-from workers.values import Document, Value
+from workers.ledger.ledger import BatchSums, Ledger
+from workers.ledger.records import UNFINISHED_STATES, BatchState, PlanState
+from workers.planning.sizing import BATCH_SECONDS, RANGE_SECONDS
+from workers.values import Value
 
 
 class Figures(Value, frozen=True, kw_only=True):
@@ -34,60 +33,61 @@ class Figures(Value, frozen=True, kw_only=True):
 
 def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
     """Return how far a run of so many partitions is: two requests, and sums as the answer."""
-    plans = list(ledger.plans.find({"run": run}, {"state": 1, "batches": 1, "reused": 1}))
+    plans = ledger.plans_of_run(run)
     if len(plans) < partitions:  # they are about to be written
         return Figures(partitions=partitions)
-    batches = [one for plan in plans for one in plan["batches"]]
-    sums = {
-        "_id": {"state": "$state", "again": {"$ne": ["$redrives", []]}},
-        "batches": {"$sum": 1},
-        "parts": {"$sum": "$parts"},
-        "planned": {"$sum": "$items"},
-        **{name: {"$sum": f"$outcome.{name}"} for name in ("items", "used", "dead", "seconds")},
-    }
-    rows = list(ledger.batches.aggregate([{"$match": {"_id": {"$in": batches}}}, {"$group": sums}]))
-    done = [row for row in rows if row["_id"]["state"] == "done"]
-    failed = [row for row in rows if row["_id"]["state"] == "failed"]
-    unfinished = [row for row in rows if row["_id"]["state"] in ("planned", "running")]
-    states = Counter(plan["state"] for plan in plans)
-    items_done = _sum(done, "items", again=False)
+
+    sums = ledger.sum_batches([batch_id for plan in plans for batch_id in plan.batches])
+    done = [row for row in sums if row.state is BatchState.DONE]
+    failed = [row for row in sums if row.state is BatchState.FAILED]
+    unfinished = [row for row in sums if row.state in UNFINISHED_STATES]
+
+    states = Counter(plan.state for plan in plans)
+    planned_items = sum(row.planned for row in [*failed, *unfinished] if not row.is_redrive)
+    items_done = sum(row.items for row in done if not row.is_redrive)
+    dead = sum(row.dead for row in done if not row.is_redrive)
+    redriven = sum(row.used for row in done if row.is_redrive)
+
     return Figures(
         partitions=partitions,
         stage=_stage(states, partitions, bool(unfinished)),
         is_planned=True,
-        folded=sum(states[state] for state in DONE),
-        batches=len(batches),
-        finished=_sum([*done, *failed], "batches"),
-        reused=sum(len(plan["reused"]) for plan in plans),
-        failed=_sum(failed, "batches"),
-        items=items_done + _sum([*failed, *unfinished], "planned", again=False),
+        folded=_settled(states),
+        batches=sum(len(plan.batches) for plan in plans),
+        finished=sum(row.batches for row in [*done, *failed]),
+        reused=sum(len(plan.reused) for plan in plans),
+        failed=sum(row.batches for row in failed),
+        items=items_done + planned_items,
         items_done=items_done,
-        dead=_sum(done, "dead", again=False) - _sum(done, "used", again=True),
-        work_done=_sum(done, "seconds"),
+        dead=dead - redriven,
+        work_done=sum(row.seconds for row in done),
         work_left=_work_left(done, unfinished),
     )
 
 
-def _sum(rows: Iterable[Document], name: str, again: bool | None = None) -> Any:
-    """Sum a number over kinds of batches; over redrives alone, or all but those, where asked."""
-    return sum(row[name] for row in rows if again in (None, row["_id"]["again"]))
+def _settled(states: Counter[PlanState]) -> int:
+    return sum(count for state, count in states.items() if state.is_settled)
 
 
-def _stage(states: Counter[str], partitions: int, is_unfinished: bool) -> str:
-    folded = sum(states[state] for state in DONE)
-    if states["refused"]:
+def _stage(states: Counter[PlanState], partitions: int, is_unfinished: bool) -> str:
+    if states[PlanState.REFUSED]:
         return "refused"
+
+    folded = _settled(states)
     if folded:
         return "publishing" if folded < partitions else "checking"
-    return "working" if is_unfinished and not states["folding"] else "folding"
+    return "working" if is_unfinished and not states[PlanState.FOLDING] else "folding"
 
 
-def _work_left(done: Sequence[Document], unfinished: Sequence[Document]) -> float:
+def _work_left(done: Sequence[BatchSums], unfinished: Sequence[BatchSums]) -> float:
     """Return the seconds that unfinished batches will take, if they are like those done."""
+    items = sum(row.items for row in done)
+    seconds = sum(row.seconds for row in done)
 
-    def set_up(rows: Sequence[Document]) -> float:
-        return float(_sum(rows, "batches") * BATCH_SECONDS + _sum(rows, "parts") * PART_SECONDS)
+    each = max(seconds - _set_up(done), seconds / 10) / items if items else 0.0
+    return _set_up(unfinished) + sum(row.planned for row in unfinished) * each
 
-    items, seconds = _sum(done, "items"), _sum(done, "seconds")
-    each = max(seconds - set_up(done), seconds / 10) / items if items else 0.0
-    return set_up(unfinished) + float(_sum(unfinished, "planned") * each)
+
+def _set_up(sums: Iterable[BatchSums]) -> float:
+    """Return the seconds that batches take beside their items."""
+    return sum(row.batches * BATCH_SECONDS + row.ranges * RANGE_SECONDS for row in sums)

@@ -1,4 +1,4 @@
-"""The seven steps of a run, in data order: what the ops of the graph, `fanfold plan` and tests call.
+"""The seven steps of a run, in data order: the graph's ops, `fanfold plan` and tests call them.
 
     list_blocks        what is in the partitions, and what of it is new
       slice_blocks     slicers cut new blocks into ranges
@@ -18,12 +18,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from workers.batch import attempt_batch
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import FanfoldError, Refused, Unavailable
-from workers.folding.fold import Folded, Shard, fold_profiles
-from workers.folding.publish import record_folded
+from workers.folding.fold import FoldedShard, Shard, fold_profiles
+from workers.folding.publish import Published, record_folded
 from workers.folding.reconcile import Reconciled, reconcile_plans
 from workers.ledger.counts import run_exceeds_tolerance
 from workers.ledger.ledger import Ledger
@@ -32,7 +34,7 @@ from workers.ledger.mongo import mongodb_errors
 from workers.planning.listing import Group, Listing, groups_of, list_partition
 from workers.planning.packing import share
 from workers.planning.plans import Work, describe_work, expected_batch_items, make_plans
-from workers.planning.rebuild import finish_swap, keeps_what_was_seen, list_seen
+from workers.planning.rebuild import finish_swap, keeps_observations, list_observed
 from workers.planning.redrive import list_redrive
 from workers.sources.slicing import Sliced
 from workers.sources.source import source_of
@@ -48,7 +50,14 @@ class Listed(Value, frozen=True, kw_only=True):
     """What the partitions of a run hold; each group of gaps is for a slicer."""
 
     listings: list[Listing]
+    slicers: int
     groups: list[Group]
+
+    @property
+    def reference(self) -> "Listed":
+        """What queue_batches needs of it: all but the gaps, which slicers turn into ranges."""
+        listings = [msgspec.structs.replace(listing, gaps=[]) for listing in self.listings]
+        return msgspec.structs.replace(self, listings=listings, groups=[])
 
 
 class Queued(Value, frozen=True, kw_only=True):
@@ -69,12 +78,6 @@ class Answer(Value, frozen=True, kw_only=True):
     error: str = ""
 
 
-class Published(Value, frozen=True, kw_only=True):
-    """What came of a run: its counts in all, as `fanfold run --json` prints them."""
-
-    summary: dict[str, Any]
-
-
 def list_blocks(
     asset: Asset,
     task: Task,
@@ -84,31 +87,33 @@ def list_blocks(
     slots: int,
     generation: int | None = None,
     is_redrive: bool = False,
-    dry_run: bool = False,
 ) -> Listed:
     """List partitions and group what is not planned yet for slicers.
 
     `generation` is that of a rebuild; without it, profiles as they are now are meant. A redrive
-    lists dead letters and failed batches instead of blocks. A dry run writes nothing.
+    lists dead letters and failed batches instead of blocks.
     """
-    if not dry_run:
-        ledger.ensure_indexes()
-        finish_swap(asset, ledger)
-    is_rebuild = generation is not None
-    generation = ledger.claims.generation(asset.name) if generation is None else generation
+    ledger.ensure_indexes()
+    finish_swap(asset, ledger)
+    current = ledger.claims.generation(asset.name)
 
     listings = []
     for partition in partitions:
         if is_redrive:
-            listing = list_redrive(asset, task, ledger, partition, generation)
-        elif is_rebuild and keeps_what_was_seen(asset, task):
-            listing = list_seen(asset, task, ledger, partition, generation)
+            listing = list_redrive(asset, task, ledger, partition, generation or current)
+        elif generation and keeps_observations(asset, task):
+            listing = list_observed(asset, task, ledger, partition, generation)
         else:
-            listing = list_partition(asset, task, ledger, store, partition, generation)
+            listing = list_partition(asset, task, ledger, store, partition, generation or current)
         listings.append(listing)
+    return _grouped(asset, ledger, listings, slots)
 
+
+def _grouped(asset: Asset, ledger: Ledger, listings: list[Listing], slots: int) -> Listed:
+    """Return listings with what is to be sliced of them, in groups."""
     batch_items = expected_batch_items(asset, ledger, slots)
-    return Listed(listings=listings, groups=groups_of(asset, listings, batch_items))
+    groups = groups_of(asset, listings, batch_items)
+    return Listed(listings=listings, slicers=len(groups), groups=groups)
 
 
 def slice_blocks(
@@ -119,7 +124,10 @@ def slice_blocks(
     group: Group,
     dry_run: bool = False,
 ) -> Sliced:
-    """Cut a group's gaps into ranges, from samples of their blocks."""
+    """Cut a group's gaps into ranges, from samples of their blocks.
+
+    A dry run writes no segments of blocks that cannot be cut, and estimates them.
+    """
     source = source_of(asset, ledger, store)
     return source.slice(group.gaps, asset.sizes, group.batch_items, dry_run)
 
@@ -130,29 +138,30 @@ def queue_batches(
     ledger: Ledger,
     store: BlockStore,
     run_id: str,
-    listings: Sequence[Listing],
+    listed: Listed,
     sliced: Sequence[Sliced],
-    slicers: int,
     slots: int,
-    dry_run: bool = False,
 ) -> Queued:
     """Pack ranges into batches, write the plans, and deal out the batches that have no result.
 
     Refused where fewer slicers answered than were asked.
     """
-    if len(sliced) < slicers:
+    if len(sliced) < listed.slicers:
         raise Refused(
-            f"only {len(sliced)} of {slicers} slicers have sliced their blocks, as "
+            f"only {len(sliced)} of {listed.slicers} slicers have sliced their blocks, as "
             "happens when a run is executed again from its failure; start a new run instead"
         )
 
-    work = make_plans(asset, task, ledger, store, run_id, listings, sliced, slots)
-    if not dry_run:
-        ledger.save(work.plans, work.new, work.again)
-        write_manifests(ledger, store, [plan.id for plan in work.plans])
+    work = make_plans(asset, task, ledger, store, run_id, listed.listings, sliced, slots)
+    ledger.save(work.plans, work.new, work.again)
+    write_manifests(ledger, store, [plan.id for plan in work.plans])
+    return _shared(asset, listed, work, slots)
 
+
+def _shared(asset: Asset, listed: Listed, work: Work, slots: int) -> Queued:
+    """Return work with the batches that each worker is to run."""
     shares = share(work.to_run, slots, asset.sizes)
-    summary = describe_work(asset, work, slicers, len(shares))
+    summary = describe_work(work, listed.slicers, len(shares))
     return Queued(work=work, shares=shares, summary=summary)
 
 
@@ -164,15 +173,18 @@ def plan(
     partitions: Sequence[str],
     slots: int,
 ) -> Queued:
-    """Return what a run of partitions would do; nothing is written."""
-    listed = list_blocks(asset, task, ledger, store, partitions, slots, dry_run=True)
+    """Return what the first three steps would do for partitions; nothing is written."""
+    current = ledger.claims.generation(asset.name)
+    listings = [
+        list_partition(asset, task, ledger, store, partition, current) for partition in partitions
+    ]
+    listed = _grouped(asset, ledger, listings, slots)
+
     sliced = [
         slice_blocks(asset, task, ledger, store, group, dry_run=True) for group in listed.groups
     ]
-    slicers = len(listed.groups)
-    return queue_batches(
-        asset, task, ledger, store, "preview", listed.listings, sliced, slicers, slots, dry_run=True
-    )
+    work = make_plans(asset, task, ledger, store, "preview", listings, sliced, slots)
+    return _shared(asset, listed, work, slots)
 
 
 def run_batch(
@@ -193,6 +205,7 @@ def run_batch(
     """
     answers: list[Answer] = []
     asked = -TOLERANCE_SECONDS
+
     for batch_id in batch_ids:
         try:
             with mongodb_errors():
@@ -230,7 +243,9 @@ def reconcile(
         raise
 
 
-def fold_shard(asset: Asset, task: Task, ledger: Ledger, store: BlockStore, shard: Shard) -> Folded:
+def fold_shard(
+    asset: Asset, task: Task, ledger: Ledger, store: BlockStore, shard: Shard
+) -> FoldedShard:
     """Merge a shard's contributions into its profiles."""
     return fold_profiles(asset, task, ledger, store, shard)
 
@@ -241,9 +256,9 @@ def publish(
     ledger: Ledger,
     store: BlockStore,
     reconciled: Reconciled,
-    folded: Sequence[Folded],
-) -> dict[str, Any]:
+    folded: Sequence[FoldedShard],
+) -> Published:
     """Record that the partitions are folded; return the counts of the run."""
-    summary = record_folded(asset, ledger, reconciled, folded)
+    published = record_folded(asset, ledger, reconciled, folded)
     write_manifests(ledger, store, [counts.plan for counts in reconciled.counts])
-    return summary
+    return published

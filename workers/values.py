@@ -136,6 +136,11 @@ class SegmentRange(BlockPart, frozen=True, kw_only=True, tag="segment", tag_fiel
     segment: str
     offset: int
 
+    @property
+    def folder(self) -> str:
+        """Where the segments of its block lie, with their manifest."""
+        return self.segment.rpartition("/")[0]
+
 
 class BrokenRange(BlockPart, frozen=True, kw_only=True, tag="broken", tag_field="kind"):
     """A part of a block where nothing can be read: one dead letter at `offset`."""
@@ -185,3 +190,51 @@ class BatchCost(Value, frozen=True, kw_only=True):
     # Ranges it read; each is a request to S3 of its own.
     ranges: int
     seconds: float
+
+
+class Counts(Value, frozen=True, kw_only=True):
+    """What became of one partition's items. items = used + dead + failed + pending, always."""
+
+    plan: str
+    partition: str
+    blocks: int
+    bytes: int
+    batches: int
+    reused: int
+    # Counted by workers; estimated where a batch has no outcome.
+    items: int
+    used: int
+    # Those of `used` that needed nothing: see `Observe`.
+    skipped: int
+    # Dead letters, and those of them that a person discarded: these are tolerated.
+    dead: int
+    discarded: int
+    # Items of batches that failed for good, and of batches that did not run.
+    failed: int
+    pending: int
+    batches_failed: int
+    batches_pending: int
+    # Items that redrives among the plan's batches used (they are in `used`), and dead letters
+    # that such batches are still to run again.
+    redriven: int
+    redrivable: int
+    # Seconds of work over all its batches, whichever run did them.
+    work_seconds: float
+    # The plan that a closed partition was folded from, where nothing has changed since.
+    unchanged_since: str
+
+    @property
+    def unused(self) -> int:
+        """The items that tolerance is about."""
+        return self.dead - self.discarded + self.failed
+
+
+class FailedProfile(Value, frozen=True, kw_only=True):
+    """A profile that MongoDB cannot hold; it stays as it was, without what is new."""
+
+    profile: str
+    # The partitions whose contributions it lacks.
+    partitions: list[str]
+    # The largest field, or the one that cannot be written.
+    field: str
+    why: str

@@ -1,1 +1,7 @@
-"""folding."""
+"""From finished batches to profiles, exactly once, whatever else runs or dies.
+
+How values merge belongs in contributions; who may fold is kept in ledger/claims.
+
+Read: reconcile (outcomes against plans), fold (a shard's contributions into its profiles), publish
+(what came of it, on record). Why it is exact: docs/decisions/0002-folding-exactly-once.md.
+"""

@@ -8,40 +8,41 @@ asked whether the claim is still the highest. See docs/decisions/0002-folding-ex
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-import bson
-from bson.errors import InvalidDocument, InvalidStringData
-from bson.raw_bson import RawBSONDocument
-from pymongo import DeleteOne, InsertOne, ReplaceOne
+import msgspec
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
 
 from workers.contributions.accumulators import (
     Accumulator,
     Accumulators,
     ProfileError,
-    merge,
+    merge_accumulators,
     read_accumulators,
     read_result,
     to_reader,
-    total,
 )
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import Refused, Unavailable
 from workers.ledger.claims import Claim
 from workers.ledger.ledger import Ledger
-from workers.ledger.mongo import only_duplicates
+from workers.ledger.profiles import (
+    Bookkeeping,
+    OpenPartition,
+    Write,
+    profiles_holding,
+    read_bookkeeping,
+    write_all,
+    write_of,
+)
+from workers.ledger.records import PartitionKey, Plan, PlanState
 from workers.store import BlockStore
-from workers.values import Document, Value, bucket, unit_key, unit_partition
+from workers.values import Document, FailedProfile, Value, bucket
 
-CHUNK_PROFILES = 1_000  # profiles read, folded and written at a time
-MAX_DOCUMENT_BYTES = 16 << 20  # bytes of a document in MongoDB
+CHUNK_PROFILES = 1_000  # read, folded and written at a time
 MAX_TRIES = 20  # times a chunk may lose against other writers before the fold gives up
-
-UNWRITABLE = (OverflowError, InvalidDocument, InvalidStringData, UnicodeEncodeError)
 
 
 class Shard(Value, frozen=True, kw_only=True):
@@ -59,63 +60,77 @@ class Shard(Value, frozen=True, kw_only=True):
         return range(self.low, self.high)
 
 
-class FailedProfile(Value, frozen=True, kw_only=True):
-    """A profile that MongoDB cannot hold; it stays as it was, without what is new."""
-
-    profile: str
-    # The partitions whose contributions it lacks.
-    partitions: list[str]
-    # The largest field, or the one that cannot be written.
-    field: str
-    why: str
-
-
-class Folded(Value, frozen=True, kw_only=True):
+class FoldedShard(Value, frozen=True, kw_only=True):
     """What a shard's fold did; counts are of profiles."""
 
     low: int
     high: int
-
     # Profiles that the partitions contribute to, by partition, and all of them once.
     profiles: dict[str, int]
     distinct: int
     failed_profiles: list[FailedProfile]
 
 
+class Result(NamedTuple):
+    """The result of a batch, and the partition that it contributes to."""
+
+    key: PartitionKey
+    s3_key: str
+
+
+class ShardResults(NamedTuple):
+    """What a shard reads."""
+
+    to_fold: list[Result]
+    # Of earlier plans: profiles that these mention, and the former do not, lose what they held.
+    to_take_back: list[Result]
+    # Whether one of the latter may belong to a run that is still at work.
+    may_race: bool
+
+
 def fold_profiles(
-    shard: Shard,
-    asset: Asset,
-    task: Task,
-    ledger: Ledger,
-    store: BlockStore,
-) -> Folded:
+    asset: Asset, task: Task, ledger: Ledger, store: BlockStore, shard: Shard
+) -> FoldedShard:
     """Fold a shard of the claimed plans into the profiles."""
-    profiles = profiles_of(ledger, shard)
-    results, retired, unsure = _results(shard, ledger)
-    states = read_accumulators(store, results, task.fields, shard.buckets)
-    seen = {(key, profile) for profile, said in states.items() for key in said}
+    profiles = profiles_of_shard(ledger, shard)
+    results = results_of_shard(ledger, shard)
+
+    read = [(result.key.fold_key, result.s3_key) for result in results.to_fold]
+    accumulators = read_accumulators(store, read, task.fields, shard.buckets)
+    partitions = {claim.key.fold_key: claim.partition for claim in shard.claims}
+
+    # Each (partition, profile) that is contributed to; of closed partitions too, for the counts.
+    touched = set[tuple[str, str]]()
+    for profile_id, by_key in accumulators.items():
+        touched.update((partitions[fold_key], profile_id) for fold_key in by_key)
     for plan_id in shard.unchanged:
-        seen.update(_mentioned(store, profiles, _results_of(ledger.plan(plan_id)), shard))
-    for key, profile in _mentioned(store, profiles, retired, shard):
-        states.setdefault(profile, {}).setdefault(key, {})
-    folder = _Folder(asset, task, ledger, profiles, shard.claims, unsure)
-    ids = sorted(states)
-    for start in range(0, len(ids), CHUNK_PROFILES):
-        folder.fold({profile: states[profile] for profile in ids[start : start + CHUNK_PROFILES]})
-    return Folded(
+        unchanged = _results_of(ledger.plan(plan_id))
+        for key, profile_id in _mentioned(store, profiles, unchanged, shard):
+            touched.add((key.partition, profile_id))
+
+    for key, profile_id in _mentioned(store, profiles, results.to_take_back, shard):
+        accumulators.setdefault(profile_id, {}).setdefault(key.fold_key, {})
+
+    folder = Folder(asset, task, ledger, profiles, shard, results.may_race)
+    profile_ids = sorted(accumulators)
+    for start in range(0, len(profile_ids), CHUNK_PROFILES):
+        chunk = profile_ids[start : start + CHUNK_PROFILES]
+        folder.fold({profile_id: accumulators[profile_id] for profile_id in chunk})
+
+    return FoldedShard(
         low=shard.low,
         high=shard.high,
-        profiles=dict(Counter(unit_partition(key) for key, _ in seen)),
-        distinct=len({profile for _, profile in seen}),
+        profiles=dict(Counter(partition for partition, _ in touched)),
+        distinct=len({profile_id for _, profile_id in touched}),
         failed_profiles=list(folder.failed_profiles.values()),
     )
 
 
-def profiles_of(ledger: Ledger, shard: Shard) -> Collection[Document]:
+def profiles_of_shard(ledger: Ledger, shard: Shard) -> Collection[Document]:
     """Return the profiles that a shard's claims are for; Refused where they are of the past."""
-    now = ledger.claims.generation(shard.asset)
-    generation = max((claim.generation for claim in shard.claims), default=now)
-    if generation < now:
+    current = ledger.claims.generation(shard.asset)
+    generation = max((claim.generation for claim in shard.claims), default=current)
+    if generation < current:
         raise Refused(
             f"{shard.asset}: a rebuild has replaced the profiles while this run was on its way; "
             "run its partitions again"
@@ -123,57 +138,53 @@ def profiles_of(ledger: Ledger, shard: Shard) -> Collection[Document]:
     return ledger.profiles(shard.asset, generation)
 
 
-def _results(
-    shard: Shard, ledger: Ledger
-) -> tuple[list[tuple[str, str]], list[tuple[str, str]], bool]:
-    """Return the results to fold, and those to take back, each with its unit's key.
+def results_of_shard(ledger: Ledger, shard: Shard) -> ShardResults:
+    """Return the results to fold, and those of earlier plans to take back."""
+    to_fold: list[Result] = []
+    to_take_back: dict[Result, None] = {}
+    may_race = False
 
-    The third value tells whether one of the latter may belong to a run that is still at work.
-    """
-    results: list[tuple[str, str]] = []
-    retired: list[tuple[str, str]] = []
-    unsure = False
     for claim in shard.claims:
-        mine = _results_of(ledger.plan(claim.plan))
-        results += mine
-        for before in ledger.claims.earlier(claim):
-            unsure |= before["state"] != "folded"
-            retired += [one for one in _results_of(before) if one not in mine]
-    return results, list(dict.fromkeys(retired)), unsure
+        results = _results_of(ledger.plan(claim.plan))
+        to_fold += results
+        for earlier in ledger.claims.earlier(claim):
+            may_race |= earlier.state is not PlanState.FOLDED
+            retired = [result for result in _results_of(earlier) if result not in results]
+            to_take_back |= dict.fromkeys(retired)
+
+    return ShardResults(to_fold, list(to_take_back), may_race)
 
 
-def _results_of(plan: Document) -> list[tuple[str, str]]:
-    """Return the results that a plan was claimed with, each with its unit's key."""
-    unit = unit_key(plan["partition"], plan["round"])
-    return [(unit, key) for key in plan["results"].values()]
+def _results_of(plan: Plan) -> list[Result]:
+    """Return the results that a plan was claimed with."""
+    return [Result(plan.key, s3_key) for s3_key in plan.results.values()]
 
 
 def _mentioned(
     store: BlockStore,
     profiles: Collection[Document],
-    results: Iterable[tuple[str, str]],
+    results: Iterable[Result],
     shard: Shard,
-) -> Iterator[tuple[str, str]]:
-    """Yield the (unit's key, profile) pairs that results of earlier plans mention.
+) -> Iterator[tuple[PartitionKey, str]]:
+    """Yield the (partition, profile) pairs that results of earlier plans mention.
 
-    Where such a result is gone from S3, the profiles that hold its unit take its place.
+    Where such a result is gone from S3, the profiles that hold its partition take its place.
     """
-    for unit, key in results:
+    for key, s3_key in results:
         try:
-            mentioned = (
-                read_result(store, key, shard.buckets, ["profile"])["profile"].unique().to_pylist()
-            )
+            table = read_result(store, s3_key, shard.buckets, ["profile"])
+            profile_ids = table["profile"].unique().to_pylist()
         except Refused:
-            if store.exists(key):
+            if store.exists(s3_key):
                 raise
-            holders = profiles.find({f"_fold.open.{unit}": {"$exists": True}}, {"_id": 1})
-            ids = [one["_id"] for one in holders]
-            mentioned = [one for one in ids if bucket(one) in shard.buckets]
-        for profile in mentioned:
-            yield unit, profile
+            holders = profiles_holding(profiles, key.fold_key)
+            profile_ids = [holder for holder in holders if bucket(holder) in shard.buckets]
+
+        for profile_id in profile_ids:
+            yield key, profile_id
 
 
-class _Folder:
+class Folder:
     """Folds chunks of profiles for one shard."""
 
     def __init__(
@@ -182,120 +193,102 @@ class _Folder:
         task: Task,
         ledger: Ledger,
         profiles: Collection[Document],
-        claims: Sequence[Claim],
-        unsure: bool,
+        shard: Shard,
+        may_race: bool,
     ) -> None:
         self.asset, self.task, self.ledger, self.profiles = asset, task, ledger, profiles
-        self.claims = claims
-        self.epochs = {claim.key: claim.epoch for claim in claims}
-        self.generation = max((claim.generation for claim in claims), default=0)
-        closed = ledger.claims.closed_units(asset.name, self.generation)
-        self.closed = closed - self.epochs.keys()
+        self.claims = {claim.key.fold_key: claim for claim in shard.claims}
+        self.generation = max((claim.generation for claim in shard.claims), default=0)
         # Whether a slower run may still write: then an emptied profile stays as a fence.
-        self.unsure = unsure
+        self.may_race = may_race
         self.failed_profiles: dict[str, FailedProfile] = {}
 
-    def fold(self, states: Accumulators) -> None:
+        # What merges into the base of the profiles that are written anyway.
+        closed = ledger.claims.closed_keys(asset.name, self.generation)
+        self.closed_keys = {key.fold_key for key in closed} - self.claims.keys()
+
+    def fold(self, accumulators: Accumulators) -> None:
         """Fold a chunk; documents that others changed in between are read and folded again."""
         for _ in range(MAX_TRIES):
-            old = {doc["_id"]: doc for doc in self.profiles.find({"_id": {"$in": list(states)}})}
-            live = self.ledger.claims.live(self.claims)
-            writes, guarded = [], 0
-            for profile, of_profile in states.items():
-                mine = {p: state for p, state in of_profile.items() if p in live}
-                if write := self._write(profile, old.get(profile), mine):
+            bookkeeping = read_bookkeeping(self.profiles, accumulators.keys())
+            live = self.ledger.claims.live(list(self.claims.values()))
+            live_keys = {key.fold_key for key in live}
+
+            writes = []
+            for profile_id, by_key in accumulators.items():
+                contributed = {key: by_key[key] for key in by_key if key in live_keys}
+                write = self._write(profile_id, bookkeeping.get(profile_id), contributed)
+                if write is not None:
                     writes.append(write)
-                    guarded += not isinstance(write, InsertOne)
-            if not writes or self._all_written(writes, guarded):
+
+            if not writes or self._all_written(writes):
                 return
+
         raise Unavailable(
             f"{self.asset.name}: other writers kept changing the same profiles; run again"
         )
 
-    def _all_written(self, writes: Sequence[Any], guarded: int) -> bool:
-        try:
-            done = self.profiles.bulk_write(writes, ordered=False)
-        except BulkWriteError as error:
-            if not only_duplicates(error):
-                raise
-            return False
-        return done.matched_count + done.deleted_count == guarded
+    def _all_written(self, writes: list[Write]) -> bool:
+        return write_all(self.profiles, writes)
 
-    def _write(self, profile: str, old: Document | None, states: dict[str, Accumulator]) -> Any:
+    def _write(
+        self, profile_id: str, read: Bookkeeping | None, contributed: dict[str, Accumulator]
+    ) -> Write | None:
         """Return the write that brings one profile up to date, or None where it is."""
-        fold: Document = old["_fold"] if old else {"version": 0}
-        as_read = {"_id": profile, "_fold.version": fold["version"]}
-        as_read["_fold.generation"] = fold.get("generation")
-        self.failed_profiles.pop(profile, None)
-        if fold.get("generation") != self.generation:
-            # Of another generation, so a write that came late: what it says does not count.
-            fold = {"version": fold["version"], "base": {}, "open": {}}
-        new = self._folded(fold, states)
-        if new is None:
+        self.failed_profiles.pop(profile_id, None)
+        bookkeeping = self._folded(read or Bookkeeping(), contributed)
+        if bookkeeping is None:
             return None
-        state = total(self.task.fields, new)
+
         try:
-            shown = to_reader(self.task, state) if state else {}
-            if not shown and not self.unsure:
-                return DeleteOne(as_read) if old else None
-            written = encoded({"_id": profile, **shown, "_fold": new})
+            fields = self._fields(bookkeeping)
+            if not fields and not self.may_race:
+                return write_of(profile_id, read, {}, None) if read else None
+            return write_of(profile_id, read, fields, bookkeeping)
         except ProfileError as error:
-            self.failed_profiles[profile] = FailedProfile(
-                profile=profile,
-                partitions=sorted({unit_partition(key) for key in states}),
+            partitions = {self.claims[fold_key].partition for fold_key in contributed}
+            self.failed_profiles[profile_id] = FailedProfile(
+                profile=profile_id,
+                partitions=sorted(partitions),
                 field=error.field,
                 why=error.why,
             )
             return None
-        return ReplaceOne(as_read, written) if old else InsertOne(written)
 
-    def _folded(self, fold: Document, states: dict[str, Accumulator]) -> Document | None:
-        """Return a profile's bookkeeping with these states in it, or None where it has them."""
-        open_ = dict(fold["open"])
-        for partition, state in states.items():
-            epoch = self.epochs[partition]
-            if partition not in open_ or open_[partition]["epoch"] < epoch:
-                open_[partition] = {"epoch": epoch, "fields": state}
-        if open_ == fold["open"]:
+    def _fields(self, bookkeeping: Bookkeeping) -> Document:
+        """Return what readers see; {} where nothing is said about the profile any more."""
+        total = bookkeeping.total(self.task.fields)
+        return to_reader(self.task.fields, self.task.derive, total) if total else {}
+
+    def _folded(self, read: Bookkeeping, contributed: dict[str, Accumulator]) -> Bookkeeping | None:
+        """Return a profile's bookkeeping with these contributions, or None where it has them."""
+        # Of another generation, so a write that came late: what it says does not count.
+        is_current = read.generation == self.generation
+        kept = read if is_current else Bookkeeping(version=read.version)
+
+        open_ = dict(kept.open)
+        is_changed = False
+        for fold_key, accumulator in contributed.items():
+            claim = self.claims[fold_key]
+            if fold_key not in open_ or open_[fold_key].epoch < claim.epoch:
+                is_changed = True
+                open_[fold_key] = OpenPartition(
+                    partition=claim.partition, epoch=claim.epoch, fields=accumulator
+                )
+        if not is_changed:
             return None
-        base = fold["base"]
-        closing = sorted(self.closed & open_.keys())
-        for partition in closing:
-            base = merge(self.task.fields, base, open_.pop(partition)["fields"])
-        new = {
-            "generation": self.generation,
-            "version": fold["version"] + 1,
-            "base": base,
-            "open": open_,
-        }
-        if closing or "merged" in fold:
-            known = [*fold.get("merged", []), *map(unit_partition, closing)]
-            new["merged"] = [min(known), max(known)]
-        return new
 
+        base, merged = kept.base, list(kept.merged)
+        for fold_key in sorted(self.closed_keys & open_.keys()):
+            closed = open_.pop(fold_key)
+            base = merge_accumulators(self.task.fields, base, closed.fields)
+            merged.append(closed.partition)
 
-def encoded(document: Document) -> RawBSONDocument:
-    """Return a profile as MongoDB gets it; Unfitting where it cannot."""
-    try:
-        whole = bson.encode(document)
-    except UNWRITABLE as error:
-        raise ProfileError(_largest(document), str(error)) from error
-    if len(whole) > MAX_DOCUMENT_BYTES:
-        said = (
-            f"the profile would have {len(whole):,} bytes, and MongoDB holds {MAX_DOCUMENT_BYTES:,}"
+        return msgspec.structs.replace(
+            kept,
+            generation=self.generation,
+            version=read.version + 1,
+            base=base,
+            open=open_,
+            merged=[min(merged), max(merged)] if merged else [],
         )
-        raise ProfileError(_largest(document), said)
-    return RawBSONDocument(whole)
-
-
-def _largest(document: Document) -> str:
-    """Return the field that takes most, or the first that cannot be written at all."""
-    sizes = {}
-    for name, value in document.items():
-        if name in ("_id", "_fold"):
-            continue
-        try:
-            sizes[name] = len(bson.encode({name: value}))
-        except UNWRITABLE:
-            return name
-    return max(sizes, key=lambda name: sizes[name], default="_fold")

@@ -12,9 +12,10 @@ from workers.declare.asset import Asset
 from workers.errors import Refused
 from workers.folding.fold import Shard
 from workers.ledger.claims import Claim
-from workers.ledger.counts import MAX_NAMED, Counts, count_plan, exceeds_tolerance, explain_unused
+from workers.ledger.counts import MAX_NAMED, count_plan, exceeds_tolerance, explain_unused
 from workers.ledger.ledger import Ledger
-from workers.values import BUCKETS, Document, Value
+from workers.ledger.records import Batch, Plan
+from workers.values import BUCKETS, Counts, Value
 
 
 class Reconciled(Value, frozen=True, kw_only=True):
@@ -27,79 +28,105 @@ class Reconciled(Value, frozen=True, kw_only=True):
     shards: list[Shard]
 
 
-def reconcile_plans(ledger: Ledger, asset: Asset, plan_ids: Sequence[str]) -> Reconciled:
+def reconcile_plans(asset: Asset, ledger: Ledger, plan_ids: Sequence[str]) -> Reconciled:
     """Check every planned batch, then claim the partitions that are to be folded.
 
-    Refused, with nothing claimed, where a batch has no outcome or a partition has more bad items
-    than it tolerates.
+    Refused, with nothing claimed, where a batch has no outcome or a partition has more unused
+    items than it tolerates.
     """
     plans = [ledger.plan(plan_id) for plan_id in plan_ids]
-    batches = {plan["_id"]: ledger.batches_of(plan) for plan in plans}
-    counts = [count_plan(ledger, plan, batches[plan["_id"]]) for plan in plans]
+    batches = {plan.id: ledger.batches_of(plan) for plan in plans}
+    counts = [count_plan(ledger, plan, batches[plan.id]) for plan in plans]
+
     try:
-        _check_tolerance(ledger, asset, counts)
+        _check_tolerance(asset, ledger, counts)
         _check_complete(asset, counts, plans, batches)
     except Refused as error:
         ledger.refuse(plan_ids, str(error))
         raise
-    claims, unchanged, overtaken, rows = [], [], [], 0
-    for plan, one in zip(plans, counts, strict=True):
-        if one.unchanged_since:
-            unchanged.append(one.unchanged_since)
+
+    claims: list[Claim] = []
+    overtaken: list[str] = []
+    unchanged: list[str] = []
+    rows = 0
+    for plan, of_plan in zip(plans, counts, strict=True):
+        if of_plan.unchanged_since:
+            unchanged.append(of_plan.unchanged_since)
             continue
-        done = [one for one in batches[plan["_id"]] if one["state"] == "done"]
-        results = {one["_id"]: one["outcome"]["result"] for one in done}
+
+        outcomes = {b.id: b.finished_outcome for b in batches[plan.id] if b.is_done}
+        results = {batch_id: outcome.result for batch_id, outcome in outcomes.items()}
         if claim := ledger.claims.claim(plan, results):
             claims.append(claim)
         else:
-            overtaken.append(plan["partition"])
-        rows += sum(one["outcome"]["rows"] for one in done)
-    shards = min(max(math.ceil(rows / asset.sizes.rows_per_shard), 1), BUCKETS)
-    edges = [BUCKETS * shard // shards for shard in range(shards + 1)]
+            overtaken.append(plan.partition)
+        rows += sum(outcome.rows for outcome in outcomes.values())
+
     return Reconciled(
         counts=counts,
         claims=claims,
         overtaken=overtaken,
-        shards=[
-            Shard(asset=asset.name, claims=claims, unchanged=unchanged, low=low, high=high)
-            for low, high in pairwise(edges)
-        ],
+        shards=_shards(asset, claims, unchanged, rows),
     )
 
 
-def _check_tolerance(ledger: Ledger, asset: Asset, counts: Sequence[Counts]) -> None:
-    over = [one for one in counts if not one.unchanged_since and exceeds_tolerance(asset, one)]
-    if over:
-        stopped = sum(one.batches_pending for one in counts)
-        early = f" ({stopped} batches were not started any more)" if stopped else ""
-        raise Refused(
-            f"{asset.name}: more items could not be used than are tolerated "
-            f"({asset.tolerance.text}), so nothing is "
-            f"folded{early}: {explain_unused(ledger, asset, over)}"
-        )
+def _shards(asset: Asset, claims: list[Claim], unchanged: list[str], rows: int) -> list[Shard]:
+    """Return as many shards as keep each within its rows; they cover all buckets."""
+    count = min(max(math.ceil(rows / asset.sizes.rows_per_shard), 1), BUCKETS)
+    edges = [BUCKETS * number // count for number in range(count + 1)]
+    return [
+        Shard(asset=asset.name, claims=claims, unchanged=unchanged, low=low, high=high)
+        for low, high in pairwise(edges)
+    ]
+
+
+def _check_tolerance(asset: Asset, ledger: Ledger, counts: Sequence[Counts]) -> None:
+    """Refuse to fold a run in which a partition has more unused items than tolerated."""
+    to_fold = [partition for partition in counts if not partition.unchanged_since]
+    beyond = [partition for partition in to_fold if exceeds_tolerance(asset, partition)]
+    if not beyond:
+        return
+
+    stopped = sum(partition.batches_pending for partition in counts)
+    early = f" ({stopped} batches were not started any more)" if stopped else ""
+    raise Refused(
+        f"{asset.name}: more items could not be used than are tolerated "
+        f"({asset.tolerance.text}), so nothing is "
+        f"folded{early}: {explain_unused(asset, ledger, beyond)}"
+    )
 
 
 def _check_complete(
     asset: Asset,
     counts: Sequence[Counts],
-    plans: Sequence[Document],
-    batches: Mapping[str, Sequence[Document]],
+    plans: Sequence[Plan],
+    batches: Mapping[str, Sequence[Batch]],
 ) -> None:
+    """Refuse to fold a run in which a planned batch has no outcome."""
+    missing: list[str] = []
+    for plan, of_plan in zip(plans, counts, strict=True):
+        if not of_plan.unchanged_since:
+            missing += _without_outcome(plan, batches[plan.id])
+    if not missing:
+        return
+
+    more = f"; and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
+    planned = sum(len(plan.batches) for plan in plans)
+    raise Refused(
+        f"{asset.name}: {len(missing)} of {planned} planned batches have no outcome, so "
+        f"nothing is folded ({'; '.join(missing[:MAX_NAMED])}{more}). Start a new run of the "
+        "same partitions: it runs only these; do not execute this one again from its failure"
+    )
+
+
+def _without_outcome(plan: Plan, batches: Sequence[Batch]) -> list[str]:
+    """Return the planned batches that neither finished nor failed, each with the reason."""
+    known = {batch.id: batch for batch in batches}
     missing = []
-    for one, plan in zip(counts, plans, strict=True):
-        if one.unchanged_since:
+    for batch_id in plan.batches:
+        batch = known.get(batch_id)
+        if batch and (batch.is_done or batch.is_failed):
             continue
-        known = {batch["_id"]: batch for batch in batches[plan["_id"]]}
-        for batch_id in plan["batches"]:
-            batch = known.get(batch_id, {"state": "unknown"})
-            if batch["state"] not in ("done", "failed"):
-                why = batch.get("error") or f"is {batch['state']}"
-                missing.append(f"{batch_id} of {plan['partition']}: {why}")
-    if missing:
-        more = f"; and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
-        planned = sum(len(plan["batches"]) for plan in plans)
-        raise Refused(
-            f"{asset.name}: {len(missing)} of {planned} planned batches have no outcome, so "
-            f"nothing is folded ({'; '.join(missing[:MAX_NAMED])}{more}). Start a new run of the same "
-            "partitions: it runs only these; do not execute this one again from its failure"
-        )
+        why = batch.error or f"is {batch.state}" if batch else "is unknown"
+        missing.append(f"{batch_id} of {plan.partition}: {why}")
+    return missing

@@ -1,1 +1,8 @@
-"""ledger."""
+"""What MongoDB remembers of runs: a record, not a queue. Others get its documents as values.
+
+What a run should do belongs in planning; when profiles are written, and how, in folding.
+
+Read: mongo (the connection), records (plans, batches and their states), ledger, claims (who may
+fold, and what is closed), dead_letters, attempt (a worker's), profiles (guarded writes), counts
+(planned against done), manifest (a run's record in S3), fingerprint (which failures are the same).
+"""

@@ -4,7 +4,7 @@ Closing a partition, and entering a new generation of profiles, end claims in th
 docs/decisions/0002-folding-exactly-once.md and 0007-rebuilding-in-generations.md.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,37 +14,32 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from workers.errors import Refused
 from workers.ledger.mongo import only_duplicates
-from workers.values import Document, Value, unit_key
+from workers.ledger.records import FOLDED_STATES, PartitionKey, Plan, PlanState
+from workers.values import Counts, Document, FailedProfile, Value
 
-UNIT = ("asset", "generation", "partition", "round")
-FOLDED = ("folded", "closed")  # states of plans that the profiles consist of
-DONE = (*FOLDED, "replaced", "unchanged")  # of plans that leave nothing to be folded
-PART = {"partition": "$partition", "round": "$round"}  # for grouping the units of one asset
-
-
-def _key(group: Document) -> str:
-    return unit_key(group["_id"]["partition"], group["_id"]["round"])
+# For grouping the plans of one asset and generation by what they compete for.
+BY_PARTITION = {
+    "asset": "$asset",
+    "generation": "$generation",
+    "partition": "$partition",
+    "round": "$round",
+}
 
 
 class Claim(Value, frozen=True, kw_only=True):
     """The right to fold a plan: profiles keep what the highest epoch of a partition wrote."""
 
     plan: str
-    asset: str
-    generation: int
-    partition: str
-    round: int
+    key: PartitionKey
     epoch: int
 
     @property
-    def unit(self) -> Document:
-        """What the plans that compete for the same contributions have in common."""
-        return {name: getattr(self, name) for name in UNIT}
+    def partition(self) -> str:
+        return self.key.partition
 
     @property
-    def key(self) -> str:
-        """What profiles keep these contributions under."""
-        return unit_key(self.partition, self.round)
+    def generation(self) -> int:
+        return self.key.generation
 
 
 class Claims:
@@ -53,135 +48,155 @@ class Claims:
     def __init__(self, plans: Collection[Document], assets: Collection[Document]) -> None:
         self.plans, self.assets = plans, assets
 
+    # Generations
+
     def generation(self, asset: str) -> int:
         """Return the generation that the asset's profiles are of."""
-        found = self.assets.find_one({"_id": asset})
-        return found["generation"] if found else 0
+        document = self.assets.find_one({"_id": asset})
+        return document["generation"] if document else 0
 
     def new_generation(self, asset: str) -> int:
         """Return a number that no generation of the asset had before."""
-        made: Any = self.assets.find_one_and_update(
+        document: Any = self.assets.find_one_and_update(
             {"_id": asset},
             {"$inc": {"latest": 1}, "$setOnInsert": {"generation": 0}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
-        latest: int = made["latest"]
+        latest: int = document["latest"]
         return latest
 
     def enter(self, asset: str, generation: int) -> bool:
         """Make a generation the asset's; from here on no claim of an earlier one is live."""
-        done = self.assets.update_one(
+        result = self.assets.update_one(
             {"_id": asset, "generation": {"$lt": generation}},
             {"$set": {"generation": generation}},
         )
-        return bool(done.matched_count)
+        return bool(result.matched_count)
 
-    def closed(self, unit: Mapping[str, Any]) -> Document | None:
-        """Return the plan that a closed partition was folded from, or None where it is open."""
-        found: Document | None = self.plans.find_one(
-            {**{name: unit[name] for name in UNIT}, "state": "closed"}
-        )
-        return found
+    # Claims
 
-    def closed_units(self, asset: str, generation: int) -> set[str]:
-        """Return the keys of what may merge into the base for good."""
-        query = {"asset": asset, "generation": generation, "state": "closed"}
-        found = self.plans.find(query, {"partition": 1, "round": 1})
-        return {unit_key(plan["partition"], plan["round"]) for plan in found}
-
-    def claim(self, plan: Document, results: Mapping[str, str]) -> Claim | None:
+    def claim(self, plan: Plan, results: Mapping[str, str]) -> Claim | None:
         """Give a plan the next epoch of its partition. From here on profiles may hold it.
 
         `results` are the keys, by batch, that every shard of its fold will read: a batch that
         another run finishes meanwhile is for another plan. None where a run that listed the blocks
         later has claimed the partition: what it folds is newer. Refused where it is closed.
         """
-        unit = {name: plan[name] for name in UNIT}
-        claimed = {"state": "folding", "results": dict(results)}
+        claimed = {"state": PlanState.FOLDING, "results": dict(results)}
         while True:
-            newest = self.plans.find_one(
-                {**unit, "epoch": {"$exists": True}}, sort=[("epoch", DESCENDING)]
-            )
-            if newest and newest["state"] == "closed":
+            newest = self._newest_claimed(plan.key)
+            if newest and newest.state is PlanState.CLOSED:
                 raise Refused(
-                    f"{plan['asset']}: partition {plan['partition']} was closed while this run "
+                    f"{plan.asset}: partition {plan.partition} was closed while this run "
                     "was on its way; run it again to see whether anything is left to do"
                 )
-            if newest and newest["listed"] > plan["listed"]:
+            if newest and newest.listed > plan.listed:
                 return None
-            epoch = newest["epoch"] + 1 if newest else 1
+
+            epoch = (newest.epoch or 0) + 1 if newest else 1
             try:
-                self.plans.update_one({"_id": plan["_id"]}, {"$set": claimed | {"epoch": epoch}})
+                self.plans.update_one({"_id": plan.id}, {"$set": claimed | {"epoch": epoch}})
             except DuplicateKeyError:
                 continue  # another run claimed this epoch in between
-            return Claim(plan=plan["_id"], epoch=epoch, **unit)
+            return Claim(plan=plan.id, key=plan.key, epoch=epoch)
 
-    def abandon_outdated(self, plans: Sequence[Any]) -> None:
+    def _newest_claimed(self, key: PartitionKey) -> Plan | None:
+        query = {**key.to_json(), "epoch": {"$exists": True}}
+        document = self.plans.find_one(query, sort=[("epoch", DESCENDING)])
+        return Plan.from_document(document) if document else None
+
+    def abandon_outdated(self, plans: Sequence[Plan]) -> None:
         """Abandon plans that were written only after a newer view of their partition was claimed.
 
         Their run was slow, or frozen; it would be refused its claim.
         """
         if not plans:
             return
-        unit = {"asset": plans[0].asset, "generation": plans[0].generation}
-        query = {**unit, "partition": {"$in": [p.partition for p in plans]}}
-        claimed = self.plans.aggregate(
-            [
-                {"$match": {**query, "epoch": {"$exists": True}}},
-                {"$group": {"_id": PART, "listed": {"$max": "$listed"}}},
-            ]
-        )
-        newest = {_key(one): one["listed"] for one in claimed}
-        outdated = [
-            p.id for p in plans if newest.get(unit_key(p.partition, p.round), 0.0) > p.listed
-        ]
+
+        claimed = self._newest_by_key(plans[0].key, plans, "listed", {"epoch": {"$exists": True}})
+        outdated = [plan.id for plan in plans if claimed.get(plan.key, 0.0) > plan.listed]
         self.plans.update_many(
-            {"_id": {"$in": outdated}, "state": "planned"}, {"$set": {"state": "abandoned"}}
+            {"_id": {"$in": outdated}, "state": PlanState.PLANNED},
+            {"$set": {"state": PlanState.ABANDONED}},
         )
 
-    def live(self, claims: Sequence[Claim]) -> set[str]:
+    def live(self, claims: Sequence[Claim]) -> set[PartitionKey]:
         """Return the keys of claims that are still the highest, in a generation not yet past."""
-        mine = {claim.key: claim.epoch for claim in claims}
-        if not mine:
+        if not claims:
             return set()
-        one = next(iter(claims))
-        partitions = [claim.partition for claim in claims]
-        query = {"asset": one.asset, "generation": one.generation, "partition": {"$in": partitions}}
-        newest = self.plans.aggregate(
+
+        some = claims[0].key
+        highest = self._newest_by_key(some, claims, "epoch")
+        live = {claim.key for claim in claims if highest.get(claim.key) == claim.epoch}
+        return live if self.generation(some.asset) <= some.generation else set()
+
+    def _newest_by_key(
+        self,
+        some: PartitionKey,
+        of: Sequence[Plan] | Sequence[Claim],
+        field: str,
+        where: Mapping[str, Any] | None = None,
+    ) -> dict[PartitionKey, Any]:
+        """Return the greatest value of a field among the plans that compete for each key."""
+        query: Document = {
+            "asset": some.asset,
+            "generation": some.generation,
+            "partition": {"$in": [competitor.partition for competitor in of]},
+        }
+        groups = self.plans.aggregate(
             [
-                {"$match": query},
-                {"$group": {"_id": PART, "epoch": {"$max": "$epoch"}}},
+                {"$match": query | dict(where or {})},
+                {"$group": {"_id": BY_PARTITION, "newest": {"$max": f"${field}"}}},
             ]
         )
-        highest = {_key(unit) for unit in newest if unit["epoch"] == mine.get(_key(unit))}
-        return highest if self.generation(one.asset) <= one.generation else set()
+        return {PartitionKey.of(group["_id"]): group["newest"] for group in groups}
 
-    def earlier(self, claim: Claim) -> list[Document]:
+    def earlier(self, claim: Claim) -> list[Plan]:
         """Return the plans of lower epochs that profiles may still hold."""
-        states = {"$in": ["folding", "folded", "abandoned"]}
-        query = {**claim.unit, "epoch": {"$lt": claim.epoch}, "state": states}
-        return list(self.plans.find(query))
+        states = {"$in": [PlanState.FOLDING, PlanState.FOLDED, PlanState.ABANDONED]}
+        query = {**claim.key.to_json(), "epoch": {"$lt": claim.epoch}, "state": states}
+        return [Plan.from_document(document) for document in self.plans.find(query)]
 
-    def folded(self, claim: Claim, counts: Value, failed_profiles: Sequence[Value]) -> bool:
+    def mark_folded(
+        self, claim: Claim, counts: Counts, failed_profiles: Sequence[FailedProfile]
+    ) -> bool:
         """Record that a claim is folded whole; False where a later claim took over."""
-        now = datetime.now(UTC)
-        said = {"counts": counts.to_json(), "unfit": [one.to_json() for one in failed_profiles]}
-        done = self.plans.find_one_and_update(
-            {"_id": claim.plan, "epoch": claim.epoch, "state": {"$in": ["folding", "folded"]}},
-            {"$set": {"state": "folded", "folded": now, **said}},
+        folded = {
+            "state": PlanState.FOLDED,
+            "folded": datetime.now(UTC),
+            "counts": counts.to_json(),
+            "failed_profiles": [profile.to_json() for profile in failed_profiles],
+        }
+        states = {"$in": [PlanState.FOLDING, PlanState.FOLDED]}
+        document = self.plans.find_one_and_update(
+            {"_id": claim.plan, "epoch": claim.epoch, "state": states}, {"$set": folded}
         )
-        if done is None:  # asked again after the partition was closed, it is still true
-            mine = {"_id": claim.plan, "epoch": claim.epoch + 1, "state": "closed"}
+        if document is None:  # asked again after the partition was closed, it is still true
+            mine = {"_id": claim.plan, "epoch": claim.epoch + 1, "state": PlanState.CLOSED}
             return self.plans.find_one(mine) is not None
+
         if claim.key not in self.live([claim]):
             return False
-        before = {**claim.unit, "epoch": {"$lt": claim.epoch}}
-        for state, then in (("folded", "replaced"), ("folding", "abandoned")):
-            self.plans.update_many({**before, "state": state}, {"$set": {"state": then}})
-        older = {**claim.unit, "state": "planned", "listed": {"$lte": done["listed"]}}
-        self.plans.update_many(older, {"$set": {"state": "abandoned"}})
+        self._retire_older(claim, Plan.from_document(document).listed)
         return True
+
+    def _retire_older(self, claim: Claim, listed: float) -> None:
+        """Move the plans that a folded claim has overtaken out of its way."""
+        key = claim.key.to_json()
+        before = {**key, "epoch": {"$lt": claim.epoch}}
+        moves = (
+            ({**before, "state": PlanState.FOLDED}, PlanState.REPLACED),
+            ({**before, "state": PlanState.FOLDING}, PlanState.ABANDONED),
+            (
+                {**key, "state": PlanState.PLANNED, "listed": {"$lte": listed}},
+                PlanState.ABANDONED,
+            ),
+        )
+        for query, state in moves:
+            self.plans.update_many(query, {"$set": {"state": state}})
+
+    # Closing
 
     def close(self, asset: str, generation: int, before: str, claims: Iterable[Claim]) -> None:
         """Close the folded partitions that start before the given one, and rounds before claims.
@@ -189,44 +204,62 @@ class Claims:
         Closing takes an epoch: it fails where a run has claimed the partition since, and a claim
         of before it is no longer live.
         """
-        query = {"asset": asset, "generation": generation, "state": "folded"}
         old: list[Document] = [{"partition": {"$lt": before}}]
-        old += [{**claim.unit, "round": {"$lt": claim.round}} for claim in claims if claim.round]
-        writes = [
-            UpdateOne(
-                {"_id": plan["_id"], "epoch": plan["epoch"], "state": "folded"},
-                {"$set": {"state": "closed", "epoch": plan["epoch"] + 1}},
-            )
-            for plan in self.plans.find({**query, "$or": old})
+        old += [
+            {**claim.key.to_json(), "round": {"$lt": claim.key.round}}
+            for claim in claims
+            if claim.key.round
         ]
+        query = {"asset": asset, "generation": generation, "state": PlanState.FOLDED, "$or": old}
+        writes = [_closing(plan) for plan in self._plans(query)]
         if not writes:
             return
+
         try:
             self.plans.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
             if not only_duplicates(error):
                 raise
 
+    def closed(self, key: PartitionKey) -> Plan | None:
+        """Return the plan that a closed partition was folded from, or None where it is open."""
+        document = self.plans.find_one({**key.to_json(), "state": PlanState.CLOSED})
+        return Plan.from_document(document) if document else None
+
+    def closed_keys(self, asset: str, generation: int) -> set[PartitionKey]:
+        """Return the keys of what may merge into the base for good."""
+        query = {"asset": asset, "generation": generation, "state": PlanState.CLOSED}
+        documents = self.plans.find(query, dict.fromkeys(BY_PARTITION, 1))
+        return {PartitionKey.of(document) for document in documents}
+
+    # What is folded
+
     def newest_folded(self, asset: str, generation: int) -> str | None:
         """Return the newest partition that was ever folded."""
-        states = {"$in": FOLDED}
-        found = self.plans.find_one(
-            {"asset": asset, "generation": generation, "state": states},
+        document = self.plans.find_one(
+            {"asset": asset, "generation": generation, "state": {"$in": FOLDED_STATES}},
             sort=[("partition", DESCENDING)],
         )
-        return found["partition"] if found else None
+        return document["partition"] if document else None
 
-    def folded_plans(self, asset: str, generation: int, *partitions: str) -> list[Document]:
+    def folded_plans(self, asset: str, generation: int, *partitions: str) -> list[Plan]:
         """Return the plans that profiles consist of, of all partitions or of those given."""
         query: Document = {"asset": asset, "generation": generation}
         query |= {"partition": {"$in": list(partitions)}} if partitions else {}
-        return list(self.plans.find({**query, "state": {"$in": FOLDED}}))
+        return list(self._plans({**query, "state": {"$in": FOLDED_STATES}}))
 
-    def newest_folds(self, asset: str, generation: int) -> dict[str, Document]:
-        """Return the newest folded plan of each partition: its id and counts."""
-        found = self.plans.find(
-            {"asset": asset, "generation": generation, "state": {"$in": FOLDED}},
-            {"partition": 1, "counts": 1},
-            sort=[("round", ASCENDING), ("epoch", ASCENDING)],
-        )
-        return {plan["partition"]: plan for plan in found}
+    def newest_folds(self, asset: str, generation: int) -> dict[str, Plan]:
+        """Return the newest folded plan of each partition."""
+        query = {"asset": asset, "generation": generation, "state": {"$in": FOLDED_STATES}}
+        oldest_first = [("round", ASCENDING), ("epoch", ASCENDING)]
+        return {plan.partition: plan for plan in self._plans(query, sort=oldest_first)}
+
+    def _plans(self, query: Document, **how: Any) -> Iterator[Plan]:
+        return map(Plan.from_document, self.plans.find(query, **how))
+
+
+def _closing(plan: Plan) -> UpdateOne:
+    closed = {"state": PlanState.CLOSED, "epoch": (plan.epoch or 0) + 1}
+    return UpdateOne(
+        {"_id": plan.id, "epoch": plan.epoch, "state": PlanState.FOLDED}, {"$set": closed}
+    )

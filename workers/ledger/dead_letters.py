@@ -1,36 +1,56 @@
 """Dead letters: items that could not be used, with the reason, kept until somebody acts on them.
 
-A letter is open until a redrive uses its item, a person discards it, or a later run takes its
-block or its code anew. Which letters belong to a plan is exact under retries: each letter names
-the attempts at batches that found it, and a plan counts those attempts whose outcome it uses.
+Which letters belong to a plan is exact under retries: each letter names the attempts at batches
+that found it, and a plan counts those attempts whose outcome it uses.
 """
 
+import re
 import traceback
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal, Self
 
+import msgspec
 from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo import collection as mongo
 
-from workers.ledger.fingerprint import REASON_KEPT, cause_of
-from workers.ledger.records import Batch
-from workers.values import Document, Value, digest
+from workers.ledger.fingerprint import MAX_REASON_CHARACTERS, cause_of
+from workers.ledger.records import AttemptId, Batch, PartitionKey, Record
+from workers.values import Document, Place, Range, digest
 
-ITEM_KEPT = 4096  # bytes of a bad item that its letter keeps; redrives read the block
-FRAMES_KEPT = 5  # lines of a traceback, from the task's own on
-SUPERSEDED = "a later run took its block or its code anew"
+MAX_ITEM_BYTES = 4096  # of a bad item that its letter keeps; redrives read the block
+MAX_TASK_LINES = 5  # lines of a traceback, from the task's own on
 
 
-class DeadLetter(Value, frozen=True, kw_only=True):
+class DeadLetterState(StrEnum):
+    """What became of a dead letter."""
+
+    # Nobody has acted on it yet.
+    OPEN = "open"
+    # A redrive has used its item.
+    REDRIVEN = "redriven"
+    # A person gave it up, and said why: it is tolerated.
+    DISCARDED = "discarded"
+    # A later run took its block or its code anew.
+    SUPERSEDED = "superseded"
+
+
+class DeadLetter(Record, frozen=True, kw_only=True):
     """One item that could not be used."""
 
+    BY_LEDGER: ClassVar[frozenset[str]] = frozenset(
+        {"state", "why", "attempts", "first_seen", "last_seen", "found_by"}
+    )
+
+    asset: str
+    partition: str
+    # The batch that its item belongs to.
     batch: str
     block: str
     etag: str
-    place: str
+    place: Place
     # Whether the item is at fault, or the task that failed on it.
     kind: Literal["malformed", "bug"]
     # The class of the error.
@@ -44,43 +64,65 @@ class DeadLetter(Value, frozen=True, kw_only=True):
     item: str
     item_bytes: int
 
-    @classmethod
-    def malformed(cls, reason: str, item: bytes, **where: str) -> "DeadLetter":
-        """Return the letter of an item that cannot be read."""
-        return cls._of("malformed", "Malformed", reason, [], item, where)
+    state: DeadLetterState = DeadLetterState.OPEN
+    # What the person who discarded it said.
+    why: str = ""
+    attempts: int = 0
+    first_seen: datetime | None = None
+    last_seen: datetime | None = None
+    found_by: list[AttemptId] = msgspec.field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        return dead_letter_id(self.asset, self.block, self.etag, self.place)
 
     @classmethod
-    def bug(cls, error: Exception, file: str, item: bytes, **where: str) -> "DeadLetter":
+    def malformed(cls, batch: Batch, range_: Range, place: Place, reason: str, item: bytes) -> Self:
+        """Return the letter of an item that cannot be read."""
+        return cls._of_item(batch, range_, place, item, "malformed", "Malformed", reason, [])
+
+    @classmethod
+    def bug(
+        cls, batch: Batch, range_: Range, place: Place, error: Exception, file: str, item: bytes
+    ) -> Self:
         """Return the letter of an item on which the task in this file raised an error."""
         name = type(error).__name__
         reason = f"{name} in the task: {error}"
-        return cls._of("bug", name, reason, task_lines(error, file), item, where)
+        lines = task_lines(error, file)
+        return cls._of_item(batch, range_, place, item, "bug", name, reason, lines)
 
     @classmethod
-    def _of(
+    def _of_item(
         cls,
+        batch: Batch,
+        range_: Range,
+        place: Place,
+        item: bytes,
         kind: Literal["malformed", "bug"],
         error: str,
         reason: str,
         lines: list[str],
-        item: bytes,
-        where: Mapping[str, str],
-    ) -> "DeadLetter":
+    ) -> Self:
         return cls(
+            asset=batch.asset,
+            partition=batch.partition,
+            batch=batch.id,
+            block=range_.key,
+            etag=range_.etag,
+            place=place,
             kind=kind,
             error=error,
-            reason=reason[:REASON_KEPT],
+            reason=reason[:MAX_REASON_CHARACTERS],
             cause=cause_of(reason),
             where=lines,
-            item=item[:ITEM_KEPT].decode(errors="replace"),
+            item=item[:MAX_ITEM_BYTES].decode(errors="replace"),
             item_bytes=len(item),
-            **where,
         )
 
 
-def dead_letter_id(asset: str, block: str, etag: str, place: str) -> str:
+def dead_letter_id(asset: str, block: str, etag: str, place: Place) -> str:
     """Return the id of the letter for the item at a place: the same in every run."""
-    return digest([asset, block, etag, place])[:20]
+    return digest([asset, block, etag, str(place)])[:20]
 
 
 def task_lines(error: Exception, file: str) -> list[str]:
@@ -89,13 +131,8 @@ def task_lines(error: Exception, file: str) -> list[str]:
     first = next((n for n, frame in enumerate(stack) if frame.filename == file), len(stack))
     return [
         f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"
-        for frame in stack[first : first + FRAMES_KEPT]
+        for frame in stack[first : first + MAX_TASK_LINES]
     ]
-
-
-def attempt_id(batch: str, attempt: int) -> str:
-    """Return the name of an attempt at a batch, as letters hold it."""
-    return f"{batch}-{attempt}"
 
 
 class DeadLetters:
@@ -106,106 +143,121 @@ class DeadLetters:
 
     def ensure_indexes(self) -> None:
         """Create the indexes; cheap where they exist."""
-        unit = [("asset", ASCENDING), ("partition", ASCENDING), ("state", ASCENDING)]
-        self.collection.create_indexes([IndexModel(unit), IndexModel([("found_by", ASCENDING)])])
+        by_state = [("asset", ASCENDING), ("partition", ASCENDING), ("state", ASCENDING)]
+        by_attempt = [("found_by", ASCENDING)]
+        self.collection.create_indexes([IndexModel(by_state), IndexModel(by_attempt)])
 
-    def record(self, batch: Batch, attempt: int, letters: Sequence[DeadLetter]) -> None:
+    def record(self, batch: Batch, attempt: AttemptId, letters: Sequence[DeadLetter]) -> None:
         """Record dead letters; the same item found dead again stays one letter."""
         now = datetime.now(UTC)
-        unit = {"asset": batch.asset, "partition": batch.partition}
         writes = []
         for letter in letters:
-            values = unit | letter.to_json() | {"last_seen": now}
-            if batch.redrives:
+            values = letter.to_document() | {"last_seen": now}
+            if batch.is_redrive:
                 del values["batch"]  # it stays with the batch that its item belongs to
-            at = dead_letter_id(batch.asset, letter.block, letter.etag, letter.place)
-            writes.append(
-                UpdateOne(
-                    {"_id": at},
-                    {
-                        "$set": values,
-                        "$setOnInsert": {"state": "open", "first_seen": now},
-                        "$inc": {"attempts": 1},
-                        "$addToSet": {"found_by": attempt_id(batch.id, attempt)},
-                    },
-                    upsert=True,
-                )
-            )
+            update = {
+                "$set": values,
+                "$setOnInsert": {"state": DeadLetterState.OPEN, "first_seen": now},
+                **_found_again(attempt),
+            }
+            writes.append(UpdateOne({"_id": letter.id}, update, upsert=True))
+
         if writes:
             self.collection.bulk_write(writes, ordered=False)
 
-    def record_again(self, batch: Batch, attempt: int, ids: Collection[str]) -> None:
+    def record_again(self, attempt: AttemptId, letter_ids: Collection[str]) -> None:
         """Record that items a redrive did not even meet are as dead as they were."""
+        seen = {"$set": {"last_seen": datetime.now(UTC)}}
         self.collection.update_many(
-            {"_id": {"$in": list(ids)}},
-            {
-                "$set": {"last_seen": datetime.now(UTC)},
-                "$inc": {"attempts": 1},
-                "$addToSet": {"found_by": attempt_id(batch.id, attempt)},
-            },
+            {"_id": {"$in": list(letter_ids)}}, seen | _found_again(attempt)
         )
 
-    def found_by(self, sightings: Collection[str], **where: Any) -> list[Document]:
-        """Return the letters that any of these attempts found."""
-        return list(self.collection.find({"found_by": {"$in": list(sightings)}, **where}))
+    def find(
+        self,
+        asset: str,
+        partition: str | None = None,
+        letter_id: str | None = None,
+        reason: str | None = None,
+        state: str | None = None,
+    ) -> list[DeadLetter]:
+        """Return an asset's letters in the order of their places; `reason` is part of a text."""
+        query: Document = {"asset": asset}
+        query |= {"partition": partition} if partition else {}
+        query |= {"_id": letter_id} if letter_id else {}
+        query |= {"state": state} if state else {}
+        if reason:
+            query["reason"] = {"$regex": re.escape(reason), "$options": "i"}
 
-    def causes(self, sightings: Collection[str], most: int) -> list[tuple[str, int]]:
+        order = [("partition", 1), ("block", 1), ("place.position", 1)]
+        return [
+            DeadLetter.from_document(document)
+            for document in self.collection.find(query).sort(order)
+        ]
+
+    def found_by(self, attempts: Iterable[AttemptId]) -> list[DeadLetter]:
+        """Return the letters that any of these attempts found."""
+        query = {"found_by": _in(attempts)}
+        return [DeadLetter.from_document(document) for document in self.collection.find(query)]
+
+    def causes(self, attempts: Iterable[AttemptId], most: int) -> list[tuple[str, int]]:
         """Return the most frequent causes of letters not discarded, with their counts."""
-        query = {
-            "found_by": {"$in": list(sightings)},
-            "$or": [{"state": {"$ne": "discarded"}}, {"why": SUPERSEDED}],
-        }
+        not_discarded = {"$ne": DeadLetterState.DISCARDED}
         pipeline: list[Document] = [
-            {"$match": query},
+            {"$match": {"found_by": _in(attempts), "state": not_discarded}},
             {"$group": {"_id": "$cause", "letters": {"$sum": 1}}},
             {"$sort": {"letters": -1, "_id": 1}},
             {"$limit": most},
         ]
-        found = self.collection.aggregate(pipeline)
-        return [(one["_id"], one["letters"]) for one in found]
+        groups = self.collection.aggregate(pipeline)
+        return [(group["_id"], group["letters"]) for group in groups]
 
-    def states(self, sightings: Collection[str]) -> Counter[str]:
-        """Count letters by state as a plan sees them: what a later run superseded is open."""
-        pipeline: list[Document] = [
-            {"$match": {"found_by": {"$in": list(sightings)}}},
-            {"$group": {"_id": ["$state", {"$eq": ["$why", SUPERSEDED]}], "n": {"$sum": 1}}},
-        ]
-        counted: Counter[str] = Counter()
-        for one in self.collection.aggregate(pipeline):
-            state, is_superseded = one["_id"]
-            counted["open" if is_superseded else state] += one["n"]
-        return counted
+    def count_discarded(self, attempts: Iterable[AttemptId]) -> int:
+        """Return how many of the letters that these attempts found a person discarded."""
+        query = {"found_by": _in(attempts), "state": DeadLetterState.DISCARDED}
+        return self.collection.count_documents(query)
 
-    def partitions(self, asset: str, **where: Any) -> list[str]:
-        """Return the partitions that have letters, in order."""
-        return sorted(self.collection.distinct("partition", {"asset": asset, **where}))
+    def partitions(self, asset: str, among: Collection[str] | None = None) -> list[str]:
+        """Return the partitions (of some, or of all) that have letters, in order."""
+        query: Document = {"asset": asset}
+        query |= {} if among is None else {"partition": {"$in": list(among)}}
+        return sorted(self.collection.distinct("partition", query))
 
-    def discard(self, where: Mapping[str, Any], why: str) -> int:
-        """Discard open letters for a person's reason; return how many."""
-        query = {**where, "state": "open"}
-        done = self.collection.update_many(query, {"$set": {"state": "discarded", "why": why}})
-        return done.modified_count
+    def partitions_to_redrive(self, asset: str) -> list[str]:
+        """Return the partitions that have letters which no redrive has used, in order."""
+        query = {"asset": asset, "state": {"$ne": DeadLetterState.REDRIVEN}}
+        return sorted(self.collection.distinct("partition", query))
+
+    def discard(self, letter_ids: Collection[str], why: str) -> int:
+        """Discard the open ones of these letters for a person's reason; return how many."""
+        query = {"_id": {"$in": list(letter_ids)}, "state": DeadLetterState.OPEN}
+        discarded = {"state": DeadLetterState.DISCARDED, "why": why}
+        return self.collection.update_many(query, {"$set": discarded}).modified_count
 
     def settle(
-        self, unit: Mapping[str, str], sightings: Iterable[str], redriven: Collection[str]
+        self, key: PartitionKey, attempts: Iterable[AttemptId], redriven: Collection[str]
     ) -> None:
         """Bring the states of a folded partition's letters in line with what was folded."""
-        mine, used = list(sightings), list(redriven)
-        superseded = {"state": "discarded", "why": SUPERSEDED}
-        self.collection.update_many(
-            {**unit, "found_by": {"$nin": mine}, "state": {"$in": ["open", "redriven"]}},
-            {"$set": superseded},
-        )
-        self.collection.update_many(
-            {**unit, "_id": {"$in": used}, "state": {"$ne": "redriven"}},
-            {"$set": {"state": "redriven"}, "$unset": {"why": ""}},
-        )
-        self.collection.update_many(
-            {
-                **unit,
-                "found_by": {"$in": mine},
-                "_id": {"$nin": used},
-                "$or": [{"state": "redriven"}, superseded],
-            },
-            {"$set": {"state": "open"}, "$unset": {"why": ""}},
-        )
+        partition = {"asset": key.asset, "partition": key.partition}
+        mine, used = [attempt.to_json() for attempt in attempts], list(redriven)
+
+        def move(state: DeadLetterState, where: Document) -> None:
+            update = {"$set": {"state": state}, "$unset": {"why": ""}}
+            self.collection.update_many(partition | where, update)
+
+        states = {"$in": [DeadLetterState.OPEN, DeadLetterState.REDRIVEN]}
+        move(DeadLetterState.SUPERSEDED, {"found_by": {"$nin": mine}, "state": states})
+
+        not_yet = {"$ne": DeadLetterState.REDRIVEN}
+        move(DeadLetterState.REDRIVEN, {"_id": {"$in": used}, "state": not_yet})
+
+        states = {"$in": [DeadLetterState.REDRIVEN, DeadLetterState.SUPERSEDED]}
+        unused = {"found_by": {"$in": mine}, "_id": {"$nin": used}, "state": states}
+        move(DeadLetterState.OPEN, unused)
+
+
+def _in(attempts: Iterable[AttemptId]) -> Document:
+    return {"$in": [attempt.to_json() for attempt in attempts]}
+
+
+def _found_again(attempt: AttemptId) -> Document:
+    return {"$inc": {"attempts": 1}, "$addToSet": {"found_by": attempt.to_json()}}

@@ -5,24 +5,31 @@ from collections.abc import Sequence
 
 from workers.values import digest
 
+MAX_REASON_CHARACTERS = 300
+# In a reason: a number that is no part of a name, nor that of ISO 8601.
 NUMBER = re.compile(r"(?<![\w-])(?<!ISO )\d+")
-REASON_KEPT = 300  # characters of a reason
-
-
-def cause_of(reason: str) -> str:
-    """Return what reasons have in common that differ in their numbers alone."""
-    return NUMBER.sub("N", reason)[:REASON_KEPT]
-
-
-IDS = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?=\w*\d)[0-9a-f]{8,}\b")
+# In a sentence: numbers of any form, ids (UUIDs and hexadecimal digests), what is in brackets.
 NUMBERS = re.compile(r"\d([\d.,]*\d)?")
+IDS = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?=\w*\d)[0-9a-f]{8,}\b")
 DETAILS = re.compile(r" ?\([^()]*\)|\[[^\[\]]*\]")
 
 
-def fingerprint(said: Sequence[str]) -> str:
-    """Return what equal troubles have in common; "" where there is none.
+def cause_of(reason: str) -> str:
+    """Return a reason with N for its numbers: equal for reasons that differ in these alone."""
+    return NUMBER.sub("N", reason)[:MAX_REASON_CHARACTERS]
 
-    They may differ in numbers, in ids, and in what stands in parentheses or brackets.
+
+def fingerprint(sentences: Sequence[str]) -> str:
+    """Return a digest of what went wrong, equal for equal troubles; "" where nothing did.
+
+    Sentences may differ in numbers, in ids, and in what stands in parentheses or brackets.
     """
-    texts = {NUMBERS.sub("N", IDS.sub("ID", DETAILS.sub("", one))) for one in said}
-    return digest(sorted(texts))[:20] if texts else ""
+    if not sentences:
+        return ""
+
+    causes = set()
+    for sentence in sentences:
+        without_details = DETAILS.sub("", sentence)
+        without_ids = IDS.sub("ID", without_details)
+        causes.add(NUMBERS.sub("N", without_ids))
+    return digest(sorted(causes))[:20]

@@ -1,14 +1,12 @@
 """The ledger: MongoDB's record of every plan, batch and dead letter. A record, not a queue.
 
-A plan is one run's view of one partition. Its states: planned, refused (with the reason), folding
-(it has an epoch, and profiles may hold it), folded, replaced (a later epoch folded after it),
-abandoned (a later plan folded while it had not), closed (merged into the base), unchanged (a run
-that found a closed partition as it was). A batch is planned, running, done or failed; done is
-final. An asset has a generation: the number of the rebuild that its profiles come from.
+Dagster hands out the work; what became of it is here. The states of plans and batches, and what
+moves them, are in records.
 """
 
 import os
 import socket
+from collections.abc import Collection as Some
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +16,37 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from workers.errors import Refused
-from workers.ledger.claims import FOLDED, Claims
+from workers.ledger.claims import Claims
 from workers.ledger.dead_letters import DeadLetters
 from workers.ledger.mongo import rebuild_collection
-from workers.ledger.records import Batch, Plan
-from workers.values import Document, Outcome, Ran
+from workers.ledger.records import (
+    FOLDED_STATES,
+    Batch,
+    BatchState,
+    Plan,
+    PlanState,
+    WorkerProcess,
+)
+from workers.values import BatchCost, Document, Outcome, Value
+
+HISTORY_BATCHES = 200  # finished batches that sizes are learned from
+OUTCOME_SUMS = ("items", "used", "dead", "seconds")
+NEWEST_FIRST = [("listed", DESCENDING), ("created", DESCENDING)]
+
+
+class BatchSums(Value, frozen=True, kw_only=True):
+    """Batches of one state, summed up; what workers counted is 0 where none is done."""
+
+    state: BatchState
+    is_redrive: bool
+    batches: int
+    ranges: int
+    # Items as planned, and as counted.
+    planned: int
+    items: int
+    used: int
+    dead: int
+    seconds: float
 
 
 class Ledger:
@@ -42,29 +66,20 @@ class Ledger:
 
     def ensure_indexes(self) -> None:
         """Create the indexes; cheap where they exist."""
-        unit = [("asset", ASCENDING), ("partition", ASCENDING)]
-        self.plans.create_indexes(
-            [
-                IndexModel([*unit, ("listed", DESCENDING), ("created", DESCENDING)]),
-                # Two runs that claim one partition at once cannot get the same epoch.
-                IndexModel(
-                    [
-                        *unit,
-                        ("generation", ASCENDING),
-                        ("round", ASCENDING),
-                        ("epoch", DESCENDING),
-                    ],
-                    unique=True,
-                    partialFilterExpression={"epoch": {"$exists": True}},
-                ),
-                IndexModel([("run", ASCENDING)]),
-            ]
-        )
+        partition = [("asset", ASCENDING), ("partition", ASCENDING)]
+        epoch = [("generation", ASCENDING), ("round", ASCENDING), ("epoch", DESCENDING)]
         history = [("asset", ASCENDING), ("state", ASCENDING), ("finished", DESCENDING)]
-        self.batches.create_indexes([IndexModel(unit), IndexModel(history)])
-        self.dead_letters.ensure_indexes()
 
-    # Plans
+        # Two runs that claim one partition at once cannot get the same epoch.
+        one_epoch = IndexModel(
+            [*partition, *epoch],
+            unique=True,
+            partialFilterExpression={"epoch": {"$exists": True}},
+        )
+        newest = IndexModel([*partition, *NEWEST_FIRST])
+        self.plans.create_indexes([newest, one_epoch, IndexModel([("run", ASCENDING)])])
+        self.batches.create_indexes([IndexModel(partition), IndexModel(history)])
+        self.dead_letters.ensure_indexes()
 
     def now(self) -> float:
         """Return the time by MongoDB's clock, which all runs share."""
@@ -72,154 +87,194 @@ class Ledger:
         seconds: float = answer["localTime"].timestamp()
         return seconds
 
-    def last_plan(self, asset: str, partition: str, **where: Any) -> Document | None:
+    # Plans
+
+    def plan(self, plan_id: str) -> Plan:
+        """Return a plan; Refused where the ledger does not know it."""
+        document = self.plans.find_one({"_id": plan_id})
+        if document is None:
+            raise Refused(f"plan {plan_id} is not in the ledger; start a new run")
+        return Plan.from_document(document)
+
+    def plans_of_run(self, run: str) -> list[Plan]:
+        """Return the plans that a run made."""
+        return [Plan.from_document(document) for document in self.plans.find({"run": run})]
+
+    def last_plan(self, asset: str, partition: str, **where: Any) -> Plan | None:
         """Return the newest plan of a partition, whatever became of it."""
-        found: Document | None = self.plans.find_one(
-            {"asset": asset, "partition": partition, **where},
-            sort=[("listed", DESCENDING), ("created", DESCENDING)],
-        )
-        return found
+        query = {"asset": asset, "partition": partition, **where}
+        document = self.plans.find_one(query, sort=NEWEST_FIRST)
+        return Plan.from_document(document) if document else None
 
     def round_of(self, asset: str, partition: str, generation: int) -> int:
         """Return the round that a run belongs to: the latest, or a new one where that is folded."""
-        unit = {"asset": asset, "partition": partition, "generation": generation}
-        newest = self.plans.find_one(unit, sort=[("round", DESCENDING)])
-        if newest is None:
+        query: Document = {"asset": asset, "partition": partition, "generation": generation}
+        document = self.plans.find_one(query, sort=[("round", DESCENDING)])
+        if document is None:
             return 0
-        number: int = newest["round"]
-        query = {**unit, "round": number, "state": {"$in": FOLDED}}
-        return number + (self.plans.find_one(query) is not None)
 
-    def planned_batches(
-        self, asset: str, version: str, partition: str, **where: Any
-    ) -> list[Document]:
-        """Return the batches of the newest plan made for this code: a later run keeps them."""
-        plan = self.last_plan(asset, partition, version=version, **where)
-        return list(self.batches.find({"_id": {"$in": plan["batches"]}})) if plan else []
+        latest = Plan.from_document(document).round
+        query |= {"round": latest, "state": {"$in": FOLDED_STATES}}
+        is_folded = self.plans.find_one(query, {"_id": 1}) is not None
+        return latest + is_folded
 
     def save(self, plans: Sequence[Plan], batches: Iterable[Batch], again: Iterable[str]) -> None:
         """Write plans and their new batches; those to run again have no outcome any more."""
         self.batches.update_many(
             {"_id": {"$in": list(again)}},
-            {"$set": {"state": "planned", "error": None}, "$unset": {"outcome": ""}},
+            {"$set": {"state": BatchState.PLANNED, "error": ""}, "$unset": {"outcome": ""}},
         )
-        new = []
-        for batch in batches:
-            document = {k: v for k, v in batch.to_json().items() if k != "id"}
-            document |= {"items": batch.items, "bytes": batch.bytes, "parts": len(batch.ranges)}
-            document |= {"state": "planned", "attempts": 0}
-            new.append(UpdateOne({"_id": batch.id}, {"$setOnInsert": document}, upsert=True))
-        if new:
-            self.batches.bulk_write(new, ordered=False)
-        now = datetime.now(UTC)
-        self.plans.bulk_write(
-            [
-                UpdateOne(
-                    {"_id": plan.id},
-                    {"$set": plan.to_json() | {"state": "planned", "created": now}},
-                    upsert=True,
-                )
-                for plan in plans
-            ]
-        )
+
+        new_batches = [_new_batch(batch) for batch in batches]
+        if new_batches:
+            self.batches.bulk_write(new_batches, ordered=False)
+
+        created = {"state": PlanState.PLANNED, "created": datetime.now(UTC)}
+        new_plans = [
+            UpdateOne({"_id": plan.id}, {"$set": plan.to_document() | created}, upsert=True)
+            for plan in plans
+        ]
+        self.plans.bulk_write(new_plans)
         self.claims.abandon_outdated(plans)
 
-    def plan(self, plan_id: str) -> Document:
-        """Return one plan."""
-        found: Document | None = self.plans.find_one({"_id": plan_id})
-        if found is None:
-            raise Refused(f"plan {plan_id} is not in the ledger; start a new run")
-        return found
-
-    def plans_of_run(self, run: str) -> list[Document]:
-        """Return the plans that a run made."""
-        return list(self.plans.find({"run": run}))
-
-    def set_plan(self, plan_id: str, **values: Any) -> None:
-        """Set fields of a plan."""
-        self.plans.update_one({"_id": plan_id}, {"$set": values})
+    def mark_unchanged(self, plan_id: str) -> None:
+        """Record that a plan found its partition closed, and as it was."""
+        self.plans.update_one({"_id": plan_id}, {"$set": {"state": PlanState.UNCHANGED}})
 
     def refuse(self, plan_ids: Iterable[str], why: str) -> None:
         """Record that plans are not folded, and why."""
+        open_states = [PlanState.PLANNED, PlanState.ABANDONED]
         self.plans.update_many(
-            {"_id": {"$in": list(plan_ids)}, "state": {"$in": ["planned", "abandoned"]}},
-            {"$set": {"state": "refused", "why": why}},
+            {"_id": {"$in": list(plan_ids)}, "state": {"$in": open_states}},
+            {"$set": {"state": PlanState.REFUSED, "why": why}},
         )
 
     # Batches
 
-    def batch(self, batch_id: str) -> Document:
-        """Return one batch."""
-        found: Document | None = self.batches.find_one({"_id": batch_id})
-        if found is None:
+    def batch(self, batch_id: str) -> Batch:
+        """Return a batch; Refused where the ledger does not know it."""
+        document = self.batches.find_one({"_id": batch_id})
+        if document is None:
             raise Refused(f"batch {batch_id} is not in the ledger; `fanfold batches` lists them")
-        return found
+        return Batch.from_document(document)
 
-    def batches_of(self, plan: Document) -> list[Document]:
+    def batches_by_id(self, batch_ids: Iterable[str]) -> dict[str, Batch]:
+        """Return those of these batches that the ledger knows."""
+        documents = self.batches.find({"_id": {"$in": list(batch_ids)}})
+        batches = map(Batch.from_document, documents)
+        return {batch.id: batch for batch in batches}
+
+    def batches_of(self, plan: Plan) -> list[Batch]:
         """Return a plan's batches that the ledger knows."""
-        return list(self.batches.find({"_id": {"$in": plan["batches"]}}))
+        return list(self.batches_by_id(plan.batches).values())
 
-    def spoiled(self, batches: Iterable[str]) -> dict[str, int]:
+    def batches_of_asset(self, asset: str, partition: str | None = None) -> list[Batch]:
+        """Return all batches of an asset, or of one partition of it, in the partitions' order."""
+        query = {"asset": asset} | ({"partition": partition} if partition else {})
+        documents = self.batches.find(query).sort([("partition", ASCENDING)])
+        return [Batch.from_document(document) for document in documents]
+
+    def planned_batches(
+        self, asset: str, version: str, partition: str, **where: Any
+    ) -> list[Batch]:
+        """Return the batches of the newest plan made for this code: a later run keeps them."""
+        plan = self.last_plan(asset, partition, version=version, **where)
+        return self.batches_of(plan) if plan else []
+
+    def partitions_with_failed_batches(self, asset: str) -> list[str]:
+        """Return the partitions that have batches which failed for good."""
+        query = {"asset": asset, "state": BatchState.FAILED}
+        partitions: list[str] = self.batches.distinct("partition", query)
+        return partitions
+
+    def unused_items(self, batch_ids: Some[str]) -> dict[str, int]:
         """Return how many items could not be used, for those of these batches that have any."""
-        of_any = {"$or": [{"state": "failed"}, {"state": "done", "outcome.dead": {"$gt": 0}}]}
-        found = self.batches.find(
-            {"_id": {"$in": list(batches)}, **of_any}, {"state": 1, "items": 1, "outcome.dead": 1}
+        with_dead_letters = {"state": BatchState.DONE, "outcome.dead": {"$gt": 0}}
+        unused = {"$or": [{"state": BatchState.FAILED}, with_dead_letters]}
+        documents = self.batches.find(
+            {"_id": {"$in": list(batch_ids)}, **unused},
+            {"state": 1, "items": 1, "outcome.dead": 1},
         )
-        return {
-            one["_id"]: one["items"] if one["state"] == "failed" else one["outcome"]["dead"]
-            for one in found
-        }
 
-    def history(self, asset: str) -> list[Ran]:
+        items: dict[str, int] = {}
+        for document in documents:
+            is_failed = document["state"] == BatchState.FAILED
+            count = document["items"] if is_failed else document["outcome"]["dead"]
+            items[document["_id"]] = count
+        return items
+
+    def sum_batches(self, batch_ids: Some[str]) -> list[BatchSums]:
+        """Return the sums of these batches by state, those of redrives apart."""
+        outcome = {name: {"$sum": f"$outcome.{name}"} for name in OUTCOME_SUMS}
+        sums = {
+            "_id": {"state": "$state", "is_redrive": {"$ne": ["$redrives", []]}},
+            "batches": {"$sum": 1},
+            "ranges": {"$sum": "$range_count"},
+            "planned": {"$sum": "$items"},
+            **outcome,
+        }
+        mine = {"_id": {"$in": list(batch_ids)}}
+        groups = self.batches.aggregate([{"$match": mine}, {"$group": sums}])
+        return [BatchSums.of({**group, **group["_id"]}) for group in groups]
+
+    def history(self, asset: str) -> list[BatchCost]:
         """Return what an asset's latest finished batches took, the latest first."""
-        found = self.batches.find(
-            {"asset": asset, "state": "done", "redrives": []},
-            {"outcome.items": 1, "outcome.seconds": 1, "parts": 1},
+        documents = self.batches.find(
+            {"asset": asset, "state": BatchState.DONE, "redrives": []},
+            {"outcome.items": 1, "outcome.seconds": 1, "range_count": 1},
             sort=[("finished", DESCENDING)],
-            limit=200,
+            limit=HISTORY_BATCHES,
         )
         return [
-            Ran(one["outcome"]["items"], one["parts"], one["outcome"]["seconds"]) for one in found
+            BatchCost(ranges=document["range_count"], **document["outcome"])
+            for document in documents
         ]
 
-    def begin(self, batch_id: str) -> Document:
+    def begin(self, batch_id: str) -> Batch:
         """Count an attempt at a batch and return it; one that is done stays as it is."""
-        worker = {"host": socket.gethostname(), "pid": os.getpid()}
-        begun: Document | None = self.batches.find_one_and_update(
-            {"_id": batch_id, "state": {"$ne": "done"}},
-            {
-                "$set": {"state": "running", "worker": worker, "started": datetime.now(UTC)},
-                "$inc": {"attempts": 1},
-            },
+        worker = WorkerProcess(host=socket.gethostname(), pid=os.getpid()).to_json()
+        begun = {"state": BatchState.RUNNING, "worker": worker, "started": datetime.now(UTC)}
+
+        document = self.batches.find_one_and_update(
+            {"_id": batch_id, "state": {"$ne": BatchState.DONE}},
+            {"$set": begun, "$inc": {"attempts": 1}},
             return_document=ReturnDocument.AFTER,
         )
-        return begun or self.batch(batch_id)
+        return Batch.from_document(document) if document else self.batch(batch_id)
 
     def finish(self, batch_id: str, outcome: Outcome) -> Outcome:
         """Record a batch's outcome, unless another attempt was first; return the one that stays."""
-        won: Document | None = self.batches.find_one_and_update(
-            {"_id": batch_id, "state": {"$ne": "done"}},
-            {
-                "$set": {
-                    "state": "done",
-                    "outcome": outcome.to_json(),
-                    "finished": datetime.now(UTC),
-                    "error": None,
-                }
-            },
-        )
-        if won:
+        done = {
+            "state": BatchState.DONE,
+            "outcome": outcome.to_json(),
+            "finished": datetime.now(UTC),
+            "error": "",
+        }
+        not_done = {"_id": batch_id, "state": {"$ne": BatchState.DONE}}
+        if self.batches.find_one_and_update(not_done, {"$set": done}, {"_id": 1}):
             return outcome
-        first = Outcome.of(self.batch(batch_id)["outcome"])
+
+        first = self.batch(batch_id).finished_outcome
         if first.digest != outcome.digest:
-            # Allowed of a task that looks at the outside world, never of one that is pure.
+            # Allowed of a task that observes the outside world, never of one that is pure.
             self.batches.update_one({"_id": batch_id}, {"$addToSet": {"conflicts": outcome.digest}})
         return first
 
     def fail(self, batch_id: str, error: str, is_final: bool = True) -> None:
         """Record why the latest attempt at a batch failed; for good, or until the next one."""
-        state = "failed" if is_final else "planned"
+        state = BatchState.FAILED if is_final else BatchState.PLANNED
         self.batches.update_one(
-            {"_id": batch_id, "state": {"$ne": "done"}},
+            {"_id": batch_id, "state": {"$ne": BatchState.DONE}},
             {"$set": {"state": state, "error": error, "finished": datetime.now(UTC)}},
         )
+
+
+def _new_batch(batch: Batch) -> UpdateOne:
+    """Return the write of a batch that is left alone where it exists.
+
+    What `progress` and `history` sum up stands beside the ranges it is made of.
+    """
+    document = batch.to_document()
+    document |= {"items": batch.items, "bytes": batch.bytes, "range_count": len(batch.ranges)}
+    document |= {"state": BatchState.PLANNED, "attempts": 0}
+    return UpdateOne({"_id": batch.id}, {"$setOnInsert": document}, upsert=True)

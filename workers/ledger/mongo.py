@@ -12,6 +12,8 @@ from workers.errors import Refused, Unavailable
 from workers.settings import Settings
 from workers.values import Document
 
+DUPLICATE_KEY = 11000
+NAMESPACE_NOT_FOUND = 26
 REFUSED_MONGODB_CODES = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, Atlas' own
 # What MongoDB says while it elects a primary, restarts, or is cut off from its replica set.
 TRANSIENT_MONGODB_CODES = {
@@ -50,10 +52,10 @@ def mongodb_errors() -> Iterator[None]:
             f"({type(error).__name__})"
         ) from error
     except OperationFailure as error:
-        if passing := _passing(error):
+        if name := _transient_name(error):
             raise Unavailable(
                 "MongoDB did not complete a request; check the state of its replica set and "
-                f"its load ({passing})"
+                f"its load ({name})"
             ) from error
         if error.code not in REFUSED_MONGODB_CODES:
             raise
@@ -66,19 +68,20 @@ def mongodb_errors() -> Iterator[None]:
 def only_duplicates(error: BulkWriteError) -> bool:
     """Tell whether all that went wrong with a bulk write is that others were there first."""
     details: dict[str, Any] = dict(error.details or {})
-    wrong = details.get("writeErrors", [])
+    errors = details.get("writeErrors", [])
     is_whole = not details.get("writeConcernErrors")
-    return is_whole and bool(wrong) and all(one["code"] == 11000 for one in wrong)
+    return is_whole and bool(errors) and all(e["code"] == DUPLICATE_KEY for e in errors)
 
 
-def _passing(error: OperationFailure) -> str:
+def _transient_name(error: OperationFailure) -> str:
     """Return the name of what will pass by itself, or "" where nothing of the kind is wrong."""
     details: dict[str, Any] = dict(error.details or {})
     # A bulk write says what went wrong by operation, and has a code of its own that says nothing.
     parts = [*details.get("writeErrors", []), *details.get("writeConcernErrors", [])]
-    for one in parts or [{"code": error.code, **details}]:
-        if one["code"] in TRANSIENT_MONGODB_CODES:
-            return str(one.get("codeName") or f"code {one['code']}")
+    for part in parts or [{"code": error.code, **details}]:
+        if part["code"] in TRANSIENT_MONGODB_CODES:
+            return str(part.get("codeName") or f"code {part['code']}")
+
     labels = ("RetryableWriteError", "RetryableError", "SystemOverloadedError")
     return next((label for label in labels if error.has_error_label(label)), "")
 
@@ -98,8 +101,9 @@ def open_database(settings: Settings, patient: bool = True) -> Database[Document
         "retryWrites": True,
         "retryReads": True,
     }
-    named = settings.mongodb_uri.partition("?")[2].lower()
-    options = {name: value for name, value in defaults.items() if f"{name.lower()}=" not in named}
+    in_uri = settings.mongodb_uri.partition("?")[2].lower()
+    options = {name: value for name, value in defaults.items() if f"{name.lower()}=" not in in_uri}
+
     try:
         client: MongoClient[Document] = MongoClient(
             settings.mongodb_uri,
@@ -120,3 +124,32 @@ def open_database(settings: Settings, patient: bool = True) -> Database[Document
 def rebuild_collection(asset: str, generation: int | None) -> str:
     """Return the name of the collection that a rebuild makes beside the asset's."""
     return f"{asset}.rebuild_{generation}"
+
+
+def rebuild_collections(database: Database[Document], asset: str) -> dict[int, str]:
+    """Return the collections that rebuilds of an asset have left, by generation."""
+    prefix = rebuild_collection(asset, 0).removesuffix("0")
+    names = database.list_collection_names()
+    return {int(name.removeprefix(prefix)): name for name in names if name.startswith(prefix)}
+
+
+def create_like(database: Database[Document], like: str, name: str) -> None:
+    """Create an empty collection that has the indexes of another one."""
+    collection = database.create_collection(name)
+    for index in database[like].list_indexes():
+        options = {k: v for k, v in index.items() if k not in ("v", "key", "ns")}
+        if options["name"] != "_id_":
+            collection.create_index(list(index["key"].items()), **options)
+
+
+def replace_by(database: Database[Document], name: str, other: str) -> bool:
+    """Give a collection's name to another one, and drop the first; False where there is none."""
+    if other not in database.list_collection_names(filter={"name": other}):
+        return False
+
+    try:
+        database[other].rename(name, dropTarget=True)
+    except OperationFailure as error:
+        if error.code != NAMESPACE_NOT_FOUND:  # somebody else was faster
+            raise
+    return True

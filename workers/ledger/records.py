@@ -11,7 +11,16 @@ from typing import Any, ClassVar, NamedTuple, Self
 import msgspec
 
 from workers.declare.asset import Asset
-from workers.values import RESULTS_FORMAT, Document, Outcome, Range, Value, digest
+from workers.values import (
+    RESULTS_FORMAT,
+    Counts,
+    Document,
+    FailedProfile,
+    Outcome,
+    Range,
+    Value,
+    digest,
+)
 
 
 class Record(Value, frozen=True, kw_only=True):
@@ -47,6 +56,13 @@ class PartitionKey(Value, frozen=True, kw_only=True):
         return f"{self.partition}~{self.round}" if self.round else self.partition
 
 
+class WorkerProcess(Value, frozen=True, kw_only=True):
+    """The process that began the latest attempt at a batch."""
+
+    host: str
+    pid: int
+
+
 class AttemptId(Value, frozen=True, kw_only=True):
     """One attempt at a batch, as dead letters name it."""
 
@@ -67,6 +83,9 @@ class BatchState(StrEnum):
     FAILED = "failed"
 
 
+UNFINISHED_STATES = (BatchState.PLANNED, BatchState.RUNNING)
+
+
 class Redrive(NamedTuple):
     """Dead letters to run again: the attempts each has had, and the batches that found them."""
 
@@ -78,7 +97,7 @@ class Batch(Record, frozen=True, kw_only=True):
     """What one worker handles: ranges of blocks of one partition."""
 
     BY_LEDGER: ClassVar[frozenset[str]] = frozenset(
-        {"state", "attempts", "error", "outcome", "started", "finished"}
+        {"state", "attempts", "error", "outcome", "worker", "started", "finished"}
     )
 
     id: str
@@ -105,6 +124,7 @@ class Batch(Record, frozen=True, kw_only=True):
     # Why the latest attempt failed.
     error: str = ""
     outcome: Outcome | None = None
+    worker: WorkerProcess | None = None
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -210,54 +230,6 @@ class PlanState(StrEnum):
 
 FOLDED_STATES = (PlanState.FOLDED, PlanState.CLOSED)
 SETTLED_STATES = (*FOLDED_STATES, PlanState.REPLACED, PlanState.UNCHANGED)
-
-
-class Counts(Value, frozen=True, kw_only=True):
-    """What became of one partition's items. items = used + dead + failed + pending, always."""
-
-    plan: str
-    partition: str
-    blocks: int
-    bytes: int
-    batches: int
-    reused: int
-    # Counted by workers; estimated where a batch has no outcome.
-    items: int
-    used: int
-    # Those of `used` that needed nothing: see `Observe`.
-    skipped: int
-    # Dead letters, and those of them that a person discarded: these are tolerated.
-    dead: int
-    discarded: int
-    # Items of batches that failed for good, and of batches that did not run.
-    failed: int
-    pending: int
-    batches_failed: int
-    batches_pending: int
-    # Items that redrives among the plan's batches used (they are in `used`), and dead letters
-    # that such batches are still to run again.
-    redriven: int
-    redrivable: int
-    # Seconds of work over all its batches, whichever run did them.
-    work_seconds: float
-    # The plan that a closed partition was folded from, where nothing has changed since.
-    unchanged_since: str
-
-    @property
-    def unused(self) -> int:
-        """The items that tolerance is about."""
-        return self.dead - self.discarded + self.failed
-
-
-class FailedProfile(Value, frozen=True, kw_only=True):
-    """A profile that MongoDB cannot hold; it stays as it was, without what is new."""
-
-    profile: str
-    # The partitions whose contributions it lacks.
-    partitions: list[str]
-    # The largest field, or the one that cannot be written.
-    field: str
-    why: str
 
 
 class Plan(Record, frozen=True, kw_only=True):

@@ -1,1 +1,7 @@
-"""planning."""
+"""What a run has to do: from partitions to batches, and to the shares of its workers.
+
+How a block is cut belongs in sources, what is remembered in ledger, what becomes of it in folding.
+
+Read: listing (what is new in a partition), sizing (items a batch), packing (ranges to batches),
+plans (all of it, written down); redrive (dead letters again), rebuild (all profiles anew).
+"""

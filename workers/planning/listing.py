@@ -1,15 +1,17 @@
 """What is in a partition, held against its newest plan: what is kept, and what is to be sliced."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.ledger.ledger import Ledger
-from workers.ledger.records import Batch, as_batch
-from workers.sources.slicing import Gap, gaps
+from workers.ledger.records import Batch
+from workers.sources.slicing import Gap, gaps_of
 from workers.sources.source import source_of
 from workers.store import BlockStore
-from workers.values import NO_ROUND, Range, Round, Value, blocks_digest
+from workers.values import Block, Range, SegmentRange, Value, blocks_digest
 
 
 class Listing(Value, frozen=True, kw_only=True):
@@ -18,86 +20,128 @@ class Listing(Value, frozen=True, kw_only=True):
     partition: str
     version: str
     generation: int
-    round: Round
+    round: int
     listed: float
-    news: str
+    blocks_digest: str
     blocks: int
     bytes: int
     # Batches of that plan whose blocks are all unchanged; they are never cut anew.
     kept: list[str]
-    # Batches that are cut already, without a master: a redrive's.
-    made: list[Batch]
+    # New batches that need no slicer: a redrive's.
+    ready: list[Batch]
     gaps: list[Gap]
 
 
+class Group(Value, frozen=True, kw_only=True):
+    """Gaps for one slicer, and the items that a batch will have as far as is known."""
+
+    gaps: list[Gap]
+    batch_items: int
+
+
+class _Kept(NamedTuple):
+    """The batches of the newest plan that a new one takes over, and the ranges they cover."""
+
+    batches: list[Batch]
+    ranges: dict[str, list[Range]]
+
+
 def list_partition(
-    store: BlockStore,
-    ledger: Ledger,
     asset: Asset,
     task: Task,
+    ledger: Ledger,
+    store: BlockStore,
     partition: str,
     generation: int,
 ) -> Listing:
-    """List a partition's blocks and find which parts of them are not planned yet.
+    """List a partition's blocks and find which parts of them are not planned yet."""
+    listed = ledger.now()
+    blocks = source_of(asset, ledger, store).blocks(asset, partition)
 
-    For a task that looks at the world, only a run that was not folded left anything to keep.
-    """
-    listed, version = ledger.now(), task.version
-    blocks = source_of(asset, store, ledger).blocks(asset, partition)
-    present = {(block.key, block.etag) for block in blocks}
-    number, same = NO_ROUND, {}
-    if task.observe:
-        number = Round(generation, ledger.round_of(asset.name, partition, generation))
-        same = {"generation": generation, "round": number.number}
-    documents = ledger.planned_batches(asset.name, version, partition, **same)
-    planned = [as_batch(one) for one in documents if one["format"] == asset.format]
-    unfinished = {b["_id"] for b in documents if b["state"] != "done"}
-    kept = [b for b in planned if all((r.key, r.etag) in present for r in b.ranges)]
-    redrives = [b for b in kept if b.redrives]
-    kept = [b for b in kept if not b.redrives]
-    recut = _without_pieces(store, kept, unfinished)
-    kept = [b for b in kept if not any(r.key in recut for r in b.ranges)]
-    covered: dict[str, list[Range]] = {}
-    for batch in kept:
-        for cut in batch.ranges:
-            covered.setdefault(cut.key, []).append(cut)
-    # A redrive counts only beside the batches that found its items dead.
-    ids = {b.id for b in kept}
-    kept += [
-        b
-        for b in redrives
-        if ids.issuperset(b.parents) and (b.id not in unfinished or b.version == version)
-    ]
-    found = [gap for b in blocks for gap in gaps(partition, b, covered.get(b.key, []))]
+    round_ = ledger.round_of(asset.name, partition, generation) if task.observe else 0
+    planned = _planned_batches(asset, task, ledger, partition, generation, round_)
+    kept = _kept_batches(store, task.version, planned, blocks)
+
+    gaps: list[Gap] = []
+    for block in blocks:
+        gaps += gaps_of(partition, block, kept.ranges.get(block.key, []))
+    if asset.source and kept.ranges:
+        gaps = []  # ranges of ids leave nothing out
+
     return Listing(
         partition=partition,
-        version=version,
+        version=task.version,
         generation=generation,
-        round=number,
+        round=round_,
         listed=listed,
-        news=blocks_digest(blocks),
+        blocks_digest=blocks_digest(blocks),
         blocks=len(blocks),
         bytes=sum(block.size for block in blocks),
-        kept=[batch.id for batch in kept],
-        made=[],
-        gaps=[] if asset.source and covered else found,  # ranges of ids leave nothing out
+        kept=[batch.id for batch in kept.batches],
+        ready=[],
+        gaps=gaps,
     )
 
 
-def groups_of(asset: Asset, listings: Iterable[Listing]) -> list[list[Gap]]:
-    """Return what is to be sliced, in groups for one master each."""
-    work = [gap for listing in listings for gap in listing.gaps]
-    each = asset.sizes.blocks_per_slicer
-    return [work[start : start + each] for start in range(0, len(work), each)]
+def _planned_batches(
+    asset: Asset, task: Task, ledger: Ledger, partition: str, generation: int, round_: int
+) -> list[Batch]:
+    """Return the batches of the newest plan that this code made, read as the asset says now.
+
+    Of a task that observes the world, only a run that was not folded left anything to keep.
+    """
+    same = {"generation": generation, "round": round_} if task.observe else {}
+    batches = ledger.planned_batches(asset.name, task.version, partition, **same)
+    return [batch for batch in batches if batch.format == asset.format]
 
 
-def _without_pieces(store: BlockStore, kept: Sequence[Batch], unfinished: set[str]) -> set[str]:
-    """Return the blocks that have to be cut anew: pieces of them are needed and gone."""
-    needed = {
-        (one.key, one.piece.rpartition("/")[0])
-        for batch in kept
-        if batch.id in unfinished
-        for one in batch.ranges
-        if one.piece
-    }
+def _kept_batches(
+    store: BlockStore, version: str, planned: Sequence[Batch], blocks: Sequence[Block]
+) -> _Kept:
+    """Return the planned batches that still stand, with what they cover of each block."""
+    present = {(block.key, block.etag) for block in blocks}
+    unchanged = [batch for batch in planned if _lies_in(batch, present)]
+    base = [batch for batch in unchanged if not batch.is_redrive]
+    lost = _blocks_without_segments(store, base)
+    base = [batch for batch in base if not any(part.key in lost for part in batch.ranges)]
+
+    ranges: dict[str, list[Range]] = defaultdict(list)
+    for batch in base:
+        for range_ in batch.ranges:
+            ranges[range_.key].append(range_)
+
+    # A redrive counts only beside the batches that found its items dead.
+    kept = {batch.id for batch in base}
+    redrives = [
+        batch
+        for batch in unchanged
+        if batch.is_redrive
+        and kept.issuperset(batch.parents)
+        and (batch.is_done or batch.version == version)
+    ]
+    return _Kept([*base, *redrives], ranges)
+
+
+def _lies_in(batch: Batch, present: set[tuple[str, str]]) -> bool:
+    """Tell whether all that a batch reads is there, unchanged."""
+    return all((range_.key, range_.etag) in present for range_ in batch.ranges)
+
+
+def _blocks_without_segments(store: BlockStore, batches: Sequence[Batch]) -> set[str]:
+    """Return the blocks that have to be cut anew: segments of them are needed and gone."""
+    needed: set[tuple[str, str]] = set()
+    for batch in batches:
+        if not batch.is_done:
+            segments = [part for part in batch.ranges if isinstance(part, SegmentRange)]
+            needed.update((part.key, part.folder) for part in segments)
     return {key for key, folder in needed if not store.exists(f"{folder}/manifest.json")}
+
+
+def groups_of(asset: Asset, listings: Iterable[Listing], batch_items: int) -> list[Group]:
+    """Return what is to be sliced, in groups for one slicer each."""
+    gaps = [gap for listing in listings for gap in listing.gaps]
+    size = asset.sizes.blocks_per_slicer
+    return [
+        Group(gaps=gaps[start : start + size], batch_items=batch_items)
+        for start in range(0, len(gaps), size)
+    ]

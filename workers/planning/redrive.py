@@ -5,26 +5,27 @@ as they are, so a change that concerns more than the items at fault needs a plai
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from workers.declare.asset import Asset
+from workers.declare.task import Task
 from workers.errors import Refused
 from workers.ledger.counts import counted_attempts, redriven_letters
-from workers.ledger.dead_letters import SUPERSEDED
+from workers.ledger.dead_letters import DeadLetter, DeadLetterState
 from workers.ledger.ledger import Ledger
-from workers.ledger.records import Batch, Redrive, as_batch
+from workers.ledger.records import Batch, Redrive
 from workers.planning.listing import Listing
 from workers.sources.formats.format import format_of
-from workers.values import Document, Range, Round
+from workers.values import BrokenRange, ByteRange, Place, Range, SegmentRange
 
-MAX_LETTERS = 10_000  # letters in a batch, which is one document in the ledger
+MAX_LETTERS = 10_000  # in a batch, which is one document in the ledger
 MAX_SINGLE_READS = 16  # letters that are worth a request each; for more, the range is read whole
 
 
 def list_redrive(
-    ledger: Ledger, asset: Asset, version: str, partition: str, generation: int
+    asset: Asset, task: Task, ledger: Ledger, partition: str, generation: int
 ) -> Listing:
     """Return a partition's newest plan with its open letters, and what failed, to be run again.
 
@@ -36,119 +37,167 @@ def list_redrive(
             f"{asset.name}: partition {partition} was never run, so there is nothing to redrive; "
             f"`fanfold run {asset.name} --partition {partition}` runs it"
         )
-    documents = ledger.batches_of(plan)
-    batches = {one["_id"]: one for one in documents if not one["redrives"]}
-    redrives = [one for one in documents if one["redrives"] and one["state"] == "done"]
-    is_kept = {i: one["state"] == "done" or one["version"] == version for i, one in batches.items()}
-    stale = [as_batch(batches[one]) for one, kept in is_kept.items() if not kept]
-    made = [Batch.cut(asset, version, partition, one.ranges, number=one.round) for one in stale]
-    letters = waiting(ledger, batches.values(), redrives)
-    made += [
-        _redrive(asset, version, partition, batches, letters[start : start + MAX_LETTERS])
-        for start in range(0, len(letters), MAX_LETTERS)
-    ]
+
+    batches = ledger.batches_of(plan)
+    base = [batch for batch in batches if not batch.is_redrive]
+    redrives = [batch for batch in batches if batch.is_redrive and batch.is_done]
+
+    kept, ready = list[Batch](), list[Batch]()
+    for batch in base:
+        if batch.is_done or batch.version == task.version:
+            kept.append(batch)
+        else:  # it did not finish, and no worker has its code any more
+            ready.append(_with_code(asset, task, batch))
+
+    letters = letters_to_redrive(ledger, batches)
+    for start in range(0, len(letters), MAX_LETTERS):
+        ready.append(_redrive(asset, task, base, letters[start : start + MAX_LETTERS]))
+
     return Listing(
         partition=partition,
-        version=plan["version"],
+        version=plan.version,
         generation=generation,
-        round=Round(generation, plan["round"]),
-        listed=plan["listed"],  # its view of the blocks is that old
-        news=plan["news"],
-        blocks=plan["blocks"],
-        bytes=plan["bytes"],
-        kept=[one for one, kept in is_kept.items() if kept] + [one["_id"] for one in redrives],
-        made=made,
+        round=plan.round,
+        listed=plan.listed,  # its view of the blocks is that old
+        blocks_digest=plan.blocks_digest,
+        blocks=plan.blocks,
+        bytes=plan.bytes,
+        kept=[batch.id for batch in [*kept, *redrives]],
+        ready=ready,
         gaps=[],
     )
 
 
-def waiting(
-    ledger: Ledger, batches: Iterable[Document], redrives: Iterable[Document]
-) -> list[Document]:
-    """Return the letters of a plan that nobody discarded and no redrive has used, by place."""
-    used = redriven_letters(ledger, redrives)
-    found = ledger.dead_letters.found_by(
-        counted_attempts(batches), **{"$or": [{"state": {"$ne": "discarded"}}, {"why": SUPERSEDED}]}
+def _with_code(asset: Asset, task: Task, batch: Batch) -> Batch:
+    """Return the batch that reads the same with the code as it is now."""
+    return Batch.of_ranges(
+        asset,
+        task.version,
+        batch.partition,
+        batch.ranges,
+        generation=batch.generation,
+        round_=batch.round,
     )
-    left = [letter for letter in found if letter["_id"] not in used]
-    return sorted(left, key=lambda letter: (letter["block"], letter["place"]))
+
+
+def letters_to_redrive(ledger: Ledger, batches: Sequence[Batch]) -> list[DeadLetter]:
+    """Return the letters of a plan that nobody discarded and no redrive has used, by place."""
+    used = redriven_letters(ledger, batches)
+    letters = ledger.dead_letters.found_by(counted_attempts(batches))
+    waiting = [
+        letter
+        for letter in letters
+        if letter.state is not DeadLetterState.DISCARDED and letter.id not in used
+    ]
+    return sorted(waiting, key=lambda letter: (letter.block, str(letter.place)))
 
 
 def _redrive(
-    asset: Asset,
-    version: str,
-    partition: str,
-    batches: Mapping[str, Document],
-    letters: Sequence[Document],
+    asset: Asset, task: Task, base: Sequence[Batch], letters: Sequence[DeadLetter]
 ) -> Batch:
     """Return the batch that runs letters again, out of the ranges that hold them."""
-    places: dict[tuple[str, str], list[str]] = {}
+    batches = {batch.id: batch for batch in base}
+    places: dict[tuple[str, str], list[Place]] = {}
     for letter in letters:
-        (parent,) = {one.rpartition("-")[0] for one in letter["found_by"]} & batches.keys()
-        places.setdefault((parent, letter["block"]), []).append(letter["place"])
-    ranges = []
-    for (parent, block), here in places.items():
-        of_block = [one for one in as_batch(batches[parent]).ranges if one.key == block]
-        ranges += _narrowed(asset, of_block, here)
-    again = Redrive(
-        attempts={letter["_id"]: letter["attempts"] for letter in letters},
+        parent = _parent(letter, batches)
+        places.setdefault((parent, letter.block), []).append(letter.place)
+
+    ranges: list[Range] = []
+    for (parent, block), of_block in places.items():
+        parts = [range_ for range_ in batches[parent].ranges if range_.key == block]
+        ranges += _narrowed(asset, parts, of_block)
+
+    some = base[0]
+    redrive = Redrive(
+        attempts={letter.id: letter.attempts for letter in letters},
         parents={parent for parent, _ in places},
     )
-    number = as_batch(next(iter(batches.values()))).round
-    return Batch.cut(asset, version, partition, ranges, again, number)
+    return Batch.of_ranges(
+        asset,
+        task.version,
+        some.partition,
+        ranges,
+        redrive,
+        generation=some.generation,
+        round_=some.round,
+    )
 
 
-def _narrowed(asset: Asset, ranges: Sequence[Range], places: list[str]) -> list[Range]:
+def _parent(letter: DeadLetter, batches: Mapping[str, Batch]) -> str:
+    """Return the batch of a plan that found an item dead; there is exactly one."""
+    (parent,) = {attempt.batch for attempt in letter.found_by} & batches.keys()
+    return parent
+
+
+def _narrowed(asset: Asset, ranges: Sequence[Range], places: list[Place]) -> list[Range]:
     """Return ranges of one block cut down to places in it, as far as that saves reading."""
-    each = max(1, len(places) // len(ranges))
-    if asset.source:
-        return [msgspec.structs.replace(one, items=each, places=places) for one in ranges]
-    form = format_of(ranges[0].key, asset.format)
-    if any(one.piece or one.broken for one in ranges):
-        return _in_pieces(ranges, places)
-    if form.kind in ("json", "text") and form.is_splittable and len(places) <= MAX_SINGLE_READS:
-        starts = [int(place.split()[1]) for place in places]
-        return [
-            msgspec.structs.replace(ranges[0], start=at, end=at + 1, items=1, places=[place])
-            for at, place in zip(starts, places, strict=True)
-        ]
-    return [msgspec.structs.replace(one, items=each, places=places) for one in ranges]
+    if not asset.source:
+        if any(isinstance(range_, SegmentRange | BrokenRange) for range_ in ranges):
+            return _in_segments(ranges, places)
+
+        form = format_of(ranges[0].key, asset.format)
+        is_by_line = form.kind in ("json", "text") and form.is_splittable
+        if is_by_line and len(places) <= MAX_SINGLE_READS:
+            return [_single_line(ranges[0], place) for place in places]
+
+    items = max(1, len(places) // len(ranges))
+    return [msgspec.structs.replace(range_, items=items, places=places) for range_ in ranges]
 
 
-def _in_pieces(ranges: Sequence[Range], places: list[str]) -> list[Range]:
-    """Return the pieces that may hold places in their block.
+def _single_line(range_: Range, place: Place) -> ByteRange:
+    """Return the range in which the line at a place starts, and no other."""
+    start = int(place.position)
+    return ByteRange(
+        key=range_.key,
+        etag=range_.etag,
+        size=range_.size,
+        start=start,
+        end=start + 1,
+        items=1,
+        places=[place],
+    )
 
-    The offset of a piece of CSV is short by the header that it repeats, so the piece before the
-    one that a place seems to be in may be the right one.
+
+def _in_segments(ranges: Sequence[Range], places: Sequence[Place]) -> list[Range]:
+    """Return the segments that may hold places in their block.
+
+    The offset of a segment of CSV is short by the header that it repeats, so the segment before
+    the one that a place seems to be in may be the right one.
     """
-    ordered = sorted(ranges, key=lambda one: one.offset)
-    offsets = [one.offset for one in ordered]
-    held: list[list[str]] = [[] for _ in ordered]
+    segments = [range_ for range_ in ranges if isinstance(range_, SegmentRange | BrokenRange)]
+    segments.sort(key=lambda segment: segment.offset)
+    offsets = [segment.offset for segment in segments]
+
+    held: list[list[Place]] = [[] for _ in segments]
     for place in places:
-        at = max(bisect_right(offsets, int(place.split()[1])) - 1, 0)
-        for number in {at, max(at - 1, 0)}:
-            held[number].append(place)
+        number = max(bisect_right(offsets, int(place.position)) - 1, 0)
+        for candidate in {number, max(number - 1, 0)}:
+            held[candidate].append(place)
+
     return [
-        msgspec.structs.replace(one, items=len(here), places=here)
-        for one, here in zip(ordered, held, strict=True)
-        if here
+        msgspec.structs.replace(segment, items=len(inside), places=inside)
+        for segment, inside in zip(segments, held, strict=True)
+        if inside
     ]
 
 
-def partitions_to_redrive(ledger: Ledger, asset: Asset) -> dict[str, int]:
+def partitions_to_redrive(asset: Asset, ledger: Ledger) -> dict[str, int]:
     """Return the partitions whose newest plan left items out, with how many a redrive would try."""
-    generation, found = ledger.claims.generation(asset.name), {}
+    generation = ledger.claims.generation(asset.name)
     candidates = {
-        *ledger.dead_letters.partitions(asset.name, state={"$ne": "redriven"}),
-        *ledger.batches.distinct("partition", {"asset": asset.name, "state": "failed"}),
+        *ledger.dead_letters.partitions_to_redrive(asset.name),
+        *ledger.partitions_with_failed_batches(asset.name),
     }
+
+    items_by_partition: dict[str, int] = {}
     for partition in sorted(candidates):
         plan = ledger.last_plan(asset.name, partition, generation=generation)
         if plan is None:
             continue
+
         batches = ledger.batches_of(plan)
-        base = [one for one in batches if not one["redrives"]]
-        failed = sum(one["items"] for one in base if one["state"] == "failed")
-        if number := failed + len(waiting(ledger, base, batches)):
-            found[partition] = number
-    return found
+        failed = [batch for batch in batches if batch.is_failed and not batch.is_redrive]
+        items = sum(batch.items for batch in failed) + len(letters_to_redrive(ledger, batches))
+        if items:
+            items_by_partition[partition] = items
+    return items_by_partition

@@ -6,20 +6,21 @@ from pipelines.checks import nothing_lost
 from tests.support.pipeline import DAY, event
 from workers.contributions.accumulators import ProfileError
 from workers.declare.task import Task, load_task
-from workers.folding import fold
-from workers.folding.fold import encoded
-from workers.ledger.counts import Counts
+from workers.ledger.profiles import Bookkeeping, encode_profile
 
 NEXT = "1998-04-02"
 
 
 @pytest.fixture
 def large(pipeline, monkeypatch):
-    """A world with one user whose topics pass what MongoDB holds (a little less, for speed)."""
-    monkeypatch.setattr(fold, "MAX_DOCUMENT_BYTES", 100_000)
+    """A pipeline with one user whose topics pass what MongoDB holds (a little less, for speed)."""
+    monkeypatch.setattr("workers.ledger.profiles.MAX_DOCUMENT_BYTES", 100_000)
+
     pipeline.put([event("ann", topics=["x" * 1_000]), event("bo")])
     pipeline.run()
+
     pipeline.put([event("ann", topics=[f"{n:01000}" for n in range(200)]), event("bo")], NEXT)
+
     return pipeline
 
 
@@ -28,38 +29,37 @@ def test_a_profile_too_large_is_refused_by_id_and_field_and_the_others_go_on(lar
     assert summary["profiles_failed"] == 1
     assert large.profile("bo")["events"] == 2
     assert large.profile("ann")["events"] == 1
+
     plan = large.ledger.last_plan("user_profiles", NEXT)
-    (failed_profiles,) = plan["unfit"]
-    assert (
-        failed_profiles["profile"],
-        failed_profiles["field"],
-        failed_profiles["partitions"],
-    ) == ("ann", "topics", [NEXT])
-    assert "MongoDB holds 100,000" in failed_profiles["why"]
+    (failed,) = plan.failed_profiles
+    assert (failed.profile, failed.field, failed.partitions) == ("ann", "topics", [NEXT])
+    assert "MongoDB holds 100,000" in failed.why
 
 
-def test_it_is_folded_once_its_partition_says_less(large):
+def test_a_failed_profile_folds_again_once_its_partition_shrinks(large):
     large.run(NEXT)
     large.put([event("ann"), event("bo")], NEXT)
     assert large.run(NEXT)["profiles_failed"] == 0
     assert large.verify().match
 
 
-def test_it_can_be_taken_out_of_again(large):
+def test_a_failed_profile_can_be_taken_out_of_its_partition_again(large):
     large.run(NEXT)
     large.put([event("cy")], NEXT)
     large.run(NEXT)
     assert large.verify().match
 
 
-def test_the_real_bound_is_that_of_mongodb(pipeline):
+def test_the_real_bound_of_a_profile_is_that_of_mongodb(pipeline):
     """Sixteen megabytes and a bit, for real."""
     topics = [f"{n:010000}" for n in range(900)]  # in the fold and for readers: twice
     pipeline.put([event("ann", topics=topics), event("bo")])
+
     summary = pipeline.run()
     assert summary["profiles_failed"] == 1
     assert pipeline.profile("ann") is None
     assert pipeline.profile("bo")["events"] == 1
+
     pipeline.put([event("ann", topics=topics[:300]), event("bo")])
     assert pipeline.run()["profiles_failed"] == 0
     assert pipeline.verify().match
@@ -67,7 +67,7 @@ def test_the_real_bound_is_that_of_mongodb(pipeline):
 
 def test_a_number_beyond_64_bits_is_refused_by_name():
     with pytest.raises(ProfileError, match=r"^total: .*8-byte ints"):
-        encoded({"_id": "ann", "name": "x" * 100, "total": 2**64})
+        encode_profile("ann", {"name": "x" * 100, "total": 2**64}, Bookkeeping())
 
 
 def test_a_profile_that_derive_fails_on_stays_as_it_was_and_the_others_go_on(pipeline, monkeypatch):
@@ -81,20 +81,21 @@ def test_a_profile_that_derive_fails_on_stays_as_it_was_and_the_others_go_on(pip
     fragile = Task(real.item, real.fields, real.contributions, derive)
     fragile.__dict__["version"] = real.version
     monkeypatch.setattr("workers.tasks.user_profiles.task", fragile)
+
     pipeline.put([event("ann"), event("cy")], NEXT)
     assert pipeline.run(NEXT)["profiles_failed"] == 1
     assert pipeline.profile("ann")["events"] == 1
     assert pipeline.profile("cy")["rate"] == 1
-    (failed_profiles,) = pipeline.ledger.last_plan("user_profiles", NEXT)["unfit"]
-    assert (failed_profiles["profile"], failed_profiles["field"]) == ("ann", "derive")
-    assert failed_profiles["why"] == "ZeroDivisionError in the task: division by zero"
+
+    (failed,) = pipeline.ledger.last_plan("user_profiles", NEXT).failed_profiles
+    assert (failed.profile, failed.field) == ("ann", "derive")
+    assert failed.why == "ZeroDivisionError in the task: division by zero"
 
 
-def test_an_unfit_profile_fails_the_check_by_name(large):
-
+def test_a_failed_profile_fails_the_check_by_name(large):
     large.run(NEXT)
     plan = large.ledger.last_plan("user_profiles", NEXT)
-    result = nothing_lost(large.ledger, [plan], [Counts.of(plan["counts"])])
-    assert not result["passed"]
-    assert f"{NEXT}: profile 'ann' lacks it; topics" in result["description"]
-    assert DAY not in result["description"]
+    result = nothing_lost(large.asset, large.ledger, [plan])
+    assert not result.passed
+    assert f"{NEXT}: profile 'ann' lacks it; topics" in result.description
+    assert DAY not in result.description

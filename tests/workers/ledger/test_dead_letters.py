@@ -6,7 +6,6 @@ from tests.support.pipeline import DAY, event, fragile
 from workers.batch import MAX_UNREADABLE_ITEMS, TRIED_ITEMS, attempt_batch
 from workers.errors import Refused
 from workers.ledger.counts import run_exceeds_tolerance
-from workers.ledger.dead_letters import SUPERSEDED
 
 NEXT = "1998-04-02"
 
@@ -28,14 +27,18 @@ def test_a_letter_says_what_where_and_why(pipeline, monkeypatch):
     fragile(monkeypatch, lambda user: user == "bad")
     key = pipeline.put([event("ann"), event("bad"), b'{"user": "bo"}'])
     pipeline.run()
+
     bug, malformed = sorted(pipeline.letters(), key=lambda letter: letter["kind"])
+
     assert (bug["kind"], bug["error"]) == ("bug", "ZeroDivisionError")
     assert bug["reason"] == "ZeroDivisionError in the task: by the user bad"
     assert "in contributions: raise ZeroDivisionError" in bug["where"][0]
     assert "/" not in bug["where"][0]
     assert '"user": "bad"' in bug["item"]
+
     assert (malformed["kind"], malformed["error"]) == ("malformed", "Malformed")
     assert malformed["where"] == []
+
     for letter in (bug, malformed):
         assert (letter["block"], letter["asset"], letter["partition"]) == (
             key,
@@ -44,7 +47,7 @@ def test_a_letter_says_what_where_and_why(pipeline, monkeypatch):
         )
         assert (letter["attempts"], letter["state"]) == (1, "open")
         assert letter["first_seen"] == letter["last_seen"]
-        assert pipeline.ledger.batch(letter["batch"])["state"] == "done"
+        assert pipeline.ledger.batch(letter["batch"]).is_done
 
 
 def test_of_a_large_item_a_letter_keeps_the_beginning_and_the_size(pipeline):
@@ -59,12 +62,15 @@ def test_a_task_that_fails_on_every_item_stops_early_and_says_so(pipeline, monke
     calls = fragile(monkeypatch, lambda user: True)
     pipeline.put([event(f"user{n}") for n in range(5_000)])
     work = pipeline.plan()
+
     with pytest.raises(Refused, match=r"fails on every item.*ZeroDivisionError: by the user"):
         pipeline.work(work)
+
     assert len(pipeline.letters()) == TRIED_ITEMS
     assert len(calls) < 100
     (batch,) = pipeline.ledger.batches.find()
     assert batch["state"] == "failed"
+
     with pytest.raises(Refused, match=r"about 5,0\d\d items of 1 failed batches.*fails on every"):
         pipeline.reconcile(work)
 
@@ -91,17 +97,20 @@ def test_above_tolerance_nothing_is_folded_and_the_message_says_all(pipeline, mo
     pipeline.put([event(), *bad])
     work = pipeline.plan()
     pipeline.work(work)
+
     with pytest.raises(Refused) as refused:
         pipeline.tolerant(count=6).reconcile(work)
-    said = str(refused.value)
-    assert "7 of 8 items of 1998-04-01 (7 dead letters)" in said
-    assert "3 x JSON is malformed" in said
-    assert "2 x ZeroDivisionError in the task: by the user bad" in said
-    assert said.count(" x ") == 3
-    assert f"`fanfold redrive user_profiles --partition {DAY}`" in said
+
+    message = str(refused.value)
+    assert "7 of 8 items of 1998-04-01 (7 dead letters)" in message
+    assert "3 x JSON is malformed" in message
+    assert "2 x ZeroDivisionError in the task: by the user bad" in message
+    assert message.count(" x ") == 3
+    assert f"`fanfold redrive user_profiles --partition {DAY}`" in message
+
     assert pipeline.profiles.count_documents({}) == 0
     (plan,) = pipeline.ledger.plans.find()
-    assert (plan["state"], plan["why"]) == ("refused", said)
+    assert (plan["state"], plan["why"]) == ("refused", message)
 
 
 def test_at_tolerance_the_partition_is_folded(pipeline):
@@ -115,7 +124,10 @@ def test_discarded_letters_are_tolerated(pipeline):
     strict = pipeline.tolerant(count=0)
     with pytest.raises(Refused):
         strict.run()
-    assert pipeline.ledger.dead_letters.discard({"partition": DAY}, "a producer's known bug") == 2
+
+    ids = [letter["id"] for letter in pipeline.letters()]
+    assert pipeline.ledger.dead_letters.discard(ids, "a producer's known bug") == 2
+
     summary = strict.run()
     assert (summary["items_used"], summary["dead_letters"]) == (1, 2)
     assert states(pipeline) == ["discarded", "discarded"]
@@ -140,14 +152,18 @@ def test_a_failed_batch_counts_all_its_items_and_the_rest_is_folded_within_toler
     pipeline.put([event(f"user{n}") for n in range(900)])
     small = pipeline.sized(100).tolerant(rate=0.2)
     work = small.plan()
+
     first, *rest = work.to_run
     for batch in rest:
-        attempt_batch(batch, small.ledger, small.store)
+        attempt_batch(small.ledger, small.store, batch)
     small.ledger.begin(first)
     small.ledger.fail(first, "the disk is full")
+
     with pytest.raises(Refused, match="batch failed: the disk is full"):
         small.tolerant().reconcile(work)
+
     assert small.fold(small.reconcile(work))
+
     assert list(small.plan().to_run) == [first]
     small.run()
     assert pipeline.verify().match
@@ -157,14 +173,17 @@ def test_a_run_beyond_tolerance_does_not_start_more_workers(pipeline):
     for name in "abcdef":
         pipeline.put([b"bad"] * 100, name=f"{name}.jsonl")
     strict = pipeline.sized(100).tolerant(count=10)
+
     work = strict.plan()
     run = work.plans[0].run
     batches = list(work.to_run)
-    assert not run_exceeds_tolerance(strict.ledger, strict.asset, run)
+    assert not run_exceeds_tolerance(strict.asset, strict.ledger, run)
+
     for batch in batches:
-        attempt_batch(batch, strict.ledger, strict.store)
-        if run_exceeds_tolerance(strict.ledger, strict.asset, run):
+        attempt_batch(strict.ledger, strict.store, batch)
+        if run_exceeds_tolerance(strict.asset, strict.ledger, run):
             break
+
     assert batch != batches[-1]
     with pytest.raises(Refused, match=r"\d batches were not started any more"):
         strict.reconcile(work)
@@ -174,11 +193,13 @@ def test_what_is_not_counted_yet_does_not_stop_a_run_that_may_end_within_toleran
     for name in "abcdef":
         pipeline.put([event()] * 100, name=f"{name}.jsonl")
     pipeline.put([b"bad"] * 5 + [event()] * 95, name="0.jsonl")
+
     loose = pipeline.sized(100).tolerant(rate=0.01)
     work = loose.plan()
+
     for batch in work.to_run:
-        assert not run_exceeds_tolerance(loose.ledger, loose.asset, work.plans[0].run)
-        attempt_batch(batch, loose.ledger, loose.store)
+        assert not run_exceeds_tolerance(loose.asset, loose.ledger, work.plans[0].run)
+        attempt_batch(loose.ledger, loose.store, batch)
     loose.reconcile(work)
 
 
@@ -201,19 +222,21 @@ def test_a_letter_of_an_attempt_whose_outcome_is_not_used_does_not_count(pipelin
     pipeline.ledger.batches.update_many(
         {}, {"$set": {"state": "running"}, "$unset": {"outcome": ""}}
     )
+
     fragile(monkeypatch, lambda user: False)
     summary = pipeline.run()
+
     assert (summary["items_used"], summary["dead_letters"]) == (2, 0)
-    assert states(pipeline) == ["discarded"]
+    assert states(pipeline) == ["superseded"]
 
 
-def test_letters_of_a_block_that_was_replaced_are_discarded_and_come_back_with_it(pipeline):
+def test_letters_of_a_block_that_was_replaced_are_superseded_and_come_back_with_it(pipeline):
     pipeline.put([event(), b"bad"])
     pipeline.run()
     pipeline.put([event(), event()])
     pipeline.run()
     (letter,) = pipeline.letters()
-    assert (letter["state"], letter["why"]) == ("discarded", SUPERSEDED)
+    assert letter["state"] == "superseded"
     pipeline.put([event(), b"bad"])
     assert pipeline.run()["dead_letters"] == 1
     assert states(pipeline) == ["open"]
@@ -222,7 +245,7 @@ def test_letters_of_a_block_that_was_replaced_are_discarded_and_come_back_with_i
 def test_a_letter_that_a_person_discarded_stays_so(pipeline):
     pipeline.put([event(), b"bad"])
     pipeline.run()
-    pipeline.ledger.dead_letters.discard({}, "known")
+    pipeline.ledger.dead_letters.discard([letter["id"] for letter in pipeline.letters()], "known")
     pipeline.put([event()], name="b.jsonl")
     pipeline.run()
     assert states(pipeline) == ["discarded"]
