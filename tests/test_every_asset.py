@@ -31,7 +31,7 @@ class Scenario:
     put: Callable[[Pipeline, str], None]
     # The column of what its task gets that names the profile.
     column: str
-    # Whether running it again says the same again; a page that is visited again was visited twice.
+    # Whether another run says the same again; a page that is visited again was visited twice.
     repeats: bool = True
 
 
@@ -92,14 +92,14 @@ def scenario(name):
 
 @pytest.fixture
 def prepared(pipeline, name, scenario, monkeypatch):
-    """The world of one asset, with the blocks it needs, and a web server for those who look."""
+    """The pipeline of one asset, with its blocks, and a web server for a task that visits one."""
     monkeypatch.setattr("workers.retry.uniform", lambda low, high: 0.0)
     monkeypatch.setenv("FANFOLD_ALLOWED_NETWORKS", "127.0.0.1/32")
     monkeypatch.setenv("FANFOLD_HOST_DELAY_SECONDS", "0")
-    made = replace(pipeline, asset=assets()[name])
+    of_asset = replace(pipeline, asset=assets()[name])
     with serving() as web:
-        scenario.put(made, web.url(""))
-        yield made
+        scenario.put(of_asset, web.url(""))
+        yield of_asset
 
 
 def fragile(monkeypatch, name, column):
@@ -107,7 +107,7 @@ def fragile(monkeypatch, name, column):
     real = load_task(name)
 
     def contributions(items):
-        if any(BAD in str(one) for one in items[column]):
+        if any(BAD in str(value) for value in items[column]):
             raise ZeroDivisionError("by something bad")
         return real.contributions(items)
 
@@ -127,13 +127,16 @@ def test_a_bad_item_is_left_out_and_redriven_and_a_replay_changes_nothing(
         assert first["items"] == first["items_used"] + first["dead_letters"]
         assert prepared.verify().match
     job = redrive_job_name(prepared.asset)
-    mended = materialise(prepared.asset, [scenario.partition], job)
-    assert mended["success"], mended["errors"]
-    assert (mended["items_redriven"], mended["dead_letters"]) == (1, malformed)
+    redriven = materialise(prepared.asset, [scenario.partition], job)
+
+    assert redriven["success"], redriven["errors"]
+    assert (redriven["items_redriven"], redriven["dead_letters"]) == (1, malformed)
     assert prepared.verify().match
     assert prepared.profiles.count_documents({"_id": {"$regex": BAD}}) == 1
+
     digest = prepared.verify().digest
     again = materialise(prepared.asset, [scenario.partition])
+
     assert again["success"], again["errors"]
     verdict = prepared.verify()
     assert verdict.match
@@ -155,6 +158,7 @@ def test_a_run_killed_in_the_middle_is_completed_by_the_next(prepared, name, sce
     killed.wait()
     folded = prepared.ledger.plans.count_documents({"asset": name, "state": "folded"})
     summary = materialise(prepared.asset, [scenario.partition])
+
     assert summary["success"], summary["errors"]
     assert folded == 0
     assert summary["profiles"] > 0

@@ -14,92 +14,118 @@ import pandas as pd
 from workers.contributions.accumulators import Accumulator, build_accumulators, to_reader
 from workers.contributions.fields import Fields
 from workers.contributions.results import to_table
-from workers.declare.task import NAME, Task
+from workers.declare.task import FIELD_NAME, Task
 from workers.errors import Refused
 from workers.ledger.dead_letters import task_lines
 from workers.sources.items import ItemReader
 
+# The made-up value of each type; a time is EXAMPLE_TIME.
+EXAMPLES: dict[type, Any] = {bool: True, int: 1, float: 1.5, str: "1"}
+EXAMPLE_TIME = datetime(2001, 2, 3, tzinfo=UTC)
+
 
 def rehearse(task: Task) -> None:
-    """Try a task on one made-up item; Refused where it asks for, or says, what is not declared.
+    """Try a task on one made-up item; Refused where it uses or returns what is not declared.
 
     What else goes wrong may be the made-up item's fault; a real one's is told by its batch.
     """
-    frame = ItemReader(task.seen).frame([example(task.seen)])
+    item = example(task.observation_type)
+    items = ItemReader(task.observation_type).frame([item])
+
     try:
-        said = task.contribute(frame)
+        contributions = task.contribute(items)
     except Refused:
         raise
     except Exception as error:
-        if mistake := _mistake(error, frame, task.file):
+        mistake = _mistake(error, items, task.file)
+        if mistake:
             raise Refused(mistake) from error
-        said = {}
-    for state in ({}, *_states(task.fields, said)):
-        _check_shown(task, state)
+        contributions = {}
+
+    _check_derived(task, {})  # a profile about which nothing was said yet
+    for accumulator in _accumulators(task.fields, contributions):
+        _check_derived(task, accumulator)
 
 
-def _mistake(error: Exception, frame: pd.DataFrame, file: str) -> str:
+def _mistake(error: Exception, items: pd.DataFrame, file: str) -> str:
     """Return what the code did wrong, or "" where the made-up item may be at fault."""
-    where = "".join(f"; {line}" for line in task_lines(error, file)[:1])
-    is_in_pandas = "pandas" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    lines = task_lines(error, file)
+    where = f"; {lines[0]}" if lines else ""
+
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    is_in_pandas = "pandas" in raised_in.parts
     if isinstance(error, KeyError) and is_in_pandas:  # else a dict of the task's does not know it
-        return f"contributions asks for {error}; the items have {', '.join(frame.columns)}{where}"
+        return f"contributions asks for {error}; the items have {', '.join(items.columns)}{where}"
+
     if isinstance(error, NameError | AttributeError):
         return f"contributions fails, {type(error).__name__}: {error}{where}"
     return ""
 
 
-def _check_shown(task: Task, state: Accumulator) -> None:
+def _check_derived(task: Task, accumulator: Accumulator) -> None:
     """Refuse a `derive` that fails on a profile, or whose answer MongoDB cannot hold."""
     try:
-        shown = to_reader(task, state)
-        bson.encode(shown)
+        profile = to_reader(task.fields, task.derive, accumulator)
+        bson.encode(profile)
     except Exception as error:
         raise Refused(
             f"derive fails on a profile ({error}); it has to work for every one, empty maps and "
             f"None included. It gets {', '.join(task.fields)}"
         ) from error
-    if wrong := [name for name in shown if not NAME.fullmatch(name)]:
-        raise Refused(
-            f"derive makes {wrong[0]!r}, which cannot name a field: letters, digits and _ can"
-        )
+
+    for name in profile:
+        if not FIELD_NAME.fullmatch(name):
+            raise Refused(
+                f"derive makes {name!r}, which cannot name a field: letters, digits and _ can"
+            )
 
 
-def _states(fields: Fields, said: Mapping[str, pd.DataFrame]) -> list[Accumulator]:
-    """Return what contributions make of profiles; Refused where a value has a wrong type."""
+def _accumulators(fields: Fields, contributions: Mapping[str, pd.DataFrame]) -> list[Accumulator]:
+    """Return what contributions make of each profile; Refused where a value has a wrong type."""
     parts = {}
-    for name, rows in said.items():
+    for name, rows in contributions.items():
         field = fields[name]
         try:
             reduced = field.reduce(rows, ["profile"])
         except TypeError as error:
             raise Refused(f"contributions to {name!r} have a wrong type: {error}") from error
+
         to_table(name, reduced, field.column)
         parts[name] = reduced.assign(partition="")
-    return [state[""] for state in build_accumulators(parts, fields).values()]
+
+    profiles = build_accumulators(parts, fields)
+    return [by_partition[""] for by_partition in profiles.values()]
 
 
 def example(kind: Any) -> Any:
-    """Return a value of a type, made up."""
+    """Return a made-up value of a type."""
     arguments = typing.get_args(kind)
     match typing.get_origin(kind):
         case None:
-            return _of_type(kind)
+            return _example_of_class(kind)
+
         case origin if origin is Literal:
             return arguments[0]
+
         case origin if origin is dict:
             return {example(arguments[0]): example(arguments[1])}
+
         case origin if origin in (list, tuple, set):
             return origin([example(arguments[0])])
+
         case _:  # a union, or a type with bounds
-            return example(next(one for one in arguments if one is not type(None)))
+            return example(next(part for part in arguments if part is not type(None)))
 
 
-def _of_type(kind: Any) -> Any:
+def _example_of_class(kind: Any) -> Any:
     if issubclass(kind, msgspec.Struct):
         fields = msgspec.structs.fields(kind)
         return kind(**{field.name: example(field.type) for field in fields})
+
     if issubclass(kind, datetime):
-        return datetime(2001, 2, 3, tzinfo=UTC)
-    simple: dict[type, Any] = {bool: True, int: 1, float: 1.5, str: "1"}
-    return next((kind(one) for known, one in simple.items() if issubclass(kind, known)), None)
+        return EXAMPLE_TIME
+
+    for known, value in EXAMPLES.items():
+        if issubclass(kind, known):
+            return kind(value)
+    return None

@@ -24,11 +24,12 @@ from workers.contributions.fields import (
 from workers.declare.asset import Asset, Partitions, Schedule, Sizes, Tolerance, Watch
 from workers.declare.task import Contributions, Observe, Task, rows
 from workers.declare.types import Key, Number, Text, Time
-from workers.values import digest
+from workers.values import Document, digest
 
 __all__ = [
     "Asset",
     "Contributions",
+    "Document",
     "Gone",
     "Key",
     "Latest",

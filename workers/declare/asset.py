@@ -13,6 +13,8 @@ from workers.declare.template import Template, template
 from workers.errors import Refused
 from workers.values import Value
 
+EXAMPLE_TIME = datetime(1998, 4, 1, tzinfo=UTC)  # messages show how its partition is written
+
 
 class Partitions(Value, frozen=True, kw_only=True):
     """The coarse units of an asset: every day or every hour since `start` (UTC)."""
@@ -26,22 +28,23 @@ class Partitions(Value, frozen=True, kw_only=True):
 
     @property
     def format(self) -> str:
+        """How a key writes the time at which its partition starts."""
         return "%Y-%m-%d" if self.every == "day" else "%Y-%m-%d-%H:%M"
 
     @property
     def step(self) -> timedelta:
         """How long a partition is."""
-        return timedelta(**{f"{self.every}s": 1})
+        return timedelta(days=1) if self.every == "day" else timedelta(hours=1)
 
     def time(self, key: str) -> datetime:
-        """Return when the partition starts; a key that is not one is Refused."""
+        """Return when the partition with this key starts; Refused where there is no such key."""
         try:
             time = datetime.strptime(key, self.format).replace(tzinfo=UTC)
         except ValueError:
             time = None
 
         if time is None or self.key(time) != key:
-            example = self.key(datetime(1998, 4, 1, tzinfo=UTC))
+            example = self.key(EXAMPLE_TIME)
             raise Refused(f"{key!r} is not a partition; write it like {example}")
         return time
 
@@ -52,13 +55,14 @@ class Partitions(Value, frozen=True, kw_only=True):
         return time.strftime(self.format)
 
     def shift(self, key: str, steps: int) -> str:
-        """Return the key `steps` partitions later (earlier where negative)."""
+        """Return the key of the partition `steps` later (earlier where negative)."""
         return self.key(self.time(key) + steps * self.step)
 
     def between(self, first: str, last: str) -> list[str]:
         """Return every key from first to last, both included."""
         keys = []
-        time, end = self.time(first), self.time(last)
+        time = self.time(first)
+        end = self.time(last)
 
         while time <= end:
             keys.append(self.key(time))
@@ -67,8 +71,10 @@ class Partitions(Value, frozen=True, kw_only=True):
 
 
 def span(partitions: Sequence[str]) -> str:
-    """Return how people write adjacent partitions."""
-    return partitions[0] + (f"...{partitions[-1]}" if len(partitions) > 1 else "")
+    """Return how people write adjacent partitions: the key of the only one, or first...last."""
+    if len(partitions) == 1:
+        return partitions[0]
+    return f"{partitions[0]}...{partitions[-1]}"
 
 
 class Sizes(Value, frozen=True, kw_only=True):
@@ -109,20 +115,20 @@ class Tolerance(Value, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """What is tolerated, as messages say it."""
+        """What is tolerated, as messages write it."""
         return f"{self.count}, or {self.rate:.2%}"
 
 
 class Schedule(Value, frozen=True, kw_only=True):
     """When runs start by the clock, and when the asset counts as late."""
 
-    # When it ticks; where empty, a quarter of an hour after each partition ended.
+    # When the schedule ticks; where empty, a quarter of an hour after each partition ended.
     cron: str = ""
     # By whose clock the cron is meant.
     time_zone: str = "UTC"
-    # It asks for the partition that time is in, not for the one that closed.
+    # A tick asks for the partition that its time is in, not for the one that closed.
     current_partition: bool = False
-    # Turned on by default. Only what harms nobody should be.
+    # Turned on by default. Only a schedule that harms nobody should be.
     is_on: bool = False
     # Hours without a materialisation after which the UI calls the asset late.
     late_hours: float = 48.0
@@ -131,7 +137,7 @@ class Schedule(Value, frozen=True, kw_only=True):
 class Watch(Value, frozen=True, kw_only=True):
     """How the sensor looks for blocks that are new, replaced or gone."""
 
-    # Partitions that it looks back from now; further back where it did not look for longer.
+    # Partitions that a scan looks back from now; further back where none was made for longer.
     look_back_partitions: int = 7
     # A partition whose newest block was written less long ago is left to a later scan.
     quiet_seconds: float = 10.0
@@ -142,16 +148,16 @@ class Watch(Value, frozen=True, kw_only=True):
 class Asset(Value, frozen=True, kw_only=True):
     """The declaration of one kind of profile: everything the fan-out graph needs to know."""
 
-    # Also the name of the MongoDB collection and of the asset in Dagster.
+    # Also the name of its file, of the MongoDB collection, and of the asset in Dagster.
     name: str
-    # What the catalogue says of it: the docstring of its file.
+    # What the catalogue shows: the docstring of its file.
     description: str
     partitions: Partitions
-    # The module under workers/tasks/ that holds its `task`; the one named as the asset.
+    # The module under workers/tasks/ that holds its `task`; where empty, its own file.
     task: str = ""
     # Where the blocks of a partition lie in the bucket; see workers/declare/template.py.
     template: str = ""
-    # The asset whose profiles are its items, in place of blocks in S3. One of the two is needed.
+    # In place of a template: the asset whose profiles are the items of this one.
     source: str = ""
     # How blocks are written, where the suffix of a key does not say; see docs/data.md.
     format: str = ""
@@ -166,12 +172,18 @@ class Asset(Value, frozen=True, kw_only=True):
         if not self.task:
             msgspec.structs.force_setattr(self, "task", self.name)
 
-        # A mistake in one of these shows when the declaration is loaded.
-        if bool(self.template) == bool(self.source):
+        if self.template and self.source:
             raise ValueError(
-                f"the asset {self.name!r} needs either a template, such as "
-                "'events/dt={partition}/', or a source, the asset whose profiles are its items"
+                f"the asset {self.name!r} has a template and a source; its items come from one of "
+                "them, so remove the other"
             )
+        if not self.template and not self.source:
+            raise ValueError(
+                f"the asset {self.name!r} needs a template, such as 'events/dt={{partition}}/', "
+                "or a source, the asset whose profiles are its items"
+            )
+
+        # A mistake in one of these shows when the declaration is loaded.
         if self.template:
             _ = self.layout
         self.partitions.time(self.partitions.start)

@@ -20,26 +20,29 @@ from workers.values import Document
 
 # What a chunk of items contributes: for each field, rows of profile, (key), (at), value.
 Contributions = Mapping[str, pd.DataFrame]
-# What can name a field of a profile.
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+VERSION_DIGITS = 12  # hexadecimal
 
 
 @dataclass(frozen=True)
 class Observe:
-    """How a task looks at the world (a web page, the profile it made before) for each item.
+    """How a task observes the world (a web page, a price, the profile it made before).
 
-    of: from an item to the id of the profile it is about.
-    known: fields of that profile that `look` wants to know, as readers see them.
-    makes: the type of an observation; `contributions` gets a frame of them instead of the items.
-    look: from the items of a chunk, and what is known of each ({} where there is no profile), to
-        an observation for each; None where nothing is to be done (the item counts as skipped), an
-        exception where it failed (the item becomes a dead letter).
+    profile_id: from an item to the id of the profile that it is about.
+    known_fields: the fields of that profile that `observe` gets, as readers see them.
+    observation: the type of an observation; `contributions` gets a frame of observations, with
+        columns as this type's fields, instead of the items.
+    observe: from the items of a chunk, and what is known of the profile of each ({} where there
+        is none), to an answer for each item, in their order: an observation; None where nothing
+        is to be done (the item counts as skipped); or the exception with which it failed (the
+        item becomes a dead letter). An exception that is raised fails the whole batch.
     """
 
-    of: Callable[[Any], str]
-    known: Sequence[str]
-    makes: type[msgspec.Struct]
-    look: Callable[[Sequence[Any], Sequence[Document]], Sequence[Any]]
+    profile_id: Callable[[Any], str]
+    known_fields: Sequence[str]
+    observation: type[msgspec.Struct]
+    observe: Callable[[Sequence[Any], Sequence[Document]], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -58,71 +61,72 @@ class Task:
     item: type[msgspec.Struct]
     fields: Fields
     contributions: Callable[[pd.DataFrame], Contributions]
-    derive: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    derive: Callable[[Document], Document] | None = None
     observe: Observe | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.item, type) and issubclass(self.item, msgspec.Struct)):
             raise TypeError(f"the item {self.item!r} is no msgspec.Struct")
+
         fields: Mapping[str, object] = self.fields
         for name, field in fields.items():
-            if not NAME.fullmatch(name):
+            if not FIELD_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} cannot name a field: letters, digits and _ can")
             if not isinstance(field, Field):
                 raise TypeError(f"the field {name!r} is {field!r}; write it like Sum() or Max(int)")
 
     @property
-    def seen(self) -> type[msgspec.Struct]:
+    def observation_type(self) -> type[msgspec.Struct]:
         """The type whose fields are the columns that `contributions` gets."""
-        return self.observe.makes if self.observe else self.item
+        return self.observe.observation if self.observe else self.item
 
     @property
     def file(self) -> str:
-        """The task's source."""
+        """The path of the task's file."""
         return str(sys.modules[self.contributions.__module__].__file__)
 
     @cached_property
     def version(self) -> str:
         """A digest of the task's file: any change of it is new code, and makes new batches."""
-        return hashlib.sha256(code_of(Path(self.file).read_text()).encode()).hexdigest()[:12]
+        code = code_of(Path(self.file).read_text())
+        return hashlib.sha256(code.encode()).hexdigest()[:VERSION_DIGITS]
 
     def contribute(self, items: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        """Return the items' contributions; Refused where the task's answer is wrong."""
-        said: object = self.contributions(items)
-        checked = {}
-        if not isinstance(said, Mapping):
-            kind = type(said).__name__
+        """Return the items' contributions by field; Refused where the task's answer is wrong."""
+        answer: object = self.contributions(items)
+        if not isinstance(answer, Mapping):
+            kind = type(answer).__name__
             raise Refused(f"the task returns {kind}; it has to return rows for each field, a dict")
-        for name, rows in said.items():
-            if name not in self.fields:
-                known = ", ".join(self.fields)
-                raise Refused(f"the task contributes to {name!r}; its fields are {known}")
-            field = self.fields[name]
-            expected = ["profile", *field.columns]
-            if not isinstance(rows, pd.DataFrame) or set(rows.columns) != set(expected):
-                got = (
-                    f"the columns {', '.join(map(str, rows.columns))}"
-                    if isinstance(rows, pd.DataFrame)
-                    else type(rows).__name__
-                )
-                raise Refused(
-                    f"contributions to {name!r} need the columns {', '.join(expected)} and have "
-                    f"{got}; `rows` makes them"
-                )
-            if len(rows):
-                checked[name] = field.checked(rows, name)
-        return checked
+
+        contributions = {}
+        for name, frame in answer.items():
+            field = self._field(name)
+            _check_columns(name, field, frame)
+            if len(frame):
+                contributions[name] = field.checked(frame, name)
+        return contributions
+
+    def _field(self, name: str) -> Field:
+        if name not in self.fields:
+            known = ", ".join(self.fields)
+            raise Refused(f"the task contributes to {name!r}; its fields are {known}")
+        return self.fields[name]
 
 
-def code_of(source: str) -> str:
-    """Return a task's source without the declaration of its asset, which changes no result."""
-    lines = source.splitlines(keepends=True)
-    for statement in reversed(ast.parse(source).body):
-        if isinstance(statement, ast.Assign):
-            names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
-            if names == ["asset"]:
-                del lines[statement.lineno - 1 : statement.end_lineno]
-    return "".join(lines)
+def _check_columns(name: str, field: Field, frame: object) -> None:
+    """Refuse contributions to a field that are no frame of its columns."""
+    expected = ["profile", *field.columns]
+    if isinstance(frame, pd.DataFrame):
+        if set(frame.columns) == set(expected):
+            return
+        actual = f"the columns {', '.join(map(str, frame.columns))}"
+    else:
+        actual = type(frame).__name__
+
+    raise Refused(
+        f"contributions to {name!r} need the columns {', '.join(expected)} and have {actual}; "
+        "`rows` makes them"
+    )
 
 
 def rows(profile: pd.Series, value: Any = 1, key: Any = None, at: Any = None) -> pd.DataFrame:
@@ -132,11 +136,23 @@ def rows(profile: pd.Series, value: Any = 1, key: Any = None, at: Any = None) ->
     milliseconds.
     """
     columns = {"profile": profile, "key": key, "at": at, "value": value}
-    return pd.DataFrame({name: part for name, part in columns.items() if part is not None})
+    return pd.DataFrame({name: column for name, column in columns.items() if column is not None})
+
+
+def code_of(source: str) -> str:
+    """Return a task's source without the declaration of its asset, which changes no result."""
+    lines = source.splitlines(keepends=True)
+    for statement in reversed(ast.parse(source).body):
+        if not isinstance(statement, ast.Assign):
+            continue
+        names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+        if names == ["asset"]:
+            del lines[statement.lineno - 1 : statement.end_lineno]
+    return "".join(lines)
 
 
 def load_task(name: str) -> Task:
-    """Return the `task` of workers/tasks/<name>.py."""
+    """Return the `task` of workers/tasks/<name>.py; Refused where there is none."""
     task = getattr(load_module(name), "task", None)
     if not isinstance(task, Task):
         raise Refused(f"workers/tasks/{name}.py has no `task = Task(...)`")
@@ -147,12 +163,14 @@ def load_module(name: str) -> Any:
     """Return the module workers/tasks/<name>.py; Refused, with the reason, where it fails."""
     if not name.isidentifier():
         raise Refused(f"{name!r} cannot name a task")
+
+    module = f"workers.tasks.{name}"
+    file = f"workers/tasks/{name}.py"
     try:
-        return importlib.import_module(f"workers.tasks.{name}")
+        return importlib.import_module(module)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == f"workers.tasks.{name}":
-            why = f"there is no task {name!r}: workers/tasks/{name}.py does not exist"
-        else:
-            said = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
-            why = f"workers/tasks/{name}.py cannot be loaded: {said}"
-        raise Refused(why) from error
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise Refused(f"there is no task {name!r}: {file} does not exist") from error
+
+        reason = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+        raise Refused(f"{file} cannot be loaded: {reason}") from error

@@ -1,5 +1,7 @@
-"""One file an asset: the type of its items, its fields, its pure functions, and its declaration.
+"""One file an asset: the type of its items, its fields, its functions and its declaration.
 
-Any file put here is an asset. How chunks are read, failures are isolated and results are folded
-belongs in the files above.
+Any file put here is an asset. It imports from workers.declare, and workers.web for pages. How
+blocks are read belongs in sources, how values merge in contributions.
+
+Read: user_profiles, the usual case; docs/your-own-asset.md builds another from nothing.
 """

@@ -7,7 +7,6 @@ and what is derived from them is rounded once.
 """
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import pandas as pd
@@ -15,6 +14,7 @@ import pandas as pd
 from workers.declare import (
     Asset,
     Contributions,
+    Document,
     LatestBy,
     Max,
     MaxBy,
@@ -45,25 +45,31 @@ class Reading(msgspec.Struct, gc=False):
 
 def contributions(readings: pd.DataFrame) -> Contributions:
     """Count values and missing ones, and sum, square and compare those there are."""
+    device = readings["device"]
+    metric = readings["metric"]
+    ts = readings["ts"]
     is_missing = readings["value"].isna()
-    there = readings[~is_missing]
-    device, metric, value, ts = (there[name] for name in ("device", "metric", "value", "ts"))
-    by_value = rows(device, value, key=metric)
+
+    measured = readings[~is_missing]
+    value = measured["value"]
+    by_value = rows(measured["device"], value, key=measured["metric"])
+    square_parts = [by_value.assign(value=part) for part in squares(value)]
+
     return {
-        "count": rows(readings["device"], (~is_missing).astype("int64"), key=readings["metric"]),
-        "missing": rows(readings["device"], is_missing.astype("int64"), key=readings["metric"]),
+        "count": rows(device, (~is_missing).astype("int64"), key=metric),
+        "missing": rows(device, is_missing.astype("int64"), key=metric),
         "min": by_value,
         "max": by_value,
         "sum": by_value,
-        "squares": pd.concat([rows(device, part, key=metric) for part in squares(value)]),
-        "last": rows(device, value, key=metric, at=ts),
-        "last_at": rows(device, ts, key=metric),
-        "first_seen": rows(readings["device"], readings["ts"]),
-        "last_seen": rows(readings["device"], readings["ts"]),
+        "squares": pd.concat(square_parts),
+        "last": rows(measured["device"], value, key=measured["metric"], at=measured["ts"]),
+        "last_at": rows(measured["device"], measured["ts"], key=measured["metric"]),
+        "first_seen": rows(device, ts),
+        "last_seen": rows(device, ts),
     }
 
 
-def derive(profile: dict[str, Any]) -> dict[str, Any]:
+def derive(profile: Document) -> Document:
     """Return mean and standard deviation by metric, from n, sum s and sum of squares q.
 
     mean = s / n, None without a value; std = sqrt((q - s * s / n) / (n - 1)), the deviation of a
@@ -71,8 +77,10 @@ def derive(profile: dict[str, Any]) -> dict[str, Any]:
     """
     mean: dict[str, float | None] = {}
     std: dict[str, float | None] = {}
+
     for metric, n in profile["count"].items():
-        s, q = profile["sum"].get(metric), profile["squares"].get(metric)
+        s = profile["sum"].get(metric)
+        q = profile["squares"].get(metric)
         mean[metric] = float(s / n) if n else None
         std[metric] = root((q - s * s / n) / (n - 1)) if n > 1 else None
     return {"mean": mean, "std": std}

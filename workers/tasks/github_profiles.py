@@ -60,22 +60,31 @@ class Event(msgspec.Struct, gc=False):
 
 def contributions(events: pd.DataFrame) -> Contributions:
     """Count what actors do, and the stars and forks that owners receive."""
-    kind, at = events["type"], events["created_at"]
-    actor = pd.Series([actor.login for actor in events["actor"]], dtype="str")
-    repo = pd.Series([repo.name if repo else "" for repo in events["repo"]], dtype="str")
-    owner = pd.Series([name.rpartition("/")[0] for name in repo], dtype="str")
+    kind = events["type"]
+    time = events["created_at"]
+    actor = _texts([actor.login for actor in events["actor"]])
+    repo = _texts([repo.name if repo else "" for repo in events["repo"]])
+
+    owner = _texts([name.rpartition("/")[0] for name in repo])
     is_star = (kind == "WatchEvent") & (owner != "")
     is_fork = (kind == "ForkEvent") & (owner != "")
+
     everyone = pd.concat([actor, owner[is_star | is_fork]])
+    is_bot = everyone.str.endswith("[bot]").astype("int64")
+
     return {
         "events": rows(actor, key=kind),
         "starred": rows(actor[is_star], key=repo[is_star]),
         "stars_received": rows(owner[is_star]),
         "forks_received": rows(owner[is_fork]),
-        "first_seen": rows(actor, at),
-        "last_seen": rows(actor, at),
-        "is_bot": rows(everyone, everyone.str.endswith("[bot]").astype("int64")),
+        "first_seen": rows(actor, time),
+        "last_seen": rows(actor, time),
+        "is_bot": rows(everyone, is_bot),
     }
+
+
+def _texts(values: list[str]) -> pd.Series:
+    return pd.Series(values, dtype="str")
 
 
 task = Task(
@@ -103,7 +112,7 @@ asset = Asset(
     # 1, where decoding it took 9.
     sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_02),
     tolerance=Tolerance(count=20, rate=0.001),
-    open_partitions=35 * 24,
-    watch=Watch(look_back_partitions=48),
     schedule=Schedule(late_hours=6),
+    watch=Watch(look_back_partitions=48),
+    open_partitions=35 * 24,
 )

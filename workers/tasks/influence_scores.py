@@ -26,6 +26,7 @@ import pandas as pd
 from workers.declare import (
     Asset,
     Contributions,
+    Document,
     Gone,
     Latest,
     Observe,
@@ -38,15 +39,15 @@ from workers.declare import (
     digest,
     rows,
 )
-from workers.values import Document
 
-SHARE = 2  # what a share counts, in likes
-HALF_LIFE = 8  # weeks
-WEEK = 7 * 86_400_000  # milliseconds
+SHARE_LIKES = 2  # what a share counts, in likes
+HALF_LIFE_WEEKS = 8
+WEEK_MILLISECONDS = 7 * 86_400_000
+INPUTS_DIGITS = 16  # hexadecimal
 
 
 class Profile(msgspec.Struct):
-    """What a score is made of: a profile of user_profiles; see `Profiles` in workers/sources.py."""
+    """What a score is made of: a profile of user_profiles; see workers/sources/profiles.py."""
 
     id: Text
     at: int
@@ -68,36 +69,55 @@ class Score(NamedTuple):
     as_of: int
 
 
-def look(profiles: Sequence[Profile], known: Sequence[Document]) -> list[Profile | None]:
+def observe(profiles: Sequence[Profile], known: Sequence[Document]) -> list[Profile | None]:
     """Return the profiles whose score has to be made: new, changed, gone, or scored by old code."""
-    changed: list[Profile | None] = []
+    answers: list[Profile | None] = []
     for profile, scored in zip(profiles, known, strict=True):
         parts = (profile.weeks, profile.likes_received, profile.shares_received, profile.topics)
-        profile.inputs = digest([task.version, *parts])[:16]
+        profile.inputs = digest([task.version, *parts])[:INPUTS_DIGITS]
+
         is_current = scored.get("inputs") == profile.inputs and not profile.gone
-        changed.append(None if is_current else profile)
-    return changed
+        answers.append(None if is_current else profile)
+    return answers
 
 
 def score(profile: Any) -> Score:
     """Score a Profile, or a row of a frame of them."""
-    likes, shares = profile.likes_received, profile.shares_received
-    received = {week: likes.get(week, 0) + SHARE * shares.get(week, 0) for week in likes | shares}
-    last = max([*map(_time, profile.weeks), *map(_time, received)], default=0)
-    reach, activity = _faded(received, last), _faded(profile.weeks, last)
-    breadth = max(_effective_number([n for n in profile.topics.values() if n > 0]) - 1, 0)
-    parts = ((60, reach, 50), (25, activity, 50), (15, breadth, 4))
-    total = sum(most * part / (part + half) for most, part, half in parts)
-    return Score(round(total, 2), round(reach, 4), round(activity, 4), round(breadth, 4), last)
+    likes = profile.likes_received
+    shares = profile.shares_received
+    received = {
+        week: likes.get(week, 0) + SHARE_LIKES * shares.get(week, 0) for week in likes | shares
+    }
+    last = max(map(_time, [*profile.weeks, *received]), default=0)
 
+    reach = _faded(received, last)
+    activity = _faded(profile.weeks, last)
+    topics = [strength for strength in profile.topics.values() if strength > 0]
+    breadth = max(_effective_number(topics) - 1, 0)
 
-def _faded(by_week: Mapping[str, int], last: int) -> float:
-    return math.fsum(
-        count * 2 ** (-(last - _time(week)) / WEEK / HALF_LIFE) for week, count in by_week.items()
+    total = 60 * reach / (reach + 50)
+    total += 25 * activity / (activity + 50)
+    total += 15 * breadth / (breadth + 4)
+    return Score(
+        score=round(total, 2),
+        reach=round(reach, 4),
+        activity=round(activity, 4),
+        breadth=round(breadth, 4),
+        as_of=last,
     )
 
 
+def _faded(count_by_week: Mapping[str, int], last: int) -> float:
+    """Return a sum of counts in which a week counts the less the longer it lies before `last`."""
+    faded = []
+    for week, count in count_by_week.items():
+        age_weeks = (last - _time(week)) / WEEK_MILLISECONDS
+        faded.append(count * 2 ** (-age_weeks / HALF_LIFE_WEEKS))
+    return math.fsum(faded)
+
+
 def _time(week: str) -> int:
+    """Return when a week such as 1998-03-30 starts, in milliseconds."""
     return round(datetime.fromisoformat(week).replace(tzinfo=UTC).timestamp() * 1000)
 
 
@@ -109,15 +129,16 @@ def _effective_number(strengths: Sequence[int]) -> float:
 
 def contributions(profiles: pd.DataFrame) -> Contributions:
     """Score each profile; one that is gone takes its score with it."""
-    there = profiles[~profiles["gone"]]
-    scores = pd.DataFrame(
-        [score(one) for one in there.itertuples()], columns=Score._fields, index=there.index
-    )
-    said: dict[str, Any] = {name: scores[name] for name in Score._fields}
-    said["inputs"] = there["inputs"]
-    made = {name: rows(there["id"], value, at=there["at"]) for name, value in said.items()}
-    made["gone"] = rows(profiles["id"], profiles["gone"].astype("int64"), at=profiles["at"])
-    return made
+    present = profiles[~profiles["gone"]]
+    scores = [score(profile) for profile in present.itertuples()]
+    columns = pd.DataFrame(scores, columns=Score._fields, index=present.index)
+    columns["inputs"] = present["inputs"]
+
+    is_gone = profiles["gone"].astype("int64")
+    contributed = {"gone": rows(profiles["id"], is_gone, at=profiles["at"])}
+    for name, values in columns.items():
+        contributed[str(name)] = rows(present["id"], values, at=present["at"])
+    return contributed
 
 
 task = Task(
@@ -132,7 +153,12 @@ task = Task(
         "gone": Gone(),
     },
     contributions=contributions,
-    observe=Observe(of=lambda profile: profile.id, known=["inputs"], makes=Profile, look=look),
+    observe=Observe(
+        profile_id=lambda profile: profile.id,
+        known_fields=["inputs"],
+        observation=Profile,
+        observe=observe,
+    ),
 )
 
 asset = Asset(
@@ -142,7 +168,7 @@ asset = Asset(
     source="user_profiles",
     sizes=Sizes(min_items=5_000, max_items=100_000, seconds_per_item=0.000_05),
     tolerance=Tolerance(count=20, rate=0.01),
-    open_partitions=1,
     # It reads profiles and writes scores, nothing else; the day that time is in has the newest.
     schedule=Schedule(cron="30 1 * * *", current_partition=True, is_on=True),
+    open_partitions=1,
 )

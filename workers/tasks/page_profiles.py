@@ -15,6 +15,7 @@ import pandas as pd
 from workers.declare import (
     Asset,
     Contributions,
+    Document,
     Key,
     Latest,
     Max,
@@ -29,12 +30,11 @@ from workers.declare import (
     Tolerance,
     rows,
 )
-from workers.values import Document
 from workers.web.addresses import normalised
 from workers.web.politeness import Rules
 from workers.web.visits import Page, Visit, visit_pages
 
-LONGEST = 1_000  # bytes of a URL, as it is the id of a profile
+MAX_URL_BYTES = 1_000  # as a URL is the id of a profile
 
 
 class Listed(msgspec.Struct):
@@ -45,72 +45,96 @@ class Listed(msgspec.Struct):
 
     def __post_init__(self) -> None:
         self.url = normalised(self.url)
-        if len(self.url) > LONGEST:
-            raise ValueError(f"the URL has more than {LONGEST:,} bytes")
+        if len(self.url) > MAX_URL_BYTES:
+            raise ValueError(f"the URL has more than {MAX_URL_BYTES:,} bytes")
 
 
-class Seen(Visit, kw_only=True):
-    """A visit to a page, and whether it found another content than the profile knew."""
+class PageVisit(Visit, kw_only=True):
+    """A visit to a page, and whether the content was another than the profile knew."""
 
     url: str
     tags: list[str]
     changed: bool
 
 
-def look(listed: Sequence[Listed], known: Sequence[Document]) -> list[Seen | Exception | None]:
+def observe(
+    listed: Sequence[Listed], known: Sequence[Document]
+) -> list[PageVisit | Exception | None]:
     """Visit each page once, however often it is listed: the first time stands for all its tags."""
-    places: dict[str, list[int]] = {}
-    for place, one in enumerate(listed):
-        places.setdefault(one.url, []).append(place)
-    profiles = {url: known[at[0]] for url, at in places.items()}
-    pages = [
-        Page(url, *(profile.get(name) or "" for name in ("final_url", "etag", "modified")))
-        for url, profile in profiles.items()
-    ]
-    seen: list[Seen | Exception | None] = [None] * len(listed)
-    for page, visit in zip(pages, visit_pages(pages, Rules.read()), strict=True):
-        at = places[page.url]
+    numbers_by_url: dict[str, list[int]] = {}
+    for number, item in enumerate(listed):
+        numbers_by_url.setdefault(item.url, []).append(number)
+
+    known_by_url = {url: known[numbers[0]] for url, numbers in numbers_by_url.items()}
+    pages = [_page(url, fields) for url, fields in known_by_url.items()]
+    visits = visit_pages(pages, Rules.read())
+
+    answers: list[PageVisit | Exception | None] = [None] * len(listed)
+    for page, visit in zip(pages, visits, strict=True):
+        numbers = numbers_by_url[page.url]
         if isinstance(visit, Exception):
-            for place in at:
-                seen[place] = visit
+            for number in numbers:
+                answers[number] = visit
             continue
-        before = profiles[page.url].get("content_hash")
-        seen[at[0]] = Seen(
+
+        tags = {tag for number in numbers for tag in listed[number].tags}
+        known_hash = known_by_url[page.url].get("content_hash")
+        answers[numbers[0]] = PageVisit(
             url=page.url,
-            tags=sorted({tag for place in at for tag in listed[place].tags}),
-            changed=visit.outcome == "ok" and before not in (None, visit.content_hash),
+            tags=sorted(tags),
+            changed=visit.outcome == "ok" and known_hash not in (None, visit.content_hash),
             **msgspec.structs.asdict(visit),
         )
-    return seen
+    return answers
 
 
-def contributions(seen: pd.DataFrame) -> Contributions:
+def _page(url: str, fields: Document) -> Page:
+    """Return a page with what its profile knows of it, which may be nothing."""
+    return Page(
+        url,
+        final_url=fields.get("final_url") or "",
+        etag=fields.get("etag") or "",
+        modified=fields.get("modified") or "",
+    )
+
+
+def contributions(visits: pd.DataFrame) -> Contributions:
     """Count visits, changes and failures; what a page says of itself comes from good answers.
 
     A good answer without ETag or Last-Modified says "" of them, so what an older one said is
     forgotten.
     """
+    url = visits["url"]
+    time = visits["visited_at"]
+    outcome = visits["outcome"]
 
-    def of(visits: pd.DataFrame, *names: str) -> Contributions:
-        return {name: rows(visits["url"], visits[name], at=visits["at"]) for name in names}
+    answered = visits[visits["status"] > 0]
+    good = visits[outcome.isin(["ok", "unchanged"])]
+    sent = visits[outcome == "ok"]
+    changed = visits[visits["changed"]]
+    failed = visits[~outcome.isin(["ok", "unchanged", "robots"])]
+    tagged = visits.explode("tags").dropna(subset=["tags"])
 
-    outcome = seen["outcome"]
-    changed = seen[seen["changed"]]
-    failed = seen[~outcome.isin(["ok", "unchanged", "robots"])]
-    tagged = seen.explode("tags").dropna(subset=["tags"])
     return {
-        **of(seen, "status", "outcome"),
-        **of(seen[seen["status"] > 0], "latency_seconds"),
-        **of(seen[outcome.isin(["ok", "unchanged"])], "final_url", "etag", "modified"),
-        **of(seen[outcome == "ok"], "content_hash", "title", "bytes"),
-        "first_seen": rows(seen["url"], seen["at"]),
-        "visited_at": rows(seen["url"], seen["at"]),
-        "changed_at": rows(changed["url"], changed["at"]),
-        "visits": rows(seen["url"]),
+        **_latest(visits, "status", "outcome"),
+        **_latest(answered, "latency_seconds"),
+        **_latest(good, "final_url", "etag", "modified"),
+        **_latest(sent, "content_hash", "title", "bytes"),
+        "first_seen": rows(url, time),
+        "visited_at": rows(url, time),
+        "changed_at": rows(changed["url"], changed["visited_at"]),
+        "visits": rows(url),
         "changes": rows(changed["url"]),
         "failures": rows(failed["url"]),
         "tags": rows(tagged["url"], key=tagged["tags"]),
     }
+
+
+def _latest(visits: pd.DataFrame, *fields: str) -> Contributions:
+    """Return what visits say for fields that keep the latest value."""
+    url = visits["url"]
+    time = visits["visited_at"]
+    return {field: rows(url, visits[field], at=time) for field in fields}
 
 
 task = Task(
@@ -135,10 +159,10 @@ task = Task(
     },
     contributions=contributions,
     observe=Observe(
-        of=lambda listed: listed.url,
-        known=["final_url", "etag", "modified", "content_hash"],
-        makes=Seen,
-        look=look,
+        profile_id=lambda listed: listed.url,
+        known_fields=["final_url", "etag", "modified", "content_hash"],
+        observation=PageVisit,
+        observe=observe,
     ),
 )
 
@@ -149,7 +173,7 @@ asset = Asset(
     template="pages/dt={partition}/",
     sizes=Sizes(min_items=20, max_items=1_000, target_seconds=120, seconds_per_item=0.5),
     tolerance=Tolerance(count=20, rate=0.01),
-    open_partitions=7,
     # Every six hours the day's pages again. Off until turned on: it visits other people's servers.
     schedule=Schedule(cron="0 */6 * * *", current_partition=True),
+    open_partitions=7,
 )

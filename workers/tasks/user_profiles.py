@@ -5,7 +5,6 @@ and the likes and shares that others gave to what the user made.
 """
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 from workers.declare import (
     Asset,
     Contributions,
+    Document,
     Key,
     Marked,
     Max,
@@ -31,8 +31,9 @@ from workers.declare import (
 
 # What an action says about its topics, in whole numbers so that sums are exact. A like outweighs
 # a few views, a dislike takes as much back; other actions say nothing about topics.
-WEIGHTS = {"view": 1, "click": 2, "like": 4, "share": 6, "dislike": -4}
-STRONGEST = 20
+TOPIC_WEIGHTS = {"view": 1, "click": 2, "like": 4, "share": 6, "dislike": -4}
+MAX_PREFERENCES = 20
+DAY_MILLISECONDS = 86_400_000
 
 
 class Event(msgspec.Struct, gc=False):
@@ -48,27 +49,32 @@ class Event(msgspec.Struct, gc=False):
 
 def contributions(events: pd.DataFrame) -> Contributions:
     """Count actions, weigh topics, keep the latest opinion of each item, credit authors."""
-    user, ts, week = events["user"], events["ts"], weeks(events["ts"])
-    # What somebody does to a thing of their own is no news of how others like it.
-    received = events["author"].notna() & (events["author"] != user)
-    liked, shared = (received & (events["action"] == action) for action in ("like", "share"))
-    weighed = events.assign(weight=events["action"].map(WEIGHTS).fillna(0).astype("int64"))
+    user = events["user"]
+    action = events["action"]
+    ts = events["ts"]
+    week = weeks(ts)
+
+    weighed = events.assign(weight=action.map(TOPIC_WEIGHTS).fillna(0).astype("int64"))
     weighed = weighed.loc[weighed["weight"] != 0, ["user", "weight", "topics"]]
     topics = weighed.explode("topics").dropna(subset=["topics"])
-    opinions = events[events["action"].isin(["like", "dislike"]) & events["item"].notna()]
+
+    opinions = events[action.isin(["like", "dislike"]) & events["item"].notna()]
+    is_like = (opinions["action"] == "like").astype("int64")
+
+    # What somebody does to a thing of their own is no news of how others like it.
+    author = events["author"]
+    is_of_another = author.notna() & (author != user)
+    is_liked = is_of_another & (action == "like")
+    is_shared = is_of_another & (action == "share")
+
     return {
         "events": rows(user),
-        "actions": rows(user, key=events["action"]),
+        "actions": rows(user, key=action),
         "topics": rows(topics["user"], topics["weight"], key=topics["topics"]),
-        "liked": rows(
-            opinions["user"],
-            (opinions["action"] == "like").astype("int64"),
-            key=opinions["item"],
-            at=opinions["ts"],
-        ),
+        "liked": rows(opinions["user"], is_like, key=opinions["item"], at=opinions["ts"]),
         "weeks": rows(user, key=week),
-        "likes_received": rows(events["author"][liked], key=week[liked]),
-        "shares_received": rows(events["author"][shared], key=week[shared]),
+        "likes_received": rows(author[is_liked], key=week[is_liked]),
+        "shares_received": rows(author[is_shared], key=week[is_shared]),
         "first_seen": rows(user, ts),
         "last_seen": rows(user, ts),
     }
@@ -76,22 +82,23 @@ def contributions(events: pd.DataFrame) -> Contributions:
 
 def weeks(times: pd.Series) -> pd.Series:
     """Return the Monday (UTC) of each time in milliseconds, as text like 1998-03-30."""
-    days = times.to_numpy() // 86_400_000
-    numbers, mondays = pd.factorize(days - (days + 3) % 7)  # 1970 began on a Thursday
-    texts = np.datetime_as_string(mondays.astype("datetime64[D]"))
+    days = times.to_numpy() // DAY_MILLISECONDS
+    mondays = days - (days + 3) % 7  # 1970 began on a Thursday
+
+    # Few weeks are different, so that each is written once.
+    numbers, different = pd.factorize(mondays)
+    texts = np.datetime_as_string(different.astype("datetime64[D]"))
     return pd.Series(texts.astype(object)[numbers], index=times.index)
 
 
-def derive(profile: dict[str, Any]) -> dict[str, Any]:
+def derive(profile: Document) -> Document:
     """Rank the topics a user leans to; the weights of the strongest add up to 1."""
     liked = [(topic, strength) for topic, strength in profile["topics"].items() if strength > 0]
-    strongest = sorted(liked, key=lambda pair: (-pair[1], pair[0]))[:STRONGEST]
+    strongest = sorted(liked, key=lambda pair: (-pair[1], pair[0]))[:MAX_PREFERENCES]
     total = sum(strength for _, strength in strongest)
-    return {
-        "preferences": [
-            {"topic": topic, "weight": strength / total} for topic, strength in strongest
-        ]
-    }
+
+    preferences = [{"topic": topic, "weight": strength / total} for topic, strength in strongest]
+    return {"preferences": preferences}
 
 
 task = Task(

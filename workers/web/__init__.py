@@ -1,6 +1,6 @@
-"""Visiting web pages: which, where, how politely, and what an answer says.
+"""How web pages are visited: which addresses, how politely, and what an answer says.
 
-Nothing here knows profiles, MongoDB or S3; what becomes of a visit is for the task to say.
+Nothing here knows profiles, MongoDB or S3; what becomes of a visit belongs in the task.
 
-Read: addresses, titles, robots, politeness, answers, visits.
+Read: addresses, titles, robots, politeness, answers, visits (all of it, for many pages at once).
 """

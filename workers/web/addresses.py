@@ -19,7 +19,7 @@ Network = IPv4Network | IPv6Network
 
 HOST = re.compile(r"(?=.{1,253}\.?$)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 # Sockets read names like 127.1 and 0x7f000001 as addresses.
-NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)\.?$")
+NUMERIC_HOST = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)\.?$")
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
@@ -52,11 +52,11 @@ def is_host(name: str) -> bool:
     try:
         return getattr(ip_address(name), "scope_id", None) is None
     except ValueError:
-        return bool(HOST.fullmatch(name)) and not NUMBER.search(name)
+        return bool(HOST.fullmatch(name)) and not NUMERIC_HOST.search(name)
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Read networks from text such as `10.1.0.0/16, ::1`; ValueError where one is none."""
+    """Return the networks of a text such as `10.1.0.0/16, ::1`; ValueError where one is none."""
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
@@ -71,21 +71,23 @@ def is_refused(host: str, allowed: Sequence[Network]) -> bool:
         address = address.ipv4_mapped
     if any(address in network for network in allowed):
         return False
+
     if isinstance(address, IPv6Address):
-        address = _carried(address) or address
+        address = _carried_address(address) or address
     is_special = address.is_multicast or address.is_reserved
     if isinstance(address, IPv6Address):
         is_special = is_special or address.is_site_local
     return is_special or not address.is_global
 
 
-def _carried(address: IPv6Address) -> IPv4Address | None:
+def _carried_address(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address leads to, or None."""
     if address in NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.sixtofour
 
 
-def guarded(allowed: Sequence[Network]) -> Callable[[Any], socket.socket]:
+def guarded_socket(allowed: Sequence[Network]) -> Callable[[Any], socket.socket]:
     """Return a maker of sockets that refuses (RefusedAddress) the address about to be connected to.
 
     It runs behind the look-up of a name, so no answer of DNS slips in between check and use.

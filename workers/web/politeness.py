@@ -41,14 +41,17 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Return the rules that the environment sets; Refused, by name, where one is wrong."""
         version = importlib.metadata.version("fanfold")
-        given: dict[str, Any] = {"user_agent": f"Fanfold/{version} (no contact given)"}
+        rules: dict[str, Any] = {"user_agent": f"Fanfold/{version} (no contact given)"}
+
         for name, (field, read) in VARIABLES.items():
-            if text := environ.get(name):
-                try:
-                    given[field] = read(text)
-                except ValueError as error:
-                    raise Refused(f"{name} cannot be {text!r}: {error}") from error
-        return cls(**given)
+            text = environ.get(name)
+            if not text:
+                continue
+            try:
+                rules[field] = read(text)
+            except ValueError as error:
+                raise Refused(f"{name} cannot be {text!r}: {error}") from error
+        return cls(**rules)
 
 
 def _user_agent(text: str) -> str:
@@ -71,6 +74,7 @@ def _count(text: str) -> int:
     return count
 
 
+# variable -> the rule that it sets, and how to read its text
 VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "FANFOLD_USER_AGENT": ("user_agent", _user_agent),
     "FANFOLD_ALLOWED_NETWORKS": ("allowed", networks),

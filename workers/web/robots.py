@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from protego import Protego
 
-LARGEST = 500 << 10  # bytes of a robots.txt that are read, as the RFC has it
+MAX_ROBOTS_BYTES = 500 << 10  # of a robots.txt, that are read, as the RFC has it
 
-AGENT = re.compile(r"\s*user[\s-]*agent(?:\s*:|\s)\s*(.*)", re.IGNORECASE)
-OTHERS = "other robots"
+USER_AGENT_LINE = re.compile(r"\s*user[\s-]*agent(?:\s*:|\s)\s*(.*)", re.IGNORECASE)
+OTHER_ROBOTS = "other robots"
+# The product of a User-Agent: of a browser-like one behind "compatible;", of any other in front.
+COMPATIBLE_PRODUCT = re.compile(r"compatible;\s*([a-z_-]+)", re.IGNORECASE)
+FIRST_PRODUCT = re.compile(r"([a-z_-]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,16 @@ class Robots:
     missing: str = ""
 
     @classmethod
-    def of(cls, robot: str, status: int, body: bytes = b"", missing: str = "") -> "Robots":
+    def of_answer(cls, robot: str, status: int, body: bytes = b"", missing: str = "") -> "Robots":
         """Return what an answer to /robots.txt means.
 
         Without a file (3xx to nowhere, 4xx) all is allowed; while the server fails (5xx), nothing.
         """
-        text = "User-agent: *\nDisallow: /" if status >= 500 else ""
+        text = ""
         if 200 <= status < 300:
-            text = concerning(robot, body.decode("utf-8", "replace").removeprefix("\ufeff"))
+            text = rename_others(robot, body.decode("utf-8", "replace").removeprefix("\ufeff"))
+        elif status >= 500:
+            text = "User-agent: *\nDisallow: /"
         return cls(Protego.parse(text), robot, missing)
 
     def allows(self, url: str) -> bool:
@@ -43,13 +48,11 @@ class Robots:
 
 def robot_of(user_agent: str) -> str:
     """Return the name that robots.txt files know us by: the product in a User-Agent, or ""."""
-    found = re.search(r"compatible;\s*([a-z_-]+)", user_agent, re.IGNORECASE) or re.match(
-        r"([a-z_-]+)", user_agent, re.IGNORECASE
-    )
-    return found[1] if found else ""
+    product = COMPATIBLE_PRODUCT.search(user_agent) or FIRST_PRODUCT.match(user_agent)
+    return product[1] if product else ""
 
 
-def concerning(robot: str, text: str) -> str:
+def rename_others(robot: str, text: str) -> str:
     """Return a robots.txt in which all robots but `*` and ours have one and the same name.
 
     Protego keeps each rule of a group once for each of its robots: 500 kB that named 15,000 of
@@ -57,9 +60,13 @@ def concerning(robot: str, text: str) -> str:
     """
     lines = []
     for line in text.splitlines():
-        if named := AGENT.match(line):
-            name = named[1].partition("#")[0].strip()
-            is_ours = name.partition("/")[0].strip("* ").lower() == robot.lower()
-            line = f"User-agent: {robot if is_ours else '*' if name == '*' else OTHERS}"  # noqa: PLW2901
-        lines.append(line)
+        match = USER_AGENT_LINE.match(line)
+        lines.append(f"User-agent: {_renamed(robot, match[1])}" if match else line)
     return "\n".join(lines)
+
+
+def _renamed(robot: str, value: str) -> str:
+    name = value.partition("#")[0].strip()
+    if name.partition("/")[0].strip("* ").lower() == robot.lower():
+        return robot
+    return "*" if name == "*" else OTHER_ROBOTS

@@ -16,13 +16,14 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from workers.web.addresses import guarded, normalised
-from workers.web.answers import Answer, outcome_of, read
+from workers.web.addresses import guarded_socket, normalised
+from workers.web.answers import Answer, outcome_of, read_answer
 from workers.web.politeness import Host, Rules
-from workers.web.robots import LARGEST, Robots, robot_of
+from workers.web.robots import MAX_ROBOTS_BYTES, Robots, robot_of
 
 MAX_REDIRECTS = 10
-HEAD = 256 << 10  # bytes of a page that are searched for its title
+HEAD_BYTES = 256 << 10  # of a page, that are searched for its title
+LEAST_SECONDS = 0.001  # of a request whose page has used up its time; aiohttp takes 0 as no bound
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -35,12 +36,14 @@ class Page(msgspec.Struct, frozen=True):
 
     def conditions(self, url: str) -> dict[str, str]:
         """Return the headers that ask for a page only if it changed; another URL's say nothing."""
-        asked = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
-        return {n: value for n, value in asked.items() if value and url == self.final_url}
+        if url != self.final_url:
+            return {}
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in headers.items() if value}
 
 
 class Visit(msgspec.Struct, kw_only=True):
-    """What a visit found.
+    """What came of a visit.
 
     outcome: `ok`; `unchanged`, where the page said so by 304; `robots`, where robots.txt forbids
     it; or why there is no page: `http_error`, `timeout`, `unreachable`, `dns`, `tls`,
@@ -48,7 +51,7 @@ class Visit(msgspec.Struct, kw_only=True):
     """
 
     # When it ended, in milliseconds since 1970.
-    at: int
+    visited_at: int
     outcome: str
     # Of the last answer, 0 where none came; 200 where unchanged, as the page is there.
     status: int
@@ -66,7 +69,7 @@ class Visit(msgspec.Struct, kw_only=True):
 
 
 def visit_pages(pages: Sequence[Page], rules: Rules) -> list[Visit | Exception]:
-    """Visit pages; return what each visit found, and an exception where the error is ours.
+    """Visit pages; return what came of each visit, and an exception where the error is ours.
 
     It takes as long as its busiest host: there a page starts once its turn has come, and has then
     `page_seconds`.
@@ -78,9 +81,10 @@ async def _visit_all(pages: Sequence[Page], rules: Rules) -> list[Visit | Except
     # A look-up that hangs holds a thread, so there is one for each connection.
     threads = ThreadPoolExecutor(rules.connections, "look-up")
     asyncio.get_running_loop().set_default_executor(threads)
+
     connector = aiohttp.TCPConnector(
         limit=rules.connections,
-        socket_factory=guarded(rules.allowed),
+        socket_factory=guarded_socket(rules.allowed),
         resolver=aiohttp.ThreadedResolver(),
         force_close=True,  # idle connections to hundreds of hosts would use up the descriptors
     )
@@ -122,7 +126,8 @@ class _Crawl:
     """What the visits of one call share."""
 
     def __init__(self, session: aiohttp.ClientSession, rules: Rules) -> None:
-        self.session, self.rules = session, rules
+        self.session = session
+        self.rules = rules
         self.robot = robot_of(rules.user_agent)
         self.slots = asyncio.Semaphore(rules.connections)
         self.hosts: dict[str | None, Host] = defaultdict(lambda: Host(rules))
@@ -139,21 +144,35 @@ class _Crawl:
         trip = _Trip(page.url)
         try:
             trip.go(page.url, otherwise="bad_url")
-            found = self._found(page, trip, await self._follow(trip, page))
+            answer = await self._follow(trip, page)
+            facts = self._facts(page, trip, answer)
         except _NoPage as end:
-            found = {"outcome": end.outcome, "status": trip.status}
-        at, latency = time.time_ns() // 1_000_000, round(trip.seconds, 6)
-        return Visit(at=at, final_url=trip.url, latency_seconds=latency, **found)
+            facts = {"outcome": end.outcome, "status": trip.status}
 
-    def _found(self, page: Page, trip: _Trip, answer: Answer) -> dict[str, Any]:
-        etag, modified = answer.validator("ETag"), answer.validator("Last-Modified")
+        return Visit(
+            visited_at=time.time_ns() // 1_000_000,
+            final_url=trip.url,
+            latency_seconds=round(trip.seconds, 6),
+            **facts,
+        )
+
+    def _facts(self, page: Page, trip: _Trip, answer: Answer) -> dict[str, Any]:
+        """Return what an answer says about a page; _NoPage where it is no page."""
+        etag = answer.validator("ETag")
+        modified = answer.validator("Last-Modified")
+
         if answer.status == 304 and page.conditions(trip.url):
-            kept = {"etag": etag or page.etag, "modified": modified or page.modified}
-            return {"outcome": "unchanged", "status": 200, **kept}
+            return {
+                "outcome": "unchanged",
+                "status": 200,
+                "etag": etag or page.etag,
+                "modified": modified or page.modified,
+            }
         if not 200 <= answer.status < 300:
             raise _NoPage("http_error")
         if answer.size > self.rules.max_bytes:
             raise _NoPage("too_large")
+
         return {
             "outcome": "ok",
             "status": answer.status,
@@ -166,21 +185,24 @@ class _Crawl:
 
     async def _follow(self, trip: _Trip, page: Page | None) -> Answer:
         """Return the answer that redirects lead to; `page` is None on the way to a robots.txt."""
-        been: set[str] = set()
-        while trip.url not in been and len(been) <= MAX_REDIRECTS:
-            been.add(trip.url)
+        asked: set[str] = set()
+        while trip.url not in asked and len(asked) <= MAX_REDIRECTS:
+            asked.add(trip.url)
             if page:
-                await self._mind_robots(trip.url)
+                await self._check_robots(trip.url)
+
             answer = await self._ask(trip, page)
             if not answer.is_redirect:
                 return answer
             trip.go(answer.headers["Location"], otherwise="bad_redirect")
         raise _NoPage("too_many_redirects")
 
-    async def _mind_robots(self, url: str) -> None:
+    async def _check_robots(self, url: str) -> None:
+        """End the visit where the robots.txt of a URL's origin forbids it, or cannot be had."""
         origin = URL(url).origin()
         if origin not in self.robots:
             self.robots[origin] = asyncio.create_task(self._fetch_robots(origin))
+
         robots = await self.robots[origin]
         if robots.missing or not robots.allows(url):
             raise _NoPage(robots.missing or "robots")
@@ -190,28 +212,31 @@ class _Crawl:
         try:
             answer = await self._follow(trip, None)
         except _NoPage as end:
-            nowhere = end.outcome in ("too_many_redirects", "bad_redirect")
-            return Robots.of(self.robot, trip.status, missing="" if nowhere else end.outcome)
-        robots = Robots.of(self.robot, answer.status, answer.head)
+            is_nowhere = end.outcome in ("too_many_redirects", "bad_redirect")
+            missing = "" if is_nowhere else end.outcome
+            return Robots.of_answer(self.robot, trip.status, missing=missing)
+
+        robots = Robots.of_answer(self.robot, answer.status, answer.head)
         self.hosts[origin.raw_host].slow_down(robots.delay_seconds)
         return robots
 
     async def _ask(self, trip: _Trip, page: Page | None) -> Answer:
-        """Send one request when its turn comes, within what is left of the trip's time."""
+        """Send one request when its turn comes, within what the trip has of its time."""
         url = URL(trip.url, encoded=True)
+        headers = page.conditions(trip.url) if page else None
+        head_bytes = HEAD_BYTES if page else MAX_ROBOTS_BYTES
+        max_bytes = self.rules.max_bytes if page else MAX_ROBOTS_BYTES
+
         async with self.hosts[url.raw_host].turn(self.slots):
             started = time.monotonic()
-            left = max(self.rules.page_seconds - trip.seconds, 0.001)
+            seconds = max(self.rules.page_seconds - trip.seconds, LEAST_SECONDS)
+            timeout = aiohttp.ClientTimeout(seconds, self.rules.connect_seconds)
             try:
                 async with self.session.get(
-                    url,
-                    headers=page.conditions(trip.url) if page else None,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(left, self.rules.connect_seconds),
+                    url, headers=headers, allow_redirects=False, timeout=timeout
                 ) as response:
                     trip.status = response.status
-                    most = self.rules.max_bytes if page else LARGEST
-                    return await read(response, HEAD if page else LARGEST, most)
+                    return await read_answer(response, head_bytes, max_bytes)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise _NoPage(outcome_of(error)) from error
             finally:

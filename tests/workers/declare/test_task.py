@@ -3,16 +3,17 @@
 import importlib
 import sys
 
+import msgspec
 import pytest
 
 from tests.support.pipeline import Pipeline
-from tests.test_your_own_asset import TYPED, with_derive
+from tests.test_your_own_asset import OBSERVING, TYPED, with_derive
 from workers import tasks
 from workers.assets import assets
+from workers.declare.task import code_of, load_task
 from workers.errors import Refused
 
 NAME = "customer_profiles"
-MODULE = f"workers.tasks.{NAME}"
 DAY = "2024-05-01"
 
 
@@ -20,21 +21,29 @@ DAY = "2024-05-01"
 def declared(tmp_path, monkeypatch):
     """Return a way to declare a file as the only one of workers/tasks/; it returns its asset."""
 
-    def declare(text):
-        (tmp_path / f"{NAME}.py").write_text(text)
+    def declare(text, name=NAME):
+        (tmp_path / f"{name}.py").write_text(text)
         importlib.invalidate_caches()
-        return assets()[NAME]
+        return assets()[name]
 
     monkeypatch.setattr(tasks, "__path__", [str(tmp_path)])
     assets.cache_clear()
     yield declare
     assets.cache_clear()
-    sys.modules.pop(MODULE, None)
+    for name in (NAME, "product_prices"):
+        sys.modules.pop(f"workers.tasks.{name}", None)
+
+
+@pytest.fixture
+def observing(declared):
+    """Declare the document's asset that observes; return its task."""
+    declared(OBSERVING, "product_prices")
+    return load_task("product_prices")
 
 
 def changed(old, new):
     """Return the document's file, with derive, with something in it replaced."""
-    text = with_derive()
+    text = with_derive().replace("Time, rows", "Time, Tolerance, rows")
     assert old in text
     return text.replace(old, new)
 
@@ -54,8 +63,8 @@ def test_the_file_of_the_document_loads(declared, text):
         ('orders["price"]', 'orders["cost"]', "asks for 'cost'; the items have customer, product"),
         ("    return {\n", "    {\n", "returns NoneType; it has to return rows for each field"),
         (
-            'rows(orders["customer"]),',
-            'orders["customer"],',
+            "rows(customer),",
+            "customer,",
             "'orders' need the columns profile, value and have Series",
         ),
         (
@@ -86,7 +95,7 @@ def test_the_file_of_the_document_loads(declared, text):
         (
             'orders["price"]',
             "orders.cost",
-            f"no attribute 'cost'; {NAME}.py:27 in contributions: \"spent_cents\"",
+            f"no attribute 'cost'; {NAME}.py:23 in contributions: cents = ",
         ),
         ('orders["price"]', 'order["price"]', "NameError: name 'order' is not defined"),
         (
@@ -100,8 +109,8 @@ def test_the_file_of_the_document_loads(declared, text):
             "'spent_cents' need whole numbers as values, not string",
         ),
         (
-            '(orders["customer"], orders["ordered_at"])',
-            '(orders["customer"], pd.to_datetime(orders["ordered_at"], unit="ms"))',
+            '(customer, orders["ordered_at"])',
+            '(customer, pd.to_datetime(orders["ordered_at"], unit="ms"))',
             "'last_order' need the milliseconds of a Time as values, not datetime64",
         ),
         ('key=orders["product"]', 'key=orders["price"]', "'products' have a wrong type"),
@@ -123,6 +132,17 @@ def test_the_file_of_the_document_loads(declared, text):
             'tolerance=Tolerance(rate="1%"), template=',
             "Expected `float`, got `str`.*tolerance.rate",
         ),
+        (
+            '    template="orders/dt={partition}/",\n',
+            "",
+            "'customer_profiles' needs a template, such as 'events/dt={partition}/', or a source",
+        ),
+        (
+            "    template=",
+            '    source="user_profiles",\n    template=',
+            "'customer_profiles' has a template and a source; .* remove the other",
+        ),
+        ('    template="orders/dt={partition}/"', '    source="orders"', "'orders' is no asset"),
         # the file
         ("import pandas", "import pandsa", "cannot be loaded: .*No module named 'pandsa'"),
         ("price: float\n", "price: flaot\n", "cannot be loaded: .*'flaot' is not defined"),
@@ -151,11 +171,26 @@ def test_a_task_that_fails_on_every_real_item_stops_its_first_batch(declared, pi
     else:
         shop.work(work)
     letters = shop.letters()
+
     assert len(letters) <= 20
     assert all("IntCastingNaNError" in letter["reason"] for letter in letters)
     assert any(f"{NAME}.py:" in line for letter in letters for line in letter["where"])
 
 
 def test_a_task_may_refuse_a_made_up_item_as_it_refuses_a_real_one(declared):
-    look_up = "    [{'Teapot': 1}[one] for one in orders['product']]\n"
+    look_up = "    [{'Teapot': 1}[product] for product in orders['product']]\n"
     declared(changed("    return {\n", f"{look_up}    return {{\n"))
+
+
+def test_a_task_that_observes_contributes_its_observations(observing):
+    assert observing.observation_type is observing.observe.observation
+    assert [field.name for field in msgspec.structs.fields(observing.observation_type)] == [
+        "product",
+        "cents",
+        "asked_at",
+    ]
+
+
+def test_a_change_of_the_declaration_is_no_new_code_and_any_other_change_is():
+    assert code_of(TYPED.replace('"2024-01-01"', '"2025-01-01"')) == code_of(TYPED)
+    assert code_of(TYPED.replace("* 100", "* 1000")) != code_of(TYPED)

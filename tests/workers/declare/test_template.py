@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.declare.template import TOKEN, TOKENS, WILD, Template
+from workers.declare.template import TOKEN, TOKENS, WILDCARDS, Template
 
 HOURLY = [
     "gh/{YYYY}-{MM}-{DD}-{H}",
@@ -39,7 +39,7 @@ def key_at(template: Template, time: datetime, wild: str = "some") -> str:
     if "epoch" in template.text and template.every == "day":
         time = time.replace(hour=0)
     text = TOKEN.sub(
-        lambda m: wild if m[1] in WILD else TOKENS[m[1]][1](time), template._spelled_out
+        lambda m: wild if m[1] in WILDCARDS else TOKENS[m[1]][1](time), template.token_text
     )
     return text + "a/b.json" * text.endswith("/")
 

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.pipeline import Pipeline
-from workers.declare.types import Number
+from workers.declare import Number
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.rows import Rows
 from workers.sources.items import ItemReader
 from workers.tasks.device_profiles import Reading, asset, derive
+from workers.values import PlaceKind
 
 DAY = "2013-01-01"
 MIDNIGHT = 1356998400  # of that day
@@ -34,7 +35,7 @@ def reading(value, metric="temp", device="ann", hour=0):
 
 
 def put(devices, readings, name="a.jsonl", day=DAY):
-    body = "".join(f"{json.dumps(one)}\n" for one in readings).encode()
+    body = "".join(f"{json.dumps(reading)}\n" for reading in readings).encode()
     devices.store.put(f"readings/dt={day}/{name}", body)
 
 
@@ -46,7 +47,7 @@ def as_csv(readings):
     return text.getvalue().encode()
 
 
-def at(hour):
+def time(hour):
     return datetime(2013, 1, 1, hour, tzinfo=UTC)
 
 
@@ -63,6 +64,7 @@ def test_the_fields_of_a_device_follow_from_its_readings(devices):
         ],
     )
     devices.run(DAY)
+
     assert devices.profile("ann") == {
         "_id": "ann",
         "count": {"temp": 3, "humid": 1, "gust": 0},
@@ -72,9 +74,9 @@ def test_the_fields_of_a_device_follow_from_its_readings(devices):
         "sum": {"temp": 15.0, "humid": 0.5},
         "squares": {"temp": 101.0, "humid": 0.25},
         "last": {"temp": 2.0, "humid": 0.5},
-        "last_at": {"temp": at(3), "humid": at(4)},
-        "first_seen": at(0),
-        "last_seen": at(5),
+        "last_at": {"temp": time(3), "humid": time(4)},
+        "first_seen": time(0),
+        "last_seen": time(5),
         "mean": {"temp": 5.0, "humid": 0.5, "gust": None},
         "std": {"temp": 13**0.5, "humid": None, "gust": None},  # ((-3)² + (-1)² + 4²) / 2 = 13
     }
@@ -93,6 +95,7 @@ def test_the_order_of_batches_and_the_cut_of_blocks_change_no_digit(devices):
         for _ in range(120)
     ]
     digests = set()
+
     for size, parts in ((120, 1), (7, 1), (30, 3), (5, 8)):
         chance.shuffle(readings)
         for block in devices.store.list("readings/"):
@@ -131,7 +134,7 @@ def test_equal_values_do_not_deviate_and_days_add_up(devices):
 
 
 @pytest.mark.parametrize("value", ["NA", "na", "NaN", "null", "None", "", None])
-def test_what_means_missing_is_counted_as_missing_and_as_nothing_else(devices, value):
+def test_a_value_that_means_missing_is_counted_as_missing_and_as_nothing_else(devices, value):
     put(devices, [reading(value, hour=2), reading(7, hour=1)])
     body = as_csv([reading("" if value is None else value, hour=3)])
     devices.store.put(f"readings/dt={DAY}/b.csv", body)
@@ -139,11 +142,11 @@ def test_what_means_missing_is_counted_as_missing_and_as_nothing_else(devices, v
     profile = devices.profile("ann")
     assert (profile["count"], profile["missing"]) == ({"temp": 1}, {"temp": 2})
     assert (profile["last"], profile["min"], profile["mean"]) == ({"temp": 7.0},) * 3
-    assert profile["last_seen"] == at(3)
+    assert profile["last_seen"] == time(3)
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "reason"),
     [
         ("warm", "Expected a number or NA"),
         ("1_000", "Expected a number or NA"),
@@ -155,10 +158,10 @@ def test_what_means_missing_is_counted_as_missing_and_as_nothing_else(devices, v
         ("-inf", "at most 1e+150"),
     ],
 )
-def test_a_value_that_is_no_number_is_a_dead_letter(devices, value, said):
+def test_a_value_that_is_no_number_is_a_dead_letter(devices, value, reason):
     put(devices, [reading(value), reading(1)])
     assert devices.run(DAY)["dead_letters"] == 1
-    assert said in devices.letters()[0]["reason"]
+    assert reason in devices.letters()[0]["reason"]
     assert devices.profile("ann")["count"] == {"temp": 1}
 
 
@@ -177,8 +180,9 @@ def test_json_csv_and_parquet_say_the_same(devices):
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(readings), file)
     digests = set()
+
     for name, body in (
-        ("a.jsonl", "".join(f"{json.dumps(one)}\n" for one in readings).encode()),
+        ("a.jsonl", "".join(f"{json.dumps(reading)}\n" for reading in readings).encode()),
         ("a.csv", as_csv(readings)),
         ("a.parquet", file.getvalue()),
     ):
@@ -212,7 +216,12 @@ def test_a_number_may_be_optional_too():
     lines = [b'{"value": 1}', b'{"value": null}', b'{"value": "NA"}', b"{}"]
     texts = [{"value": "1"}, {"value": ""}, {"value": "null"}, {}]
     values = [{"value": Decimal(1)}, {"value": None}, {"value": float("nan")}, {}]
-    for run in (Lines(0, lines), Rows(texts, [""] * 4, True), Rows(values, [""] * 4, False)):
+    runs = (
+        Lines(0, lines),
+        Rows(texts, PlaceKind.ROW, range(4), is_text=True),
+        Rows(values, PlaceKind.ROW, range(4), is_text=False),
+    )
+    for run in runs:
         items, _ = reader.items(run, pytest.fail)
         column = reader.frame(items)["value"]
         assert column.dtype == "float64"
@@ -222,15 +231,16 @@ def test_a_number_may_be_optional_too():
 def test_the_deviation_is_that_of_a_sample_as_pandas_has_it():
     values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]
     exactly = [Fraction(value) for value in values]
-    found = derive(
+    derived = derive(
         {
             "count": {"a": 8, "b": 1, "c": 0},
             "sum": {"a": sum(exactly), "b": Fraction(1, 4)},
             "squares": {"a": sum(value**2 for value in exactly), "b": Fraction(1, 16)},
         }
     )
-    assert found["std"] == {"a": pytest.approx(pd.Series(values).std(), rel=1e-15)} | {
+
+    assert derived["std"] == {"a": pytest.approx(pd.Series(values).std(), rel=1e-15)} | {
         "b": None,
         "c": None,
     }
-    assert found["mean"] == {"a": 5.0, "b": 0.25, "c": None}
+    assert derived["mean"] == {"a": 5.0, "b": 0.25, "c": None}

@@ -43,17 +43,17 @@ def event2021(kind="PushEvent", actor="ann-dev", repo="ann-dev/tea.js", at="15:0
 
 @pytest.fixture
 def github(pipeline):
-    """A world of GH Archive's files; `put` names them as the archive does."""
+    """A pipeline over GH Archive's files; `put` names them as the archive does."""
 
     def put(partition, items):
         day, hour = partition[:10], int(partition[11:13])
         key = f"github/{day}-{hour}.json.gz"
-        made.store.put(key, gzip.compress(lines(items), mtime=0))
+        archive.store.put(key, gzip.compress(lines(items), mtime=0))
         return key
 
-    made = Pipeline(pipeline.store, pipeline.database, pipeline.ledger, asset)
-    made.put = put
-    return made
+    archive = Pipeline(pipeline.store, pipeline.database, pipeline.ledger, asset)
+    archive.put = put
+    return archive
 
 
 def test_an_actor_has_events_by_type_and_an_owner_what_others_gave(github):
@@ -68,12 +68,15 @@ def test_an_actor_has_events_by_type_and_an_owner_what_others_gave(github):
     )
     github.run(HOUR)
     ann = github.profile("ann-dev")
+
     assert ann["events"] == {"PushEvent": 2}
     assert (ann["stars_received"], ann["forks_received"]) == (1, 1)
     assert ann["starred"] == []
     assert ann["first_seen"].isoformat() == "2015-06-01T05:05:00+00:00"
     assert ann["last_seen"].isoformat() == "2015-06-01T05:10:00+00:00"
+
     bo = github.profile("bo")
+
     assert bo["events"] == {"WatchEvent": 1, "ForkEvent": 1}
     assert bo["starred"] == ["ann-dev/tea.js"]
     assert github.verify().match
@@ -111,6 +114,7 @@ def test_an_account_is_one_profile_over_the_years(github):
     )
     github.run(HOUR, LATER)
     ann = github.profile("ann-dev")
+
     assert ann["events"] == {"PushEvent": 1, "PullRequestReviewEvent": 1}
     assert (ann["first_seen"].year, ann["last_seen"].year) == (2015, 2021)
     assert ann["stars_received"] == 1
@@ -127,6 +131,7 @@ def test_an_app_is_a_bot_and_not_the_owner_of_that_name(github):
     )
     github.run(LATER)
     bot, owner = github.profile("dependabot[bot]"), github.profile("dependabot")
+
     assert (bot["is_bot"], bot["events"]) == (True, {"PullRequestEvent": 1})
     assert (owner["is_bot"], owner["events"]) == (False, {})
     assert owner["stars_received"] == 1
@@ -145,7 +150,7 @@ def test_a_line_without_actor_type_or_time_is_a_dead_letter(github, missing):
     assert missing in letter["reason"]
 
 
-def test_what_the_archive_is_known_to_have_damaged_costs_one_line_each(github):
+def test_each_kind_of_damage_known_of_the_archive_costs_one_line(github):
     merged = json.dumps(event2015()).encode()[:200] + json.dumps(event2015()).encode()
     nobody = event2015() | {"actor": {}}
     cut = json.dumps(event2015()).encode()[:-30]
@@ -174,7 +179,7 @@ def test_the_hours_5_and_15_of_a_day_are_not_mixed_up(github):
     assert asset.partition_of(fifteenth) == "2015-06-01-15:00"
     assert asset.partition_of("github/2015-06-01-05.json.gz") is None
     assert github.run("2015-06-01-05:00")["items"] == 1
-    assert [one["_id"] for one in github.profiles.find()] == ["ann-dev"]
+    assert [profile["_id"] for profile in github.profiles.find()] == ["ann-dev"]
     assert github.verify("2015-06-01-05:00").match
     assert github.run("2015-06-01-01:00")["blocks"] == 1
     assert asset.partition_of(first) == "2015-06-01-01:00"

@@ -15,12 +15,17 @@ WEEK = "1998-03-30"  # the Monday before DAY
 
 @pytest.fixture
 def scores(pipeline):
-    """The world of scores over the profiles of the same database."""
+    """The pipeline of scores over the profiles of the same database."""
     return Pipeline(pipeline.store, pipeline.database, pipeline.ledger, influence_scores.asset)
 
 
 def scored(**fields):
     return score(Profile(id="ann", at=0, **fields))
+
+
+def bookkeeping(pipeline):
+    """Return what folding keeps in each profile."""
+    return {profile["_id"]: profile["_fold"] for profile in pipeline.profiles.find()}
 
 
 def test_a_user_with_nothing_to_their_name_scores_0():
@@ -36,10 +41,10 @@ def test_a_share_received_counts_two_likes():
 
 
 def test_what_happened_eight_weeks_before_the_last_week_counts_half():
-    found = scored(likes_received={"1998-02-02": 100}, weeks={WEEK: 50})
-    assert found.reach == 50
-    assert found.score == 30 + 12.5  # and 25 x 50 / (50 + 50) for the activity
-    assert datetime.fromtimestamp(found.as_of / 1000, UTC) == datetime(1998, 3, 30, tzinfo=UTC)
+    faded = scored(likes_received={"1998-02-02": 100}, weeks={WEEK: 50})
+    assert faded.reach == 50
+    assert faded.score == 30 + 12.5  # and 25 x 50 / (50 + 50) for the activity
+    assert datetime.fromtimestamp(faded.as_of / 1000, UTC) == datetime(1998, 3, 30, tzinfo=UTC)
 
 
 def test_five_topics_alike_are_half_of_what_breadth_can_give_and_one_is_nothing():
@@ -72,6 +77,7 @@ def test_likes_and_shares_of_others_count_for_the_author_and_ones_own_do_not(pip
     )
     pipeline.run()
     ann = pipeline.profile("ann")
+
     assert ann["likes_received"] == {WEEK: 1}
     assert ann["shares_received"] == {WEEK: 1}
     assert ann["weeks"] == {WEEK: 1}
@@ -103,18 +109,22 @@ def test_a_second_run_makes_nothing_anew_and_new_events_only_what_changed(pipeli
     pipeline.put([event(f"user{n}", author="ann") for n in range(20)])
     pipeline.run()
     scores.run()
-    before = {one["_id"]: one["_fold"] for one in scores.profiles.find()}
+    before = bookkeeping(scores)
     again = scores.run()
+
     assert (again["items"], again["items_used"], again["items_skipped"]) == (21, 21, 21)
     assert again["profiles"] == 0
-    assert {one["_id"]: one["_fold"] for one in scores.profiles.find()} == before
+    assert bookkeeping(scores) == before
+
     pipeline.put([event("user3", "view", author="ann"), event("new")], NEXT)
     pipeline.run(NEXT)
     later = scores.run(NEXT)
+
     assert (later["items"], later["items_skipped"], later["profiles"]) == (22, 20, 2)
-    changed = {
-        one["_id"] for one in scores.profiles.find() if one["_fold"] != before.get(one["_id"])
-    }
+
+    after = bookkeeping(scores)
+    changed = {user for user in after if after[user] != before.get(user)}
+
     assert changed == {"user3", "new"}
     assert scores.verify().match
 
@@ -134,13 +144,16 @@ def test_a_score_goes_with_its_profile_and_comes_back_with_it(pipeline, scores):
     scores.run()
     pipeline.remove(key)
     pipeline.run()
+
     assert not scores.verify().match
     assert scores.run()["items"] == 2
     assert scores.profile("bo") is None
     assert scores.verify().match
+
     pipeline.put([event("bo")], name="b.jsonl")
     pipeline.run()
     scores.run()
+
     assert scores.profile("bo")["activity"] == 1
     assert scores.verify().match
 
@@ -161,11 +174,14 @@ def test_profiles_are_cut_by_ranges_of_ids_that_leave_none_out(pipeline, scores)
     pipeline.run()
     several = scores.sized(5)
     work = several.plan()
+
     assert len(work.plans[0].batches) > 5
+
     several.work(work)
-    done = several.ledger.batches_of(several.ledger.plan(work.plans[0].id))
-    assert sum(one["outcome"]["items"] for one in done) == len(names) - 1
-    assert several.run()["batches_reused"] == len(done)
+    batches = several.ledger.batches_of(several.ledger.plan(work.plans[0].id))
+
+    assert sum(batch.outcome.items for batch in batches) == len(names) - 1
+    assert several.run()["batches_reused"] == len(batches)
     assert several.verify().match
 
 
@@ -175,8 +191,7 @@ def test_a_run_that_was_not_folded_is_continued_and_a_folded_one_is_not(pipeline
     several = scores.sized(5)
     died = several.plan()
     (first, *_rest) = died.to_run
-
-    attempt_batch(first, several.ledger, several.store)
+    attempt_batch(several.ledger, several.store, first)
     summary = several.run()
     assert summary["batches_reused"] == 1
     assert several.run()["batches_reused"] == 0
@@ -189,11 +204,16 @@ def test_a_profile_that_cannot_be_scored_is_a_dead_letter_and_is_redriven(pipeli
     pipeline.profiles.update_one({"_id": "bo"}, {"$set": {"weeks": "none"}})
     few = scores.tolerant(count=1)
     summary = few.run()
+
     assert (summary["items_used"], summary["dead_letters"]) == (1, 1)
-    (letter,) = [one for one in few.letters() if one["asset"] == "influence_scores"]
+
+    (letter,) = [letter for letter in few.letters() if letter["asset"] == "influence_scores"]
+
     assert (letter["block"], letter["place"]) == ("user_profiles", "profile bo")
+
     pipeline.profiles.update_one({"_id": "bo"}, {"$set": {"weeks": {WEEK: 1}}})
     again = few.redrive()
+
     assert (again["items"], again["items_used"], again["items_redriven"]) == (2, 2, 1)
     assert few.profile("bo")["activity"] == 1
     assert few.verify().match

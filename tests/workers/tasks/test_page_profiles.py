@@ -10,7 +10,7 @@ from tests.support.web import serving
 from workers.declare.task import load_task
 from workers.errors import Refused
 from workers.tasks import page_profiles
-from workers.tasks.page_profiles import asset, look
+from workers.tasks.page_profiles import asset, observe
 
 DAY, NEXT = "2026-01-02", "2026-01-03"
 
@@ -20,13 +20,13 @@ def web(monkeypatch):
     monkeypatch.setenv("FANFOLD_ALLOWED_NETWORKS", "127.0.0.1/32,127.0.0.2/31")
     monkeypatch.setenv("FANFOLD_HOST_DELAY_SECONDS", "0")
     monkeypatch.setenv("FANFOLD_HOST_CONNECTIONS", "10")
-    with serving(hosts=4) as served:
-        yield served
+    with serving(hosts=4) as server:
+        yield server
 
 
 @pytest.fixture
 def pages(pipeline, web):
-    """The world of page_profiles."""
+    """The pipeline of page_profiles."""
     return replace(pipeline, asset=asset)
 
 
@@ -88,8 +88,8 @@ class Site:
         return http.Response(text=text, content_type="text/html", headers=headers)
 
     def conditions(self, headers):
-        asked = [headers.get("If-None-Match"), headers.get("If-Modified-Since")]
-        return [one for one in asked if one]
+        sent = [headers.get("If-None-Match"), headers.get("If-Modified-Since")]
+        return [condition for condition in sent if condition]
 
 
 @pytest.mark.parametrize("second", [NEXT, DAY], ids=["the next day", "the same day again"])
@@ -101,19 +101,19 @@ def test_five_hundred_pages_are_visited_and_again_only_for_what_changed(pages, w
 
     first = pipeline.run(DAY)
     assert (first["items_used"], first["dead_letters"], first["profiles"]) == (500, 0, 500)
-    profiles = {one["_id"]: one for one in pipeline.profiles.find()}
+    profiles = {profile["_id"]: profile for profile in pipeline.profiles.find()}
     assert set(profiles) == set(site.urls)
     for url, profile in profiles.items():
         kind = kind_of(url)
         assert (profile["visits"], profile["changes"], profile["changed_at"]) == (1, 0, None)
         assert profile["failures"] == (kind in FAILURES)
         assert (profile["status"], profile["outcome"]) == FAILURES.get(kind, (200, "ok"))
-    assert not any(site.conditions(one.headers) for one in web.asked)
+    assert not any(site.conditions(request.headers) for request in web.requests)
     moved = profiles[site.urls[4]]
     assert moved["final_url"] == web.url("/new/4", "127.0.0.2")
     assert moved["title"] == "Page /new/4 edition 1"
 
-    web.asked.clear()
+    web.requests.clear()
     site.edition = 2
     again = pipeline.run(second)
     assert (again["items_used"], again["dead_letters"], again["batches_reused"]) == (500, 0, 0)
@@ -129,10 +129,10 @@ def test_five_hundred_pages_are_visited_and_again_only_for_what_changed(pages, w
         assert all(profile[name] == before[name] for name in same) == (kind != "edited")
         is_304 = kind not in {*FAILURES, "edited", "bare"}
         assert profile["outcome"] == ("unchanged" if is_304 else before["outcome"])
-    conditional = [one for one in web.asked if site.conditions(one.headers)]
+    conditional = [request for request in web.requests if site.conditions(request.headers)]
     # Each page that gave an ETag or a Last-Modified with a good answer, once.
     assert len(conditional) == 50 * sum(kind not in {*FAILURES, "bare"} for kind in KINDS)
-    assert len({one.host + one.path for one in conditional}) == len(conditional)
+    assert len({request.host + request.path for request in conditional}) == len(conditional)
     assert not web.paths("127.0.0.4")
     assert pipeline.letters() == []
     assert pipeline.verify().match
@@ -173,11 +173,8 @@ def test_an_etag_that_a_page_no_longer_gives_is_forgotten(pages, web):
     pages.run(DAY)
     assert (pages.profile(url)["etag"], pages.profile(url)["modified"]) == ("", "")
     pages.run(DAY)
-    assert [one.headers.get("If-None-Match") for one in web.asked if one.path == "/a"] == [
-        None,
-        '"1"',
-        None,
-    ]
+    sent = [request.headers for request in web.requests if request.path == "/a"]
+    assert [headers.get("If-None-Match") for headers in sent] == [None, '"1"', None]
 
 
 def test_a_page_that_robots_txt_forbids_did_not_fail(pages, web):
@@ -248,4 +245,4 @@ def test_a_wrong_setting_stops_the_batch_by_name(web, monkeypatch):
     monkeypatch.setenv("FANFOLD_HOST_CONNECTIONS", "none")
     listed = load_task("page_profiles").item("http://h/")
     with pytest.raises(Refused, match="FANFOLD_HOST_CONNECTIONS"):
-        look([listed], [{}])
+        observe([listed], [{}])

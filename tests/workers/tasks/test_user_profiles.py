@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 
 from tests.support.pipeline import event
-from workers.declare.task import Task, load_task
+from workers.declare import Task
+from workers.declare.task import load_task
 from workers.errors import Refused
 from workers.sources.formats.lines import Lines
 from workers.sources.items import ItemReader
@@ -20,6 +21,7 @@ def test_the_fields_of_a_profile_follow_from_its_events(pipeline):
     )
     pipeline.run()
     profile = pipeline.profile("ann")
+
     assert profile["events"] == 4
     assert profile["actions"] == {"like": 1, "view": 1, "dislike": 1, "wave": 1}
     assert profile["topics"] == {"Horror": 4, "Sci-Fi": 4, "Comedy": -3}
@@ -47,11 +49,13 @@ def test_the_latest_opinion_of_an_item_rules_whatever_the_order(pipeline):
 def test_preferences_are_the_twenty_strongest_and_add_up_to_one():
     topics = {f"t{n:02}": n for n in range(-3, 40)}
     preferences = derive({"topics": topics})["preferences"]
-    assert [one["topic"] for one in preferences] == [f"t{n:02}" for n in range(39, 19, -1)]
-    assert sum(one["weight"] for one in preferences) == pytest.approx(1, abs=1e-12)
+    assert [preference["topic"] for preference in preferences] == [
+        f"t{n:02}" for n in range(39, 19, -1)
+    ]
+    assert sum(preference["weight"] for preference in preferences) == pytest.approx(1, abs=1e-12)
 
 
-def test_who_likes_nothing_has_no_preferences():
+def test_a_user_who_likes_nothing_has_no_preferences():
     assert derive({"topics": {"War": -4}}) == {"preferences": []}
 
 
@@ -70,17 +74,16 @@ def test_events_become_columns_with_times_as_milliseconds():
     assert list(frame.columns) == ["user", "action", "ts", "item", "topics", "author"]
 
 
-def test_a_task_that_says_something_undeclared_is_refused_by_name():
-
+def test_a_task_that_contributes_to_an_undeclared_field_is_refused_by_name():
     declared = load_task("user_profiles")
 
-    def made(contributions):
+    def task(contributions):
         return Task(declared.item, declared.fields, contributions)
 
     frame = pd.DataFrame({"user": ["a"]})
     with pytest.raises(Refused, match="'karma'"):
-        made(lambda _: {"karma": frame}).contribute(frame)
+        task(lambda _: {"karma": frame}).contribute(frame)
     with pytest.raises(Refused, match="profile, value"):
-        made(lambda items: {"events": items}).contribute(frame)
+        task(lambda items: {"events": items}).contribute(frame)
     with pytest.raises(Refused, match="no task 'nothing'"):
         load_task("nothing")

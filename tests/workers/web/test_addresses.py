@@ -58,7 +58,7 @@ def test_a_url_is_written_in_one_way(text, url):
         "http://1.2.3.04/",
     ],
 )
-def test_what_is_no_url_of_a_page_is_refused(text):
+def test_a_text_that_is_no_url_of_a_page_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011  of several kinds, by who noticed
         normalised(text)
 
@@ -124,11 +124,11 @@ def test_an_address_that_is_not_public_is_refused(address):
     "address",
     ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1"],
 )
-def test_a_public_address_is_not(address):
+def test_a_public_address_is_not_refused(address):
     assert not is_refused(address, ())
 
 
-def test_networks_that_are_allowed_are_allowed_and_no_more():
+def test_a_setting_allows_the_networks_that_it_names_and_no_more():
     allowed = networks("127.0.0.1/32, fd00::/8,10.0.0.0/8,")
     for address in ("127.0.0.1", "::ffff:127.0.0.1", "fd12::1", "10.9.9.9"):
         assert not is_refused(address, allowed)

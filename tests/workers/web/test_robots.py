@@ -6,7 +6,7 @@ from workers.web.robots import Robots, robot_of
 
 
 def robots(text, status=200):
-    return Robots.of("Fanfold", status, text.encode())
+    return Robots.of_answer("Fanfold", status, text.encode())
 
 
 def test_the_group_that_names_us_rules_and_the_one_for_all_otherwise():

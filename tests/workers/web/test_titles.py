@@ -27,7 +27,7 @@ from workers.web.titles import title_of
         ("<title>&#xD800;&#0;</title>", "\ufffd\ufffd"),
     ],
 )
-def test_the_title_is_the_first_that_is_the_pages(page, title):
+def test_the_title_of_a_page_is_the_first_that_is_its_own(page, title):
     assert title_of(page.encode(), None) == title
 
 
@@ -50,7 +50,7 @@ def test_the_title_is_the_first_that_is_the_pages(page, title):
         ("<title>мир</title>".encode(), "hex"),
     ],
 )
-def test_the_charset_is_the_pages(head, charset):
+def test_a_title_is_read_in_the_charset_of_its_page(head, charset):
     assert title_of(head, charset) == "мир"
 
 

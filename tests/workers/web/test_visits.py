@@ -21,20 +21,20 @@ RULES = Rules(user_agent="Fanfold/test", allowed=LOOPBACK, host_delay_seconds=0,
 
 @pytest.fixture
 def web():
-    with serving(hosts=4) as served:
-        yield served
+    with serving(hosts=4) as server:
+        yield server
 
 
 def visit(url, **rules):
     """Visit one page."""
     page = url if isinstance(url, Page) else Page(url)
-    (found,) = visit_pages([page], msgspec.structs.replace(RULES, **rules))
-    return found
+    (visited,) = visit_pages([page], msgspec.structs.replace(RULES, **rules))
+    return visited
 
 
-def known(found):
+def known_page(visited):
     """Return the page of a visit as its profile would know it."""
-    return Page(found.final_url, found.final_url, found.etag, found.modified)
+    return Page(visited.final_url, visited.final_url, visited.etag, visited.modified)
 
 
 def slowly(seconds):
@@ -53,14 +53,14 @@ async def until(is_so):
         await asyncio.sleep(0.001)
 
 
-def named(monkeypatch, **addresses):
+def resolve(monkeypatch, **addresses):
     """Let names mean addresses; of a list, each look-up takes the next. Others do not exist."""
 
     def look_up(host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
-        found = addresses.get(host.partition(".")[0])
-        if not found:
+        known = addresses.get(host.partition(".")[0])
+        if not known:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        address = found if isinstance(found, str) else found.pop(0)
+        address = known if isinstance(known, str) else known.pop(0)
         kind = socket.AF_INET6 if ":" in address else socket.AF_INET
         return [(kind, socket.SOCK_STREAM, 6, "", (address, port))]
 
@@ -74,12 +74,14 @@ def test_a_visit_tells_what_the_page_is(web):
     body = "<title>A page</title>é".encode()
     url = web.page("/a", body, Content_Type="text/html", ETag='"1"', Last_Modified="Mon")
     before = time.time_ns() // 1_000_000
-    found = visit(url)
-    assert before <= found.at <= time.time_ns() // 1_000_000
-    assert 0 < found.latency_seconds < 30
-    facts = msgspec.structs.replace(found, at=0, latency_seconds=0)
+    visited = visit(url)
+
+    assert before <= visited.visited_at <= time.time_ns() // 1_000_000
+    assert 0 < visited.latency_seconds < 30
+
+    facts = msgspec.structs.replace(visited, visited_at=0, latency_seconds=0)
     assert facts == Visit(
-        at=0,
+        visited_at=0,
         outcome="ok",
         status=200,
         final_url=url,
@@ -94,8 +96,8 @@ def test_a_visit_tells_what_the_page_is(web):
 
 def test_visits_are_parallel_to_the_pages(web):
     urls = [web.page(f"/{n}", f"{n}" * n) for n in range(20)]
-    found = visit_pages([Page(url) for url in urls], RULES)
-    assert [one.bytes for one in found] == [len(f"{n}" * n) for n in range(20)]
+    visits_made = visit_pages([Page(url) for url in urls], RULES)
+    assert [visit.bytes for visit in visits_made] == [len(f"{n}" * n) for n in range(20)]
     assert visit_pages([], RULES) == []
 
 
@@ -110,18 +112,18 @@ def test_only_html_has_a_title_and_its_charset_is_respected(web):
 
 def test_the_hash_and_the_size_are_of_the_decoded_body(web):
     zipped = gzip.compress(b"hello")
-    found = visit(web.page("/z", zipped, Content_Encoding="gzip"))
-    assert (found.bytes, found.content_hash) == (5, hashlib.sha256(b"hello").hexdigest())
+    visited = visit(web.page("/z", zipped, Content_Encoding="gzip"))
+    assert (visited.bytes, visited.content_hash) == (5, hashlib.sha256(b"hello").hexdigest())
 
 
 @pytest.mark.parametrize("status", [300, 301, 304, 400, 404, 410, 429, 500, 503])
 def test_an_answer_without_a_page_is_a_fact_with_its_status(web, status):
-    found = visit(web.page("/gone", "sorry", status=status))
-    assert (found.outcome, found.status) == ("http_error", status)
-    assert (found.content_hash, found.title, found.bytes) == ("", "", 0)
+    visited = visit(web.page("/gone", "sorry", status=status))
+    assert (visited.outcome, visited.status) == ("http_error", status)
+    assert (visited.content_hash, visited.title, visited.bytes) == ("", "", 0)
 
 
-def test_a_url_that_is_none_is_a_fact():
+def test_a_url_that_is_no_url_of_a_page_is_a_fact():
     for url in ("ftp://h/", "mailto:x", "http://", "h/x", "", "http://a b/", "http://u:p@h/"):
         assert (visit(url).outcome, visit(url).status) == ("bad_url", 0)
 
@@ -136,11 +138,11 @@ def test_a_page_that_did_not_change_says_so_in_a_304(web):
         return http.Response(text="page", headers={"ETag": '"1"', "Last-Modified": "Mon"})
 
     first = visit(web.on("/a", answer))
-    again = visit(known(first))
+    again = visit(known_page(first))
     assert (first.outcome, again.outcome, again.status) == ("ok", "unchanged", 200)
     assert (again.etag, again.modified) == ('"1"', "Mon")
     assert (again.content_hash, again.bytes) == ("", 0)
-    sent = web.asked[-1].headers
+    sent = web.requests[-1].headers
     assert (sent["If-None-Match"], sent["If-Modified-Since"]) == ('"1"', "Mon")
 
 
@@ -149,7 +151,11 @@ def test_what_a_page_says_of_itself_is_not_sent_to_another_url(web):
     web.page("/old", status=302, Location=target)
     visit(Page(web.url("/old"), web.url("/old"), '"1"'))
     visit(Page(web.url("/old"), target, '"2"'))
-    sent = [one.headers.get("If-None-Match") for one in web.asked if one.path != "/robots.txt"]
+    sent = [
+        request.headers.get("If-None-Match")
+        for request in web.requests
+        if request.path != "/robots.txt"
+    ]
     assert sent == ['"1"', None, None, '"2"']
 
 
@@ -170,8 +176,8 @@ def test_redirects_are_followed_to_the_final_url(web, status):
     target = web.page("/new?x=1", "page")
     web.page("/new", "page")
     web.page("/half", status=302, Location="new?x=1#part")
-    found = visit(web.page("/old", status=status, Location="/half"))
-    assert (found.outcome, found.status, found.final_url) == ("ok", 200, target)
+    visited = visit(web.page("/old", status=status, Location="/half"))
+    assert (visited.outcome, visited.status, visited.final_url) == ("ok", 200, target)
 
 
 def test_ten_redirects_are_followed_and_no_more(web):
@@ -179,7 +185,7 @@ def test_ten_redirects_are_followed_and_no_more(web):
         web.page(f"/{number}", status=302, Location=f"/{number + 1}")
     web.page("/12", "page")
     assert visit(web.url("/2")).outcome == "ok"
-    web.asked.clear()
+    web.requests.clear()
     assert (visit(web.url("/1")).outcome, len(web.paths())) == ("too_many_redirects", 11)
 
 
@@ -192,8 +198,8 @@ def test_a_loop_of_redirects_is_left_where_it_closes(web):
 
 @pytest.mark.parametrize("target", ["ftp://h/x", "file:///etc/passwd", "data:,x", "//a b/"])
 def test_a_redirect_to_what_is_no_web_page_is_not_followed(web, target):
-    found = visit(web.page("/a", status=302, Location=target))
-    assert (found.outcome, found.status) == ("bad_redirect", 302)
+    visited = visit(web.page("/a", status=302, Location=target))
+    assert (visited.outcome, visited.status) == ("bad_redirect", 302)
 
 
 # Addresses
@@ -201,8 +207,8 @@ def test_a_redirect_to_what_is_no_web_page_is_not_followed(web, target):
 
 def test_private_addresses_are_refused_unless_a_setting_allows_them(web):
     url = web.page("/a", "page")
-    found = visit(url, allowed=())
-    assert (found.outcome, found.status, web.asked) == ("refused_address", 0, [])
+    visited = visit(url, allowed=())
+    assert (visited.outcome, visited.status, web.requests) == ("refused_address", 0, [])
     assert visit(url, allowed=networks("127.0.0.1/32")).outcome == "ok"
     assert visit(web.url("/a", "127.0.0.2"), allowed=networks("127.0.0.1/32")).outcome == (
         "refused_address"
@@ -216,23 +222,23 @@ def test_loopback_is_refused_however_it_is_named(web, host):
 
 def test_a_redirect_to_a_private_address_is_refused(web):
     url = web.page("127.0.0.1/a", status=302, Location=web.url("/secret", "127.0.0.2"))
-    found = visit(url, allowed=networks("127.0.0.1/32"))
-    assert (found.outcome, found.status) == ("refused_address", 302)
+    visited = visit(url, allowed=networks("127.0.0.1/32"))
+    assert (visited.outcome, visited.status) == ("refused_address", 302)
     assert web.paths("127.0.0.2") == []
 
 
 def test_a_redirect_of_robots_txt_to_a_private_address_is_refused(web):
     web.page("127.0.0.1/robots.txt", status=302, Location=web.url("/secret", "127.0.0.2"))
-    found = visit(web.page("/a"), allowed=networks("127.0.0.1/32"))
-    assert (found.outcome, web.paths()) == ("refused_address", [])
+    visited = visit(web.page("/a"), allowed=networks("127.0.0.1/32"))
+    assert (visited.outcome, web.paths()) == ("refused_address", [])
 
 
 def test_a_name_that_means_another_address_the_next_time_gains_nothing(web, monkeypatch):
-    named(monkeypatch, rebinding=["127.0.0.1", "127.0.0.2"])
+    resolve(monkeypatch, rebinding=["127.0.0.1", "127.0.0.2"])
     other = web.say(b"HTTP/1.1 200 OK\r\n\r\nsecret").replace("127.0.0.1", "rebinding.test")
     web.page("/a", status=302, Location=other)
-    found = visit(web.url("/a", "rebinding.test"), allowed=networks("127.0.0.1/32"))
-    assert (found.outcome, found.status, found.final_url) == ("refused_address", 302, other)
+    visited = visit(web.url("/a", "rebinding.test"), allowed=networks("127.0.0.1/32"))
+    assert (visited.outcome, visited.status, visited.final_url) == ("refused_address", 302, other)
 
 
 def test_of_a_name_with_several_addresses_only_public_ones_are_used(web, monkeypatch):
@@ -253,14 +259,14 @@ def test_a_proxy_of_the_environment_is_not_used(web, monkeypatch):
     monkeypatch.setenv("http_proxy", web.url("/proxy", "127.0.0.2"))
     monkeypatch.setenv("HTTP_PROXY", web.url("/proxy", "127.0.0.2"))
     assert visit(web.page("/a", "page")).outcome == "ok"
-    assert {one.host for one in web.asked} == {"127.0.0.1"}
+    assert {request.host for request in web.requests} == {"127.0.0.1"}
 
 
-# What goes wrong on the network
+# Failures of the network
 
 
 def test_a_name_that_does_not_exist_is_a_fact(monkeypatch):
-    named(monkeypatch)
+    resolve(monkeypatch)
     assert visit("http://nothing.test/").outcome == "dns"
 
 
@@ -275,8 +281,10 @@ def test_a_look_up_that_hangs_holds_no_other(web, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     web.page("/a")
     pages = [Page(web.url("/a", f"{name}.test")) for name in ("hangs", *"abcdefgh")]
-    found = visit_pages(pages, msgspec.structs.replace(RULES, connections=3, connect_seconds=0.5))
-    assert [one.outcome for one in found] == ["timeout"] + ["ok"] * 8
+    visits_made = visit_pages(
+        pages, msgspec.structs.replace(RULES, connections=3, connect_seconds=0.5)
+    )
+    assert [visit.outcome for visit in visits_made] == ["timeout"] + ["ok"] * 8
 
 
 def test_a_server_that_does_not_listen_or_hangs_up_is_unreachable(web):
@@ -319,8 +327,8 @@ def test_a_body_that_drips_is_cut_off_in_time(web):
             await answer.write(b"x")
             await asyncio.sleep(0.01)
 
-    found = visit(web.on("/a", drips), page_seconds=0.5)
-    assert (found.outcome, found.status) == ("timeout", 200)
+    visited = visit(web.on("/a", drips), page_seconds=0.5)
+    assert (visited.outcome, visited.status) == ("timeout", 200)
 
 
 def test_the_hops_of_a_redirect_share_the_time_of_a_page(web):
@@ -343,8 +351,8 @@ def test_a_page_that_is_too_large_is_not_read_to_its_end(web):
             await answer.write(b"x" * 10_000)
             sent.append(10_000)
 
-    found = visit(web.on("/a", endless), max_bytes=50_000)
-    assert (found.outcome, found.status, found.content_hash) == ("too_large", 200, "")
+    visited = visit(web.on("/a", endless), max_bytes=50_000)
+    assert (visited.outcome, visited.status, visited.content_hash) == ("too_large", 200, "")
     assert visit(web.page("/b", b"x" * 50_000), max_bytes=50_000).outcome == "ok"
     assert visit(web.page("/c", b"x" * 50_001), max_bytes=50_000).outcome == "too_large"
 
@@ -352,19 +360,19 @@ def test_a_page_that_is_too_large_is_not_read_to_its_end(web):
 def test_a_decompression_bomb_is_measured_by_what_it_becomes(web):
     bomb = gzip.compress(b"\0" * 30_000_000)
     assert len(bomb) < 50_000
-    found = visit(web.page("/a", bomb, Content_Encoding="gzip"), max_bytes=1_000_000)
-    assert found.outcome == "too_large"
+    visited = visit(web.page("/a", bomb, Content_Encoding="gzip"), max_bytes=1_000_000)
+    assert visited.outcome == "too_large"
 
 
 def test_an_error_of_ours_concerns_its_page_alone(web, monkeypatch):
-    real = visits.read
+    real = visits.read_answer
 
-    async def read(response, keep, most):
+    async def read(response, head_bytes, max_bytes):
         if response.url.path == "/bug":
             raise ZeroDivisionError("a bug")
-        return await real(response, keep, most)
+        return await real(response, head_bytes, max_bytes)
 
-    monkeypatch.setattr(visits, "read", read)
+    monkeypatch.setattr(visits, "read_answer", read)
     bug, fine = visit_pages([Page(web.page("/bug")), Page(web.page("/fine"))], RULES)
     assert isinstance(bug, ZeroDivisionError)
     assert fine.outcome == "ok"
@@ -374,7 +382,7 @@ def test_running_out_of_file_descriptors_is_an_error_of_ours(web, monkeypatch):
     def none_left(*_):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(visits, "guarded", lambda _: none_left)
+    monkeypatch.setattr(visits, "guarded_socket", lambda _: none_left)
     assert isinstance(visit(web.page("/a")), OSError)
 
 
@@ -384,8 +392,8 @@ def test_running_out_of_file_descriptors_is_an_error_of_ours(web, monkeypatch):
 def test_we_say_who_we_are_and_keep_no_cookies(web):
     web.page("/a", Set_Cookie="a=1")
     visit_pages([Page(web.url("/a?1"))] + [Page(web.url("/a?2"))] * 3, RULES)
-    assert {one.headers["User-Agent"] for one in web.asked} == {"Fanfold/test"}
-    assert not any("Cookie" in one.headers for one in web.asked)
+    assert {request.headers["User-Agent"] for request in web.requests} == {"Fanfold/test"}
+    assert not any("Cookie" in request.headers for request in web.requests)
 
 
 def test_a_host_has_no_more_connections_than_the_rules_say(web):
@@ -397,7 +405,7 @@ def test_a_host_has_no_more_connections_than_the_rules_say(web):
     web.on("/a", busy)
     pages = [Page(web.url(f"/a?{n}", f"127.0.0.{1 + n % 3}")) for n in range(18)]
     rules = msgspec.structs.replace(RULES, host_connections=2, connections=5)
-    assert {one.outcome for one in visit_pages(pages, rules)} == {"ok"}
+    assert {visit.outcome for visit in visit_pages(pages, rules)} == {"ok"}
     assert web.most[""] == 5
     assert max(web.most[f"127.0.0.{n}"] for n in (1, 2, 3)) == 2
 
@@ -411,7 +419,7 @@ def test_pages_of_other_hosts_do_not_wait_for_a_slow_one(web):
     fine = web.page("127.0.0.2/a")
     pages = [Page(web.url(f"/a?{n}")) for n in range(4)] + [Page(f"{fine}?{n}") for n in range(9)]
     rules = msgspec.structs.replace(RULES, host_connections=1, connections=2)
-    assert {one.outcome for one in visit_pages(pages, rules)} == {"ok"}
+    assert {visit.outcome for visit in visit_pages(pages, rules)} == {"ok"}
 
 
 def test_requests_to_a_host_start_with_a_pause_between(web):
@@ -419,7 +427,7 @@ def test_requests_to_a_host_start_with_a_pause_between(web):
     pages = [Page(web.url(f"/a?{n}", f"127.0.0.{1 + n % 2}")) for n in range(6)]
     visit_pages(pages, msgspec.structs.replace(RULES, host_delay_seconds=0.1))
     for host in ("127.0.0.1", "127.0.0.2"):
-        starts = [one.at for one in web.asked if one.host == host]
+        starts = [request.seconds for request in web.requests if request.host == host]
         assert len(starts) == 4
         assert starts[-1] - starts[0] >= 0.2  # three pauses, less what the first was late
 
@@ -431,7 +439,7 @@ def test_robots_txt_may_ask_for_a_longer_pause_within_bounds(web):
     rules = msgspec.structs.replace(RULES, longest_delay_seconds=0.2)
     visit_pages([Page(web.url("/a", f"127.0.0.{1 + n % 2}")) for n in range(4)], rules)
     for host, pause in (("127.0.0.1", 0.1), ("127.0.0.2", 0.2)):
-        starts = [one.at for one in web.asked if one.host == host]
+        starts = [request.seconds for request in web.requests if request.host == host]
         assert pause * 1.5 <= starts[-1] - starts[0] < 30
 
 
@@ -441,24 +449,26 @@ def test_robots_txt_may_ask_for_a_longer_pause_within_bounds(web):
 def test_what_robots_txt_forbids_is_not_visited(web):
     web.page("/robots.txt", "User-agent: Fanfold\nDisallow: /private\nAllow: /private/not")
     pages = ["/private/x", "/private/not", "/other"]
-    found = visit_pages([Page(web.page(path)) for path in pages], RULES)
-    assert [one.outcome for one in found] == ["robots", "ok", "ok"]
+    visits_made = visit_pages([Page(web.page(path)) for path in pages], RULES)
+    assert [visit.outcome for visit in visits_made] == ["robots", "ok", "ok"]
     assert sorted(web.paths()) == ["/other", "/private/not"]
-    assert found[0].status == 0
+    assert visits_made[0].status == 0
 
 
 def test_robots_txt_is_asked_for_once_for_each_host(web):
     web.page("/a")
     visit_pages([Page(web.url(f"/a?{n}", f"127.0.0.{1 + n % 2}")) for n in range(10)], RULES)
-    assert [one.host for one in web.asked if one.path == "/robots.txt"].count("127.0.0.1") == 1
-    assert len(web.asked) == 12
+    assert [request.host for request in web.requests if request.path == "/robots.txt"].count(
+        "127.0.0.1"
+    ) == 1
+    assert len(web.requests) == 12
 
 
 def test_robots_txt_holds_for_hosts_that_redirects_lead_to(web):
     web.page("127.0.0.2/robots.txt", "User-agent: *\nDisallow: /")
     url = web.page("127.0.0.1/a", status=302, Location=web.url("/b", "127.0.0.2"))
-    found = visit(url)
-    assert (found.outcome, found.status, web.paths("127.0.0.2")) == ("robots", 302, [])
+    visited = visit(url)
+    assert (visited.outcome, visited.status, web.paths("127.0.0.2")) == ("robots", 302, [])
 
 
 @pytest.mark.parametrize(
@@ -473,8 +483,8 @@ def test_without_a_robots_txt_all_is_allowed_and_nothing_while_its_server_fails(
 
 def test_where_robots_txt_cannot_be_reached_the_page_is_not_visited(web):
     web.on("/robots.txt", slowly(60))
-    found = visit(web.page("/a"), page_seconds=0.2)
-    assert (found.outcome, web.paths()) == ("timeout", [])
+    visited = visit(web.page("/a"), page_seconds=0.2)
+    assert (visited.outcome, web.paths()) == ("timeout", [])
 
 
 def test_redirects_of_robots_txt_are_followed(web):
@@ -498,6 +508,7 @@ def test_the_rules_come_from_the_environment():
     read = Rules.read({})
     assert read.user_agent.startswith("Fanfold/")
     assert (read.host_connections, read.host_delay_seconds, read.allowed) == (2, 0.5, ())
+
     set_ = Rules.read(
         {
             "FANFOLD_USER_AGENT": "Bot/2 (+mailto:me@example.org)",
@@ -506,6 +517,7 @@ def test_the_rules_come_from_the_environment():
             "FANFOLD_HOST_CONNECTIONS": "3",
         }
     )
+
     assert set_.user_agent == "Bot/2 (+mailto:me@example.org)"
     assert (set_.host_connections, set_.host_delay_seconds) == (3, 0.1)
     assert [str(network) for network in set_.allowed] == ["10.0.0.0/8", "::1/128"]
