@@ -1,1 +1,7 @@
-"""watching."""
+"""What is new in S3: which partitions have changed, and so need a run.
+
+What starts the run belongs in pipelines/sensors; what the run then lists, in planning.
+
+Read: changes (a scan: blocks held against the ledger), cursor (where scans begin and go on),
+notifications (of S3, through a queue).
+"""

@@ -1,6 +1,6 @@
 """What is new: partitions whose blocks differ from those that their newest plan saw.
 
-A look at an asset goes through the window of its latest partitions, and those that a notification
+A scan of an asset goes through the window of its latest partitions, and those that a notification
 named, oldest first. Each is listed by its prefixes alone; those of a `re:` template say no time,
 so with it every partition costs a listing of all that share the prefix.
 """
@@ -11,197 +11,208 @@ from datetime import datetime
 from math import inf
 from typing import NamedTuple
 
-import msgspec
-
 from workers.declare.asset import Asset
-from workers.errors import Refused
 from workers.ledger.ledger import Ledger
+from workers.sources.blocks import aged_blocks
 from workers.store import BlockStore
-from workers.values import Value, blocks_digest, digest
+from workers.values import blocks_digest, digest
+from workers.watching.cursor import Cursor, missed_partitions, window_of, window_start
 from workers.watching.notifications import Notifications
 
-MAX_MISSED_WINDOWS = 10  # windows that a look reaches back, at most, where nobody looked for longer
-MORE_PARTITIONS = (
-    50  # partitions that a look goes through beside one window; the others are for the next
-)
+MORE_PARTITIONS = 50  # that a scan goes through beside one window; the others are for the next
 SCAN_SECONDS = 30  # after which it leaves the rest to the next, too; Dagster gives a tick 60
 MAX_QUIET_WAITS = 6  # times quiet_seconds that a partition waits for a producer that does not stop
-NOTIFIED_SCAN_SECONDS = (
-    3600  # how often the window is looked at where notifications tell what lands
-)
-
-
-class Cursor(Value, frozen=True, kw_only=True):
-    """What a look leaves to the next one."""
-
-    # The next window begins here at the latest, or it would miss what landed while nobody looked.
-    first: str = ""
-    # The last partition of a look that left others to the next, which goes on behind it.
-    after: str = ""
-    # When a look last went through the whole window, in seconds.
-    looked: float = 0.0
-    # By partition, the news that a run was requested for and that no plan is known to have seen: a
-    # run may fail before it plans.
-    requested: dict[str, str] = msgspec.field(default_factory=dict)
-    # By partition with news that is not requested yet, since when it waits, in seconds.
-    waiting: dict[str, float] = msgspec.field(default_factory=dict)
-
-    @classmethod
-    def read(cls, text: str | None, asset: Asset) -> "Cursor":
-        """Return the cursor in a text; a new one where it is not of this asset as it is now."""
-        try:
-            cursor = msgspec.json.decode(text or "{}", type=cls)
-            for partition in (cursor.first, cursor.after, *cursor.requested, *cursor.waiting):
-                if partition:
-                    asset.partitions.time(partition)
-        except (msgspec.MsgspecError, Refused):
-            return cls()
-        return cursor
-
-    @property
-    def text(self) -> str:
-        """The cursor as JSON."""
-        return msgspec.json.encode(self).decode()
+NOTIFIED_SCAN_SECONDS = 3600  # between scans of the window where notifications name what lands
 
 
 class Scan(NamedTuple):
-    """What a look found."""
+    """Which runs to request after a scan, and where the next one goes on."""
 
     # Run keys by partition, the oldest first.
     requests: dict[str, str]
     cursor: Cursor
-    # Why partitions with news are not requested yet.
+    # Why partitions with changes are not requested yet.
     waits: list[str]
     # What a person should know.
     warnings: list[str]
 
 
 class Change(NamedTuple):
-    """What a look found at one partition."""
+    """What a scan decided about one partition."""
 
     # Digest of its blocks; empty where its newest plan saw them.
-    news: str = ""
-    # Of the run to request. Says from what to what the partition changed: the same news never
-    # starts two runs, and blocks that change there and back start one each time.
+    blocks_digest: str = ""
+    # Of the run to request; empty where none is.
     run_key: str = ""
     # Why the run has to wait.
-    waits: str = ""
+    wait: str = ""
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to do: no news, or a run was requested for it before."""
-        return not self.run_key and not self.waits
+        """Whether nothing is left to do: no change, or a run was requested for it before."""
+        return not self.run_key and not self.wait
+
+
+class _Difference(NamedTuple):
+    """How the blocks of a partition differ from those that its newest plan saw."""
+
+    blocks_digest: str
+    # Says from what to what the partition changed: the same change never starts two runs, and
+    # blocks that change there and back start one each time.
+    run_key: str
+    # The age of the youngest block.
+    quiet_seconds: float
 
 
 def scan(
     asset: Asset,
-    store: BlockStore,
     ledger: Ledger,
+    store: BlockStore,
     cursor: Cursor,
     now: datetime,
     is_queued: Callable[[str], bool] = lambda _: False,
     has_notifications: bool = False,
 ) -> Scan:
-    """Look for news of an asset, and say which of its partitions are to be run.
+    """Return which partitions of an asset changed and are to be run.
 
     A partition with a run that is queued waits: that run lists the blocks once it starts. Where
-    notifications tell what lands (`is_told`), the window is looked at once an hour: some get lost.
+    notifications name what lands, the window is scanned once an hour: some get lost.
     """
-    start, newest, seconds = asset.partitions.start, asset.partitions.key(now), now.timestamp()
-    is_whole = not has_notifications or seconds - cursor.looked >= NOTIFIED_SCAN_SECONDS
-    window = _window(asset, cursor, newest) if is_whole else []
-    names = Notifications(ledger.database)
-    named = names.until(asset.name, newest)
-    due = sorted(p for p in {*window, *named, *cursor.waiting} if start <= p <= newest)
-    due = [p for p in due if p > cursor.after] + [p for p in due if p <= cursor.after]
-    until, seen = time.monotonic() + SCAN_SECONDS, dict[str, Change]()
-    generation = ledger.claims.generation(asset.name)
-    for partition in due[: asset.watch.look_back_partitions + 1 + MORE_PARTITIONS]:
-        if sum(bool(one.run_key) for one in seen.values()) >= asset.watch.requests_per_tick:
-            break
-        if seen and time.monotonic() > until:
-            break
-        change, quiet_seconds = _change(asset, store, ledger, generation, partition)
-        waited = seconds - cursor.waiting.get(partition, seconds)
-        is_quiet = quiet_seconds >= asset.watch.quiet_seconds
-        if change.news == cursor.requested.get(partition):
-            change = Change(change.news)
-        elif not is_quiet and waited < MAX_QUIET_WAITS * asset.watch.quiet_seconds:
-            change = Change(change.news, waits=f"{partition} is still being written")
-        elif change.news and is_queued(partition):
-            change = Change(change.news, waits=f"a run of {partition} is queued")
-        seen[partition] = change
-    names.forget(asset.name, {p: named[p] for p in seen if seen[p].is_settled and p in named})
+    newest = asset.partitions.key(now)
+    is_whole = now.timestamp() - cursor.scanned >= NOTIFIED_SCAN_SECONDS or not has_notifications
+    window = window_of(asset, cursor, newest) if is_whole else []
+
+    notifications = Notifications(ledger.database)
+    notified = {each.partition: each for each in notifications.until(asset.name, newest)}
+    due = _due(asset, cursor, {*window, *notified, *cursor.waiting}, newest)
+
+    changes = _changes(asset, ledger, store, cursor, now, due, is_queued)
+    settled = {partition for partition, change in changes.items() if change.is_settled}
+    notifications.forget(notified[partition] for partition in settled & notified.keys())
+
+    rest = due[len(changes) :]
     return Scan(
-        requests={p: one.run_key for p, one in seen.items() if one.run_key},
-        cursor=_next(asset, cursor, seen, window, due[len(seen) :], named, now),
-        waits=[one.waits for one in seen.values() if one.waits],
-        warnings=_missed(asset, cursor, window),
+        requests={name: change.run_key for name, change in changes.items() if change.run_key},
+        cursor=_next_cursor(asset, cursor, now, changes, window, rest, notified),
+        waits=[change.wait for change in changes.values() if change.wait],
+        warnings=missed_partitions(asset, cursor, window),
     )
 
 
-def _change(
-    asset: Asset, store: BlockStore, ledger: Ledger, generation: int, partition: str
-) -> tuple[Change, float]:
-    """Return how a partition differs from its newest plan, and for how long it has been quiet."""
-    aged = list(store.ages(asset, partition))
-    found = blocks_digest(block for block, _ in aged)
+def _due(asset: Asset, cursor: Cursor, partitions: Collection[str], newest: str) -> list[str]:
+    """Return the partitions to scan, those that the scan before left first."""
+    first = asset.partitions.start
+    ordered = sorted(partition for partition in partitions if first <= partition <= newest)
+
+    behind = [partition for partition in ordered if partition > cursor.after]
+    return behind + ordered[: len(ordered) - len(behind)]
+
+
+def _changes(
+    asset: Asset,
+    ledger: Ledger,
+    store: BlockStore,
+    cursor: Cursor,
+    now: datetime,
+    due: Sequence[str],
+    is_queued: Callable[[str], bool],
+) -> dict[str, Change]:
+    """Return the changes of the partitions that one scan comes to, in the order of `due`."""
+    generation = ledger.claims.generation(asset.name)
+    deadline = time.monotonic() + SCAN_SECONDS
+    most = asset.watch.look_back_partitions + 1 + MORE_PARTITIONS
+
+    changes: dict[str, Change] = {}
+    requests = 0
+    for partition in due[:most]:
+        is_late = changes and time.monotonic() > deadline
+        if is_late or requests >= asset.watch.requests_per_tick:
+            break
+
+        difference = _difference(asset, ledger, store, partition, generation)
+        change = Change()
+        if difference:
+            change = _decide(asset, cursor, now, partition, difference, is_queued)
+        changes[partition] = change
+        requests += bool(change.run_key)
+    return changes
+
+
+def _difference(
+    asset: Asset, ledger: Ledger, store: BlockStore, partition: str, generation: int
+) -> _Difference | None:
+    """Return how a partition differs from its newest plan; None where it does not."""
+    blocks = list(aged_blocks(asset, store, partition))
+    listed = blocks_digest(block for block, _ in blocks)
+
     plan = ledger.last_plan(asset.name, partition, generation=generation)
-    if plan["news"] == found if plan else not aged:
-        return Change(), inf
-    key = digest([partition, plan and plan["_id"], found])[:16]
-    return Change(found, f"{partition}-{key}"), min((age for _, age in aged), default=inf)
+    is_known = plan.blocks_digest == listed if plan else not blocks
+    if is_known:
+        return None
+
+    key = digest([partition, plan and plan.id, listed])[:16]
+    youngest = min((age for _, age in blocks), default=inf)
+    return _Difference(listed, f"{partition}-{key}", youngest)
 
 
-def _usual(asset: Asset, newest: str) -> str:
-    """Return where the window begins that ends with the newest partition."""
-    return max(
-        asset.partitions.shift(newest, -asset.watch.look_back_partitions), asset.partitions.start
-    )
-
-
-def _window(asset: Asset, cursor: Cursor, newest: str) -> list[str]:
-    """Return the latest partitions, and before them those that nobody looked at in their time."""
-    usual = _usual(asset, newest)
-    reach = asset.partitions.shift(
-        newest, -MAX_MISSED_WINDOWS * max(asset.watch.look_back_partitions, 1)
-    )
-    return asset.partitions.between(max(min(cursor.first or usual, usual), reach), newest)
-
-
-def _missed(asset: Asset, cursor: Cursor, window: Sequence[str]) -> list[str]:
-    """Say which partitions nobody looked at for so long that the window leaves them out."""
-    if not window or not cursor.first or cursor.first >= window[0]:
-        return []
-    last = asset.partitions.shift(window[0], -1)
-    text = f"nobody looked at {asset.name} since {cursor.first}, longer than a look reaches back; "
-    text += f"`fanfold run {asset.name} --partitions {cursor.first}...{last}` takes up the rest"
-    return [text]
-
-
-def _next(
+def _decide(
     asset: Asset,
     cursor: Cursor,
-    seen: Mapping[str, Change],
-    window: Sequence[str],
-    left: Sequence[str],
-    named: Collection[str],
     now: datetime,
+    partition: str,
+    difference: _Difference,
+    is_queued: Callable[[str], bool],
+) -> Change:
+    """Return whether a partition that differs is run now, waits, or was requested before."""
+    listed = difference.blocks_digest
+    if listed == cursor.requested.get(partition):
+        return Change(listed)
+
+    quiet_seconds = asset.watch.quiet_seconds
+    seconds = now.timestamp()
+    waited = seconds - cursor.waiting.get(partition, seconds)
+    if difference.quiet_seconds < quiet_seconds and waited < MAX_QUIET_WAITS * quiet_seconds:
+        return Change(listed, wait=f"{partition} is still being written")
+    if is_queued(partition):
+        return Change(listed, wait=f"a run of {partition} is queued")
+    return Change(listed, run_key=difference.run_key)
+
+
+def _next_cursor(
+    asset: Asset,
+    cursor: Cursor,
+    now: datetime,
+    changes: Mapping[str, Change],
+    window: Sequence[str],
+    rest: Sequence[str],
+    notified: Collection[str],
 ) -> Cursor:
-    """Return the cursor for the look after this one, which left some of what was due."""
-    first, looked, seconds = cursor.first, cursor.looked, now.timestamp()
+    """Return the cursor for the next scan, after one that left the rest of what was due."""
+    first = cursor.first
+    scanned = cursor.scanned
     if window:
-        first = _usual(asset, window[-1])
-        if window[-1] in seen or not left:
-            looked = seconds
+        first = window_start(asset, window[-1])
+        if window[-1] in changes or not rest:
+            scanned = now.timestamp()
         else:
-            first = min(max(min(left), window[0]), first)
-    requested = cursor.requested | {p: one.news for p, one in seen.items() if not one.waits}
-    waiting = {p: since for p, since in cursor.waiting.items() if p in left}
+            first = min(max(min(rest), window[0]), first)
+
+    requested = dict(cursor.requested)
+    waiting = {name: since for name, since in cursor.waiting.items() if name in rest}
+    for partition, change in changes.items():
+        if change.wait:
+            waiting[partition] = cursor.waiting.get(partition, now.timestamp())
+        else:
+            requested[partition] = change.blocks_digest
+
     return Cursor(
         first=first,
-        after=list(seen)[-1] if left else "",
-        looked=looked,
-        requested={p: said for p, said in requested.items() if said and (p >= first or p in named)},
-        waiting=waiting | {p: cursor.waiting.get(p, seconds) for p in seen if seen[p].waits},
+        after=list(changes)[-1] if rest else "",
+        scanned=scanned,
+        requested={
+            partition: listed
+            for partition, listed in requested.items()
+            if listed and (partition >= first or partition in notified)
+        },
+        waiting=waiting,
     )

@@ -1,12 +1,12 @@
-"""Partitions that S3's event notifications name, read from an SQS queue and kept until looked at.
+"""Partitions that S3's event notifications name, read from an SQS queue and kept until scanned.
 
 Whoever reads the queue gets messages about every asset. So what they name is written to MongoDB
-first (collection `named`), and only then are they deleted: a message may count twice, never not
-at all.
+first (collection `notifications`), and only then are they deleted: a message may count twice,
+never not at all.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -16,66 +16,90 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pymongo import DeleteOne, UpdateOne
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 from workers.declare.asset import Asset
 from workers.errors import Malformed, Refused, Unavailable
-from workers.store import ANSWER_SECONDS, NO_ANSWER, OWN_PREFIX
-from workers.values import Document
+from workers.s3_errors import NO_ANSWER
+from workers.store import ANSWER_SECONDS, OWN_PREFIX
+from workers.values import Document, Value
 
-RECEIVES = 50  # requests for messages that one look makes, at most; each brings up to 10
+MAX_RECEIVES = 50  # requests for messages that one scan makes; each brings up to 10
+MESSAGES_PER_RECEIVE = 10  # the most that SQS allows
 WAIT_SECONDS = 1  # for the first: SQS asks all its servers only where it may wait
 
 
+class Notification(Value, frozen=True, kw_only=True):
+    """A partition that S3's messages named since it was scanned last."""
+
+    asset: str
+    partition: str
+    # When it was named last.
+    when: datetime
+    # How often it was named. One that is named again during a scan is scanned again.
+    times: int
+
+    @property
+    def id(self) -> str:
+        return notification_id(self.asset, self.partition)
+
+
+def notification_id(asset: str, partition: str) -> str:
+    """Return the id of a notification; those of an asset are in the order of its partitions."""
+    return f"{asset}/{partition}"
+
+
 class Notifications:
-    """The collection `named`: asset, partition, when it was named last, and how often."""
+    """The collection `notifications`: one document for each partition that is to be scanned."""
 
     def __init__(self, database: Database[Document]) -> None:
-        self.collection = database["named"]
+        self.collection: Collection[Document] = database["notifications"]
 
-    def add(self, units: Iterable[tuple[str, str]]) -> None:
-        """Name partitions of assets, to be looked at."""
+    def add(self, partitions: Iterable[tuple[str, str]]) -> None:
+        """Note that partitions, each with its asset in front, are to be scanned."""
         now = datetime.now(UTC)
-        named = [
-            UpdateOne(
-                {"_id": f"{asset}/{partition}"},
-                {
-                    "$set": {"asset": asset, "partition": partition, "when": now},
-                    "$inc": {"times": 1},
-                },
-                upsert=True,
-            )
-            for asset, partition in sorted(set(units))
-        ]
-        if named:
-            self.collection.bulk_write(named, ordered=False)
 
-    def until(self, asset: str, last: str) -> dict[str, int]:
-        """Return an asset's partitions up to the last that are named, and how often each was."""
-        found = self.collection.find({"_id": {"$gte": f"{asset}/", "$lte": f"{asset}/{last}"}})
-        return {one["partition"]: one["times"] for one in found}
+        writes = []
+        for asset, partition in sorted(set(partitions)):
+            values = {"asset": asset, "partition": partition, "when": now}
+            change = {"$set": values, "$inc": {"times": 1}}
+            query = {"_id": notification_id(asset, partition)}
+            writes.append(UpdateOne(query, change, upsert=True))
 
-    def forget(self, asset: str, seen: Mapping[str, int]) -> None:
-        """Forget partitions that have been looked at, but for those named again since."""
-        known = [
-            DeleteOne({"_id": f"{asset}/{partition}", "times": times})
-            for partition, times in seen.items()
+        if writes:
+            self.collection.bulk_write(writes, ordered=False)
+
+    def until(self, asset: str, last: str) -> list[Notification]:
+        """Return the notifications of an asset's partitions up to the last, oldest first."""
+        ids = {"$gte": notification_id(asset, ""), "$lte": notification_id(asset, last)}
+        documents = self.collection.find({"_id": ids}, sort=[("_id", 1)])
+        return [Notification.of(document) for document in documents]
+
+    def forget(self, notifications: Iterable[Notification]) -> None:
+        """Delete notifications whose partitions were scanned, but for those named again since."""
+        deletes = [
+            DeleteOne({"_id": notification.id, "times": notification.times})
+            for notification in notifications
         ]
-        if known:
-            self.collection.bulk_write(known, ordered=False)
+        if deletes:
+            self.collection.bulk_write(deletes, ordered=False)
 
 
 class Queue:
     """An SQS queue that S3 sends its event notifications to, directly or through others."""
 
     def __init__(self, client: Any, url: str) -> None:
-        self.client, self.url = client, url
+        self.client = client
+        self.url = url
 
     def receive(self, wait_seconds: int) -> list[Any]:
         """Return up to 10 messages; others get them again later if they are not deleted."""
         with self._errors():
             answer = self.client.receive_message(
-                QueueUrl=self.url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_seconds
+                QueueUrl=self.url,
+                MaxNumberOfMessages=MESSAGES_PER_RECEIVE,
+                WaitTimeSeconds=wait_seconds,
             )
         messages: list[Any] = answer.get("Messages", [])
         return messages
@@ -116,30 +140,35 @@ def open_queue(url: str) -> Queue:
 
 
 def take_messages(
-    queue: Queue, names: Notifications, assets: Iterable[Asset], bucket: str
+    queue: Queue, notifications: Notifications, assets: Iterable[Asset], bucket: str
 ) -> list[str]:
-    """Name what the waiting messages are about, and delete them.
+    """Write the partitions that waiting messages name to MongoDB, and delete the messages.
 
-    Returns what is to be said of messages that nobody understands. They are deleted too: no later
-    look would understand them.
+    Returns warnings of messages that are not of S3. They are deleted too: no later scan would
+    understand them.
     """
-    watched, said = [asset for asset in assets if not asset.source], []
-    for number in range(RECEIVES):
+    watched = [asset for asset in assets if not asset.source]
+
+    warnings: list[str] = []
+    for number in range(MAX_RECEIVES):
         messages = queue.receive(0 if number else WAIT_SECONDS)
         if not messages:
             break
+
         keys: list[str] = []
         for message in messages:
             try:
                 keys += keys_in(message["Body"], bucket)
             except Malformed as error:
-                said.append(f"message {message['MessageId']} was ignored: {error}")
-        names.add(unit for key in keys for unit in _owners(key, watched))
+                warnings.append(f"message {message['MessageId']} was ignored: {error}")
+
+        notifications.add(owner for key in keys for owner in _owners(key, watched))
         queue.delete(messages)
-    return said
+    return warnings
 
 
 def _owners(key: str, assets: Iterable[Asset]) -> Iterator[tuple[str, str]]:
+    """Yield the assets and partitions that a block belongs to."""
     if key.startswith(OWN_PREFIX):
         return
     for asset in assets:
@@ -155,10 +184,11 @@ def keys_in(body: str, bucket: str) -> list[str]:
     are, where S3's own form has them URL-encoded.
     """
     try:
-        said = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Malformed("it is not JSON") from error
-    match said:
+
+    match content:
         case {"Type": "Notification", "Message": str(message)}:
             return keys_in(message, bucket)
         case {"Event": "s3:TestEvent"}:
