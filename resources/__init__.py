@@ -1,6 +1,7 @@
-"""Doors: settings in, worker objects out. Who starts servers, and how Dagster reaches them.
+"""Doors to servers: settings in, the objects that workers take out.
 
-The work behind the doors belongs in `workers`; what uses them, and when, in `pipelines`.
+The work behind the doors belongs in workers; what uses them, and when, in pipelines.
 
-Read: embedded (the local servers), servers (each one's command line), blocks, mongo, references.
+Read: servers (the command line of each embedded one), embedded (which are needed, and run),
+blocks and mongo (Dagster's resources), io_manager (what crosses between ops).
 """

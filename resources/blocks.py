@@ -1,4 +1,4 @@
-"""Dagster's door to S3: ops and sensors that ask for `blocks` get a `BlockStore`."""
+"""Dagster's door to S3: ops and sensors that ask for `store` get a `BlockStore`."""
 
 import dagster as dg
 

@@ -12,15 +12,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 from filelock import FileLock
 
-from resources.servers import MONGOD, SEAWEEDFS, Server, free_ports, new_note, owner_only, spawn
+from resources.servers import (
+    MONGOD,
+    SEAWEEDFS,
+    Server,
+    ServerState,
+    free_ports,
+    new_state,
+    owner_only,
+    spawn,
+)
 from workers.errors import Unavailable
 from workers.settings import Settings, gives_mongodb, gives_s3, home, read_settings
 from workers.store import open_store
 
-START_SECONDS = 60
+START_SECONDS = 60  # seconds that a server may take until it answers
+START_ATTEMPTS = 3  # each with other ports
+SERVERS = (MONGOD, SEAWEEDFS)
+
+States = dict[str, ServerState]  # by the name of the server
 
 
 def running_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -32,31 +46,33 @@ def running_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 def start_servers(environ: Mapping[str, str] = os.environ) -> None:
     """Make sure that the servers which are not given run, and that the bucket exists."""
     folder = home(environ)
-    notes = _notes(folder)
-    wanted = needed_servers(environ)
-    if all(is_running(notes.get(server.name)) for server in wanted):
+    servers = needed_servers(environ)
+    states = _read_states(folder)
+    if all(is_running(states.get(server.name)) for server in servers):
         return
+
     with _locked(folder):
-        notes = _notes(folder)
-        for server in wanted:
-            if not is_running(notes.get(server.name)):
-                notes.setdefault(server.name, new_note(server))
-                _write(folder, notes)  # or a kill right now would lose the secret of its data
-                notes[server.name] = _start(server, folder / server.name, notes[server.name])
-                _write(folder, notes)
-        if SEAWEEDFS in wanted:
+        states = _read_states(folder)
+        for server in servers:
+            if not is_running(states.get(server.name)):
+                _start_server(server, folder, states)
+
+        if SEAWEEDFS in servers:
             open_store(read_settings(environ)).ensure()
 
 
 def stop_servers(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Stop the embedded servers that run; return their names. Their data stays."""
-    folder, stopped = home(environ), []
+    folder = home(environ)
     if not folder.exists():
         return []
+
+    stopped = []
     with _locked(folder):
-        for server in (MONGOD, SEAWEEDFS):
-            note = _notes(folder).get(server.name)
-            if note and (process := _process(note)):
+        states = _read_states(folder)
+        for server in SERVERS:
+            state = states.get(server.name)
+            if state and (process := _process(state)):
                 _stop(process, server.stop_seconds)
                 stopped.append(server.name)
     return stopped
@@ -64,67 +80,86 @@ def stop_servers(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 def needed_servers(environ: Mapping[str, str]) -> list[Server]:
     """Return the servers that the environment does not give."""
-    given = {MONGOD.name: gives_mongodb(environ), SEAWEEDFS.name: gives_s3(environ)}
-    return [server for server in (MONGOD, SEAWEEDFS) if not given[server.name]]
+    is_given = {MONGOD.name: gives_mongodb(environ), SEAWEEDFS.name: gives_s3(environ)}
+    return [server for server in SERVERS if not is_given[server.name]]
 
 
 def server_status(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]:
-    """Return what is known of each embedded server: running, pid, address."""
-    notes = _notes(home(environ))
-    found = {}
-    for server in (MONGOD, SEAWEEDFS):
-        note = notes.get(server.name)
-        running = is_running(note)
-        found[server.name] = {
-            "needed": server in needed_servers(environ),
-            "running": running,
-            "pid": note["pid"] if note and running else None,
-            "port": note["ports"][6 if server is SEAWEEDFS else 0] if note and running else None,
+    """Return what is known of each embedded server: whether it is needed and runs, pid, port."""
+    states = _read_states(home(environ))
+    needed = needed_servers(environ)
+
+    status = {}
+    for server in SERVERS:
+        state = states.get(server.name)
+        running = state if is_running(state) else None
+        status[server.name] = {
+            "needed": server in needed,
+            "running": running is not None,
+            "pid": running.pid if running else None,
+            "port": running.ports[server.client_port] if running else None,
         }
-    return found
+    return status
 
 
-def is_running(note: dict[str, Any] | None) -> bool:
-    """Tell whether the server that a note speaks of still runs, and not another with its pid."""
-    return note is not None and _process(note) is not None
+def is_running(state: ServerState | None) -> bool:
+    """Tell whether the server of a state still runs, and not another process with its pid."""
+    return state is not None and _process(state) is not None
 
 
-def _process(note: dict[str, Any]) -> psutil.Process | None:
+def _process(state: ServerState) -> psutil.Process | None:
+    """Return the process that runs a server, or None where it is gone."""
+    if not state.pid:
+        return None
     try:
-        process = psutil.Process(note["pid"])
-        same = abs(process.create_time() - note["born"]) < 1
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (psutil.NoSuchProcess, KeyError):
+        process = psutil.Process(state.pid)
+        is_same = abs(process.create_time() - state.born) < 1
+        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
         return None
 
 
-def _start(server: Server, place: Path, note: dict[str, Any]) -> dict[str, Any]:
-    """Start a server and wait until it answers; return its note.
+def _start_server(server: Server, folder: Path, states: States) -> None:
+    """Start a server, and write down its state before and after."""
+    states.setdefault(server.name, new_state(server))
+    _write_states(folder, states)  # or a kill right now would lose the secret of its data
+
+    states[server.name] = _start(server, folder / server.name, states[server.name])
+    _write_states(folder, states)
+
+
+def _start(server: Server, folder: Path, state: ServerState) -> ServerState:
+    """Start a server and wait until it answers; return its state.
 
     It keeps its ports where they are still free, and its secret always. Ports that somebody
     takes in between cost another try.
     """
-    for leftover in _leftovers(place):
+    for leftover in _leftovers(folder):
         _stop(leftover, server.stop_seconds)
-    for _ in range(3):
-        process = spawn(server, place, note)
+
+    for _ in range(START_ATTEMPTS):
+        process = spawn(server, folder, state)
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
-            if server.greet(note):
+            if server.is_ready(state):
                 process.returncode = 0  # disowned: it is meant to outlive us, without a warning
-                born = psutil.Process(process.pid).create_time()
-                known = {"pid": process.pid, "born": born, "settings": server.settings(note)}
-                return note | known
+                return msgspec.structs.replace(
+                    state,
+                    pid=process.pid,
+                    born=psutil.Process(process.pid).create_time(),
+                    settings=server.settings(state),
+                )
             time.sleep(0.1)
+
         process.kill()
         process.wait()
-        note = note | {"ports": free_ports(server.ports)}
-    raise Unavailable(f"the embedded {server.name} does not start; its log is {place}/log")
+        state = msgspec.structs.replace(state, ports=free_ports(server.port_count))
+    raise Unavailable(f"the embedded {server.name} does not start; its log is {folder}/log")
 
 
-def _leftovers(place: Path) -> list[psutil.Process]:
-    """Return processes that serve our data though no note knows them: a start was cut off."""
-    data = f"{place}/data"
+def _leftovers(folder: Path) -> list[psutil.Process]:
+    """Return processes that serve our data though no state knows them: a start was cut off."""
+    data = f"{folder}/data"
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -148,16 +183,17 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _notes(folder: Path) -> dict[str, Any]:
+def _read_states(folder: Path) -> States:
+    """Return what is known of each server; nothing where none ever ran."""
     try:
-        notes: dict[str, Any] = json.loads((folder / "servers.json").read_text())
+        text = (folder / "servers.json").read_text()
     except FileNotFoundError:
         return {}
-    return notes
+    return msgspec.json.decode(text, type=States)
 
 
-def _write(folder: Path, notes: dict[str, Any]) -> None:
+def _write_states(folder: Path, states: States) -> None:
     new = folder / "servers.json.new"
     with open(new, "w", opener=owner_only) as file:
-        json.dump(notes, file, indent=2)
+        json.dump(msgspec.to_builtins(states), file, indent=2)
     new.replace(folder / "servers.json")

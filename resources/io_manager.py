@@ -12,9 +12,8 @@ from workers.store import OWN_PREFIX, BlockStore
 
 T = TypeVar("T")
 RUNS_PREFIX = f"{OWN_PREFIX}runs/"
-OUTAGE_SECONDS = (
-    90  # seconds without S3 that an op's inputs and outputs survive, as the op itself does
-)
+# Seconds without S3 that an op's inputs and outputs survive, as the op itself does.
+OUTAGE_SECONDS = 90
 
 
 def summary_key(run_id: str, asset: str) -> str:
@@ -25,25 +24,25 @@ def summary_key(run_id: str, asset: str) -> str:
 class JsonIOManager(dg.ConfigurableIOManager):
     """Writes each op's output as one JSON object; refuses what JSON cannot say."""
 
-    blocks: dg.ResourceDependency[BlockStore]
+    store: dg.ResourceDependency[BlockStore]
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         if obj is not None:  # publish hands on nothing
-            _explained(partial(self.blocks.put_json, _key(context), obj))
+            _ask(partial(self.store.put_json, _key(context), obj))
 
     def load_input(self, context: dg.InputContext) -> Any:
         if context.upstream_output is None:
             raise TypeError(f"input {context.name} comes from no op")
-        return _explained(partial(self.blocks.get_json, _key(context.upstream_output)))
+        return _ask(partial(self.store.get_json, _key(context.upstream_output)))
 
 
 def _key(output: dg.OutputContext) -> str:
     # A dynamic output has its mapping key as the last part.
-    run_id, *rest = output.get_identifier()
-    return f"{RUNS_PREFIX}{run_id}/{'/'.join(rest)}.json"
+    run_id, *parts = output.get_identifier()
+    return f"{RUNS_PREFIX}{run_id}/{'/'.join(parts)}.json"
 
 
-def _explained(call: Callable[[], T]) -> T:
+def _ask(call: Callable[[], T]) -> T:
     """Repeat a call while S3 is unavailable, and fail in one sentence.
 
     Dagster would honour a RetryRequested here, but runs the op's body again with it.

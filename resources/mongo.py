@@ -19,7 +19,5 @@ class MongoResource(dg.ConfigurableResource[Database[dict[str, Any]]]):
         self, _context: dg.InitResourceContext
     ) -> Iterator[Database[dict[str, Any]]]:
         database = open_database(running_settings())
-        try:
+        with database.client:
             yield database
-        finally:
-            database.client.close()

@@ -1,12 +1,7 @@
-"""The work itself, in plain Python: slicing, batches, contributions, folding, the ledger.
+"""The work itself, in plain Python without Dagster; `python -m workers --batch ID` runs anywhere.
 
-Nothing here knows Dagster; `python -m workers --batch ID` runs one batch anywhere.
-Doors to servers (who starts them, how they are configured) belong in `resources`;
-what runs, when and in what order belongs in `pipelines`.
-
-Read: model, template, errors, settings, blocks; compression, lines, formats, footer, parquet,
-items; exact, fields, task, tasks, assets; letters, epochs, ledger; sizing, pieces, slicing,
-sources, plan; results, batch; counts, reconcile, states, fold; redrive, rebuild, manifest, verify;
-progress; news and named (what is new, and what a queue says of it).
-How web pages are visited is in web.
+Who starts servers belongs in resources; what runs, and when, in pipelines. Read: steps (the seven
+steps of a run); the rooms, in data order: declare, contributions, sources, ledger, planning, batch
+(a worker), folding; recompute, verify; watching; tasks, web; what all stand on: values, store,
+s3_errors, errors, retry, settings; around runs: assets, rehearsal, progress.
 """

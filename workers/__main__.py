@@ -19,15 +19,18 @@ def main() -> int:
     """Run the batch named on the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
     parser.add_argument("--batch", required=True, metavar="ID", help="as `fanfold batches` says")
-    batch = parser.parse_args().batch
+    batch_id = parser.parse_args().batch
+
     try:
-        found = read_settings()
+        settings = read_settings()
         with mongodb_errors():
-            outcome = attempt_batch(batch, Ledger(open_database(found)), open_store(found))
+            ledger = Ledger(open_database(settings))
+            outcome = attempt_batch(ledger, open_store(settings), batch_id)
     except FanfoldError as error:
-        print(f"batch {batch}: {error}", file=sys.stderr)
+        print(f"batch {batch_id}: {error}", file=sys.stderr)
         return 2 if isinstance(error, Refused) else 1
-    print(json.dumps({"batch": batch} | outcome.to_json()))
+
+    print(json.dumps({"batch": batch_id} | outcome.to_json()))
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from workers.errors import Unavailable
 
 T = TypeVar("T")
+FIRST_PAUSE_SECONDS = 0.2  # seconds before the second call, about
 MAX_PAUSE_SECONDS = 8  # seconds of a pause, about
 
 
@@ -25,12 +26,15 @@ def retry(call: Callable[[], T], seconds: float) -> T:
 
     However long the call itself takes to fail, it is made twice at least.
     """
-    deadline, attempt = time.monotonic() + seconds, 0
+    deadline = time.monotonic() + seconds
+    attempt = 0
+
     while True:
         try:
             return call()
         except Unavailable:
             if not seconds or (attempt and time.monotonic() >= deadline):
                 raise
-        time.sleep(pause(attempt, first=0.2))
+
+        time.sleep(pause(attempt, FIRST_PAUSE_SECONDS))
         attempt += 1

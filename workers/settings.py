@@ -38,8 +38,10 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of local state: FANFOLD_HOME, else .fanfold in the project's folder."""
     if "FANFOLD_HOME" in environ:
         return Path(environ["FANFOLD_HOME"]).absolute()
+
     project = Path(__file__).parent.parent
-    return (project if (project / "workspace.yaml").exists() else Path.cwd()) / ".fanfold"
+    is_checkout = (project / "workspace.yaml").exists()
+    return (project if is_checkout else Path.cwd()) / ".fanfold"
 
 
 def gives_mongodb(environ: Mapping[str, str]) -> bool:
@@ -55,17 +57,21 @@ def gives_s3(environ: Mapping[str, str]) -> bool:
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings; Refused where a server is neither given nor running embedded."""
     file = home(environ) / "servers.json"
-    embedded = json.loads(file.read_text()) if file.exists() else {}
-    if not gives_mongodb(environ) and "mongod" not in embedded:
+    states = json.loads(file.read_text()) if file.exists() else {}
+    # A server whose first start was cut off has a state, and no settings yet.
+    embedded = {name: state.get("settings") for name, state in states.items()}
+
+    if not gives_mongodb(environ) and not embedded.get("mongod"):
         raise Refused("MONGODB_URI is not set and no embedded mongod runs; set it, or `fanfold up`")
-    if not gives_s3(environ) and "seaweedfs" not in embedded:
+    if not gives_s3(environ) and not embedded.get("seaweedfs"):
         raise Refused(
             "No S3 is set (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, ...) and no embedded "
             "SeaweedFS runs; set it, or `fanfold up`"
         )
+
     return Settings(
-        mongodb_uri=environ.get("MONGODB_URI") or embedded["mongod"]["settings"]["uri"],
+        mongodb_uri=environ.get("MONGODB_URI") or embedded["mongod"]["uri"],
         database=environ.get("FANFOLD_DATABASE") or "fanfold",
         bucket=environ.get("FANFOLD_BUCKET") or "fanfold",
-        s3={} if gives_s3(environ) else embedded["seaweedfs"]["settings"],
+        s3={} if gives_s3(environ) else embedded["seaweedfs"],
     )

@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -11,45 +10,22 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    MetadataRetrievalError,
-)
-from botocore.exceptions import (
-    ConnectionError as NoConnection,
-)
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from workers.errors import Refused
+from workers.retry import retry
+from workers.s3_errors import s3_errors, status_of
+from workers.settings import Settings
+from workers.values import Block
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-from workers.declare.asset import Asset
-from workers.errors import Refused, Unavailable
-from workers.retry import retry
-from workers.settings import Settings
-from workers.values import Block
 
 T = TypeVar("T")
 OWN_PREFIX = "_fanfold/"  # results and run references live under this prefix of the bucket
 RETRY_SECONDS = 30  # seconds for which a request is repeated while S3 is unavailable
+CONNECT_SECONDS = 5  # seconds that a connection may take
 ANSWER_SECONDS = 20  # how long S3 may say nothing, before an answer or in the middle of it
-TRANSIENT_S3_CODES = {"SlowDown", "RequestTimeout"}  # codes that can come with any status
-# What no answer means, or one that arrived damaged: the next try may do.
-NO_ANSWER = (
-    NoConnection,
-    HTTPClientError,
-    IncompleteReadError,
-    FlexibleChecksumError,
-    ResponseParserError,
-    CredentialRetrievalError,
-    MetadataRetrievalError,
-    HTTPError,
-)
 
 
 class Bytes(Protocol):
@@ -67,7 +43,9 @@ class Body(io.RawIOBase):
         self, ask: Callable[[Callable[[], bytes]], bytes], part: Callable[[int], Any]
     ) -> None:
         # `part` requests the bytes from an offset on; `ask` makes a call, again if need be.
-        self._ask, self._part, self.bytes_read = ask, part, 0
+        self._ask = ask
+        self._part = part
+        self.bytes_read = 0
         self._body: Any = None
         self._body = part(0)
 
@@ -75,19 +53,19 @@ class Body(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        piece = self._ask(partial(self._read, size if size >= 0 else None))
-        self.bytes_read += len(piece)
-        return piece
+        chunk = self._ask(partial(self._read, size if size >= 0 else None))
+        self.bytes_read += len(chunk)
+        return chunk
 
     def _read(self, size: int | None) -> bytes:
         self._body = self._body or self._part(self.bytes_read)
         try:
-            piece: bytes = self._body.read(size)
+            chunk: bytes = self._body.read(size)
         except Exception:
             self._body.close()
             self._body = None
             raise
-        return piece
+        return chunk
 
     def close(self) -> None:
         if self._body:
@@ -126,43 +104,43 @@ class BlockStore:
 
         self._ask("", find_or_create)
 
+    # Listing
+
     def list(self, prefix: str) -> Iterator[Block]:
         """Yield the blocks under a prefix in key order; "folder" objects are left out."""
-        for block, _ in self._aged(prefix):
+        for block, _ in self.list_aged(prefix):
             yield block
 
-    def _aged(self, prefix: str) -> Iterator[tuple[Block, float]]:
-        for entry, now in self._entries(prefix):
-            if not entry["Key"].endswith("/"):
-                etag = entry["ETag"].strip('"')
-                age = (now - entry["LastModified"]).total_seconds()
-                yield Block(key=entry["Key"], etag=etag, size=entry["Size"]), age
-
-    def _entries(self, prefix: str) -> Iterator[tuple[Any, datetime]]:
-        where: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
-        while True:
-            page = self._ask(prefix, partial(self.client.list_objects_v2, **where))
-            now = _answered(page)
-            for entry in page.get("Contents", []):
-                yield entry, now
-            if not page.get("IsTruncated"):
-                return
-            where["ContinuationToken"] = page["NextContinuationToken"]
-
-    def of_partition(self, asset: Asset, partition: str) -> Iterator[Block]:
-        """Yield the blocks of one partition."""
-        for block, _ in self.ages(asset, partition):
-            yield block
-
-    def ages(self, asset: Asset, partition: str) -> Iterator[tuple[Block, float]]:
-        """Yield the blocks of one partition, each with the seconds since it was written.
+    def list_aged(self, prefix: str) -> Iterator[tuple[Block, float]]:
+        """Yield the blocks under a prefix, each with the seconds since it was written.
 
         Both times are of the clock of S3, so that ours may be wrong.
         """
-        for prefix in asset.prefixes(partition):
-            for block, age in self._aged(prefix):
-                if asset.partition_of(block.key) == partition:
-                    yield block, age
+        for entry, now in self._entries(prefix):
+            if entry["Key"].endswith("/"):
+                continue
+            etag = entry["ETag"].strip('"')
+            age = (now - entry["LastModified"]).total_seconds()
+            yield Block(key=entry["Key"], etag=etag, size=entry["Size"]), age
+
+    def _entries(self, prefix: str) -> Iterator[tuple[Any, datetime]]:
+        """Yield what S3 says of each object under a prefix, and when it said so."""
+        query: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+        while True:
+            page = self._ask(prefix, partial(self.client.list_objects_v2, **query))
+            now = _answer_time(page)
+            for entry in page.get("Contents", []):
+                yield entry, now
+
+            if not page.get("IsTruncated"):
+                return
+            query["ContinuationToken"] = page["NextContinuationToken"]
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is an object with this key."""
+        return any(block.key == key for block in self.list(key))
+
+    # Reading
 
     def open(self, key: str, etag: str, start: int, end: int) -> Body:
         """Open bytes start to end (exclusive, and not empty) of the block with this ETag.
@@ -181,6 +159,7 @@ class BlockStore:
             how: dict[str, Any] = {"IfMatch": etag} if etag else {}
             if offset or end is not None:
                 how["Range"] = f"bytes={start + offset}-{'' if end is None else end - 1}"
+
             answer = self.client.get_object(Bucket=self.bucket, Key=key, **how)
             etag = answer["ETag"]  # what is read on after a break is the same object
             return answer["Body"]
@@ -188,9 +167,27 @@ class BlockStore:
         ask = partial(self._ask, key)
         return ask(lambda: Body(ask, part))
 
-    def exists(self, key: str) -> bool:
-        """Tell whether there is an object with this key."""
-        return any(block.key == key for block in self.list(key))
+    def get(self, key: str) -> bytes:
+        """Return a whole object that Fanfold wrote."""
+
+        def whole() -> bytes:
+            return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+        return self._ask(key, whole)
+
+    def get_json(self, key: str) -> Any:
+        """Return the JSON value of an object that `put_json` wrote."""
+        return json.loads(self.get(key))
+
+    # Writing
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write a whole object."""
+        self._ask(key, partial(self.client.put_object, Bucket=self.bucket, Key=key, Body=body))
+
+    def put_json(self, key: str, value: Any) -> None:
+        """Write a value as JSON."""
+        self.put(key, json.dumps(value, separators=(",", ":")).encode())
 
     def delete(self, key: str) -> None:
         """Delete an object that Fanfold wrote; one that is gone is fine."""
@@ -205,26 +202,6 @@ class BlockStore:
                 deleted += 1
         return deleted
 
-    def get(self, key: str) -> bytes:
-        """Return a whole object that Fanfold wrote."""
-
-        def whole() -> bytes:
-            return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-
-        return self._ask(key, whole)
-
-    def put(self, key: str, body: bytes) -> None:
-        """Write a whole object."""
-        self._ask(key, partial(self.client.put_object, Bucket=self.bucket, Key=key, Body=body))
-
-    def get_json(self, key: str) -> Any:
-        """Return the JSON value of an object that `put_json` wrote."""
-        return json.loads(self.get(key))
-
-    def put_json(self, key: str, value: Any) -> None:
-        """Write a value as JSON."""
-        self.put(key, json.dumps(value, separators=(",", ":")).encode())
-
 
 def open_store(settings: Settings, patient: bool = True) -> BlockStore:
     """Return the bucket that the settings name. No request is made yet.
@@ -232,13 +209,14 @@ def open_store(settings: Settings, patient: bool = True) -> BlockStore:
     A patient client repeats a request for about half a minute, any other makes it once.
     """
     config = Config(
-        connect_timeout=5,
+        connect_timeout=CONNECT_SECONDS,
         read_timeout=ANSWER_SECONDS,
         # Ours are the only repeats: how long boto3's go on differs by a factor of 20 between
         # versions, and nothing repeats a read that breaks off.
         retries={"mode": "standard", "total_max_attempts": 1},
     )
     arguments: dict[str, Any] = dict(settings.s3)
+
     try:
         client = boto3.client("s3", config=config, **arguments)
     except (BotoCoreError, ValueError) as error:
@@ -246,44 +224,7 @@ def open_store(settings: Settings, patient: bool = True) -> BlockStore:
     return BlockStore(client, settings.bucket, RETRY_SECONDS if patient else 0)
 
 
-@contextmanager
-def s3_errors(name: str) -> Iterator[None]:
-    """Turn boto3's errors about the named thing into ours."""
-    try:
-        yield
-    except ClientError as error:
-        raise _explained(error, name) from error
-    except NO_ANSWER as error:
-        raise Unavailable(
-            f"S3 did not answer for {name}; check the endpoint and that the server runs "
-            f"({type(error).__name__})"
-        ) from error
-    except BotoCoreError as error:
-        raise Refused(f"S3 cannot be used for {name}: {error}") from error
-
-
-def _explained(error: ClientError, name: str) -> Exception:
-    status, code = status_of(error), error.response.get("Error", {}).get("Code", "")
-    if status == 412:
-        return Refused(f"{name} was replaced after it was planned; run its partition again")
-    if status == 404 and code == "NoSuchBucket":
-        return Refused(f"{name}: the bucket does not exist; create it or set FANFOLD_BUCKET")
-    if status == 404:
-        return Refused(f"{name} is gone; run its partition again")
-    if status in (401, 403):
-        return Refused(f"S3 refused access to {name} ({code}); check the credentials and policies")
-    # 409: another request on the same thing is under way, or was and its answer was lost.
-    if (status >= 500 and status != 501) or status in (408, 409, 429) or code in TRANSIENT_S3_CODES:
-        return Unavailable(f"S3 answered {status} {code} for {name}")
-    return Refused(f"S3 answered {status} {code} for {name}")
-
-
-def _answered(answer: Mapping[str, Any]) -> datetime:
+def _answer_time(answer: Mapping[str, Any]) -> datetime:
     """Return when S3 answered, by its own clock, or by ours where it does not say."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(date) if date else datetime.now(UTC)
-
-
-def status_of(error: ClientError) -> int:
-    """Return the HTTP status that a service of AWS answered; 0 where it gave none."""
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -32,10 +32,11 @@ def pids() -> dict[str, int]:
 
 
 def works() -> bool:
-    found = running_settings()
-    store = open_store(found)
+    embedded = running_settings()
+    store = open_store(embedded)
     store.put("greeting", b"hello")
-    database = open_database(found)
+
+    database = open_database(embedded)
     with database.client:
         database["greetings"].insert_one({})
     return store.get("greeting") == b"hello"
@@ -46,6 +47,7 @@ def test_servers_start_once_listen_on_loopback_only_and_keep_their_secrets(own):
     first = pids()
     assert works()
     assert pids() == first
+
     listening = {
         connection.laddr.ip
         for pid in first.values()
@@ -53,6 +55,7 @@ def test_servers_start_once_listen_on_loopback_only_and_keep_their_secrets(own):
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
+
     for secret in (own / "servers.json", own / "seaweedfs" / "s3.json"):
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert stat.S_IMODE(own.stat().st_mode) == 0o700
@@ -60,42 +63,46 @@ def test_servers_start_once_listen_on_loopback_only_and_keep_their_secrets(own):
 
 def test_a_killed_server_and_a_taken_port_heal(own):
     assert works()
-    notes = json.loads((own / "servers.json").read_text())
+    states = json.loads((own / "servers.json").read_text())
     for server in ("mongod", "seaweedfs"):
-        psutil.Process(notes[server]["pid"]).send_signal(signal.SIGKILL)
-        psutil.Process(notes[server]["pid"]).wait(10)
+        psutil.Process(states[server]["pid"]).send_signal(signal.SIGKILL)
+        psutil.Process(states[server]["pid"]).wait(10)
+
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", notes["mongod"]["ports"][0]))
+        taken.bind(("127.0.0.1", states["mongod"]["ports"][0]))
         taken.listen()
         assert works()
+
     healed = json.loads((own / "servers.json").read_text())
-    assert healed["mongod"]["ports"] != notes["mongod"]["ports"]
-    assert healed["mongod"]["secret"] == notes["mongod"]["secret"]
+    assert healed["mongod"]["ports"] != states["mongod"]["ports"]
+    assert healed["mongod"]["secret"] == states["mongod"]["secret"]
 
 
 def test_a_pid_that_another_process_has_now_is_not_taken_for_the_server(own):
     assert works()
-    notes = json.loads((own / "servers.json").read_text())
-    lost = notes["seaweedfs"]["pid"]
-    notes["seaweedfs"]["pid"] = psutil.Process().pid
-    (own / "servers.json").write_text(json.dumps(notes))
+    states = json.loads((own / "servers.json").read_text())
+    lost = states["seaweedfs"]["pid"]
+    states["seaweedfs"]["pid"] = psutil.Process().pid
+    (own / "servers.json").write_text(json.dumps(states))
+
     assert not server_status()["seaweedfs"]["running"]
     assert works()
     assert not psutil.pid_exists(lost)  # two servers on one folder would ruin it
 
 
 def test_processes_that_start_at_once_share_the_same_servers(own):
-    code = "from resources import embedded; embedded.up(); print(embedded.status())"
+    code = "from resources.embedded import start_servers, server_status\n"
+    code += "start_servers(); print(server_status())"
     started = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)
     ]
-    said = {process.communicate()[0] for process in started}
-    assert len(said) == 1
-    assert b"'running': True" in said.pop()
+    printed = {process.communicate()[0] for process in started}
+    assert len(printed) == 1
+    assert b"'running': True" in printed.pop()
 
 
-def test_data_outlives_down(own):
+def test_the_data_of_servers_outlive_their_stop(own):
     assert works()
     assert sorted(stop_servers()) == ["mongod", "seaweedfs"]
     assert stop_servers() == []
@@ -103,13 +110,13 @@ def test_data_outlives_down(own):
 
 
 def test_nothing_is_started_where_settings_are_given(tmp_path):
-    given = {
+    environ = {
         "FANFOLD_HOME": str(tmp_path / "none"),
         "MONGODB_URI": "mongodb://elsewhere/",
         "AWS_ACCESS_KEY_ID": "someone",
     }
-    found = running_settings(given)
-    assert (found.mongodb_uri, found.s3) == ("mongodb://elsewhere/", {})
+    given = running_settings(environ)
+    assert (given.mongodb_uri, given.s3) == ("mongodb://elsewhere/", {})
     assert not (tmp_path / "none").exists()
 
 
@@ -120,6 +127,16 @@ def test_settings_never_show_their_secrets(servers):
 
 
 def test_without_servers_or_settings_the_error_names_both_ways_out(tmp_path):
+    with pytest.raises(Refused, match=r"MONGODB_URI.*fanfold up"):
+        read_settings({"FANFOLD_HOME": str(tmp_path)})
+    with pytest.raises(Refused, match=r"AWS_ENDPOINT_URL_S3.*fanfold up"):
+        read_settings({"FANFOLD_HOME": str(tmp_path), "MONGODB_URI": "mongodb://elsewhere/"})
+
+
+def test_a_server_whose_first_start_was_cut_off_is_no_server_to_use(tmp_path):
+    """Without an address boto3 would look for S3 in the cloud."""
+    states = {name: {"ports": [1], "secret": "s"} for name in ("mongod", "seaweedfs")}
+    (tmp_path / "servers.json").write_text(json.dumps(states))
     with pytest.raises(Refused, match=r"MONGODB_URI.*fanfold up"):
         read_settings({"FANFOLD_HOME": str(tmp_path)})
     with pytest.raises(Refused, match=r"AWS_ENDPOINT_URL_S3.*fanfold up"):
