@@ -11,95 +11,118 @@ import argparse
 import io
 import os
 import time
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 import pandas as pd
 from pymongo import UpdateOne
 from pymongo.collection import Collection
+from pymongo.database import Database
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.events import event_blocks
 from pipelines.runs import materialise
+from pipelines.summaries import Summary
 from resources.embedded import running_settings
-from workers.ledger import Document
 from workers.ledger.mongo import open_database
+from workers.sources.blocks import blocks_of_partition
 from workers.store import BlockStore, open_store
 from workers.tasks import user_profiles
-from workers.tasks.user_profiles import WEIGHTS
+from workers.tasks.user_profiles import TOPIC_WEIGHTS
+from workers.values import Document
 
 ASSET = user_profiles.asset
+DAY = "1998-06-01"
+NAME = "fanfold-benchmark"
+SEED = 1
+WRITES_PER_CALL = 1_000
 
-DAY, NAME = "1998-06-01", "fanfold-benchmark"
-
-
+# Amounts by user and key; events, first and last time of each user; likes.
 Counts = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 
 def read_counts(body: bytes) -> Counts:
     """Read one block; return amounts by user and key, what was seen of each user, and likes."""
     events = pd.read_json(io.BytesIO(body), lines=True, engine="pyarrow")
-    user, weight = events["user"], events["action"].map(WEIGHTS)
+    user = events["user"]
+    weight = events["action"].map(TOPIC_WEIGHTS)
+
     topics = pd.DataFrame({"user": user, "key": events["topics"], "value": weight}).explode("key")
     topics["key"] = "topics." + topics["key"]
     actions = pd.DataFrame({"user": user, "key": "actions." + events["action"], "value": 1})
     amounts = pd.concat([actions, topics]).groupby(["user", "key"], as_index=False)["value"].sum()
+
     seen = events.groupby("user")["ts"].agg(events="size", first="min", last="max").reset_index()
-    return amounts, seen, events.loc[events["action"] == "like", ["user", "item"]]
+    likes = events.loc[events["action"] == "like", ["user", "item"]]
+    return amounts, seen, likes
 
 
 def upsert(counts: Counts, profiles: Collection[Document]) -> None:
     """Write user by user, a thousand at a time."""
+    writes: list[UpdateOne] = []
+    for write in _writes(counts):
+        writes.append(write)
+        if len(writes) == WRITES_PER_CALL:
+            profiles.bulk_write(writes, ordered=False)
+            writes = []
+
+    if writes:
+        profiles.bulk_write(writes, ordered=False)
+
+
+def _writes(counts: Counts) -> Iterator[UpdateOne]:
+    """Yield what each user's counts add to the user's profile."""
     amounts, seen, likes = counts
     liked = likes.groupby("user")["item"].agg(list).to_dict()
-    of_user = {user: numbers for user, *numbers in seen.itertuples(index=False)}
-    writes: list[UpdateOne] = []
+    numbers_by_user = {user: numbers for user, *numbers in seen.itertuples(index=False)}
+
     for user, group in amounts.groupby("user"):
-        events, first, last = of_user[user]
+        events, first, last = numbers_by_user[user]
         added = dict(zip(group["key"].tolist(), group["value"].tolist(), strict=True))
         update: Document = {"$inc": {"events": events} | added}
         update |= {"$min": {"first_seen": first}, "$max": {"last_seen": last}}
         if user in liked:
             update["$addToSet"] = {"liked": {"$each": liked[user]}}
-        writes.append(UpdateOne({"_id": user}, update, upsert=True))
-        if len(writes) == 1_000:
-            profiles.bulk_write(writes, ordered=False)
-            writes = []
-    if writes:
-        profiles.bulk_write(writes, ordered=False)
+        yield UpdateOne({"_id": user}, update, upsert=True)
 
 
 def block_by_block(store: BlockStore, profiles: Collection[Document]) -> None:
     """Upsert after each block: memory stays small, and a user is written once a block."""
-    for block in store.of_partition(ASSET, DAY):
+    for block in blocks_of_partition(ASSET, store, DAY):
         upsert(read_counts(store.get(block.key)), profiles)
 
 
 def all_at_once(store: BlockStore, profiles: Collection[Document]) -> None:
     """Merge the counts of all blocks in memory, then upsert each user once."""
-    found = [read_counts(store.get(block.key)) for block in store.of_partition(ASSET, DAY)]
-    amounts, seen, likes = (pd.concat(parts) for parts in zip(*found, strict=True))
+    blocks = blocks_of_partition(ASSET, store, DAY)
+    counts = [read_counts(store.get(block.key)) for block in blocks]
+    amounts, seen, likes = (pd.concat(parts) for parts in zip(*counts, strict=True))
+
     amounts = amounts.groupby(["user", "key"], as_index=False)["value"].sum()
     merged = {"events": "sum", "first": "min", "last": "max"}
-    upsert((amounts, seen.groupby("user", as_index=False).agg(merged), likes), profiles)
+    seen = seen.groupby("user", as_index=False).agg(merged)
+    upsert((amounts, seen, likes), profiles)
 
 
-def by_op(run_id: str) -> dict[str, float]:
+SCRIPTS = (block_by_block, all_at_once)
+
+
+def op_seconds(run_id: str) -> Mapping[str, float]:
     """Return the seconds that each kind of op took, added up over its workers."""
-    seconds: dict[str, float] = {}
+    seconds: Counter[str] = Counter()
     with dg.DagsterInstance.get() as instance:
         for step in instance.get_run_step_stats(run_id):
             name = step.step_key.split(".")[-1].split("[")[0]
-            took = (step.end_time or 0) - (step.start_time or 0)
-            seconds[name] = seconds.get(name, 0) + took
+            seconds[name] += (step.end_time or 0) - (step.start_time or 0)
     return seconds
 
 
-def total(profiles: Collection[Document]) -> tuple[int, int]:
+def count_profiles(profiles: Collection[Document]) -> tuple[int, int]:
     """Return how many profiles there are, and the events they count."""
-    found = list(profiles.aggregate([{"$group": {"_id": None, "n": {"$sum": "$events"}}}]))
-    return profiles.count_documents({}), found[0]["n"] if found else 0
+    sums = list(profiles.aggregate([{"$group": {"_id": None, "events": {"$sum": "$events"}}}]))
+    return profiles.count_documents({}), sums[0]["events"] if sums else 0
 
 
 def main() -> None:
@@ -107,59 +130,83 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--blocks", type=int, default=10)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
+
     os.environ |= {"FANFOLD_DATABASE": "fanfold_benchmark", "FANFOLD_BUCKET": NAME}
     settings = running_settings()
     store = open_store(settings)
     store.ensure()
-    with open_database(settings).client as client:
-        database = client[settings.database]
+
+    database = open_database(settings)
+    with database.client:
+        _empty(store, database)  # what a killed measurement left would be counted too
         try:
-            _measure(store, database, asked.events, asked.blocks)
+            _measure(store, database, arguments.events, arguments.blocks)
         finally:
             _empty(store, database)
 
 
-def _measure(store: BlockStore, database: Any, events: int, count: int) -> None:
+def _measure(store: BlockStore, database: Database[Document], events: int, count: int) -> None:
     out = Console()
-    _empty(store, database)  # what a killed measurement left would be counted too
-    size = 0
-    for name, body in event_blocks(events, count, 1, DAY):
-        store.put(f"{ASSET.prefixes(DAY)[0]}{name}", body)
-        size += len(body)
+    size = _put_blocks(store, events, count)
     out.print(f"{events:,} events, {size / 1e6:,.0f} MB in {count} blocks")
-    took = {}
+
+    seconds: dict[str, float] = {}
     for script in SCRIPTS:
         started = time.monotonic()
         script(store, database[script.__name__])
-        took[script.__name__] = time.monotonic() - started
-    ours = materialise(ASSET, [DAY])
-    if not ours["success"]:
-        raise SystemExit("\n".join(ours["errors"]))
-    took[ASSET.name] = ours["seconds"]
-    found = {name: total(database[name]) for name in took}
-    if set(found.values()) != {(found[ASSET.name][0], events)}:
-        raise SystemExit(f"profiles and events counted differ: {found}")
+        seconds[script.__name__] = time.monotonic() - started
+
+    summary = materialise(ASSET, [DAY])
+    if not summary["success"]:
+        raise SystemExit("\n".join(summary["errors"]))
+    seconds[ASSET.name] = summary["seconds"]
+
+    profiles = _agreed_profiles(database, list(seconds), events)
+    out.print(_to_table(seconds))
+    out.print(f"all agree: {profiles:,} profiles, {events:,} events counted")
+    _print_ops(out, summary)
+
+
+def _put_blocks(store: BlockStore, events: int, count: int) -> int:
+    """Put the events into S3; return their bytes."""
+    size = 0
+    for name, body in event_blocks(events, count, SEED, DAY):
+        store.put(f"{ASSET.prefixes(DAY)[0]}{name}", body)
+        size += len(body)
+    return size
+
+
+def _agreed_profiles(database: Database[Document], names: list[str], events: int) -> int:
+    """Return how many profiles there are, by all three; whoever counted otherwise ends it."""
+    counts = {name: count_profiles(database[name]) for name in names}
+    profiles, _ = counts[ASSET.name]
+    if set(counts.values()) != {(profiles, events)}:
+        raise SystemExit(f"profiles and events counted differ: {counts}")
+    return profiles
+
+
+def _to_table(seconds: Mapping[str, float]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("", "seconds", "Fanfold / this"):
         table.add_column(column, justify="right" if column else "left")
-    for name, seconds in took.items():
-        shown = "Fanfold, whole run" if name == ASSET.name else f"script, {name}".replace("_", " ")
-        table.add_row(shown, f"{seconds:.1f}", f"{ours['seconds'] / seconds:.2f}")
-    out.print(table)
-    out.print(f"all agree: {found[ASSET.name][0]:,} profiles, {events:,} events counted")
+
+    for name, took in seconds.items():
+        label = "Fanfold, whole run" if name == ASSET.name else f"script, {name}".replace("_", " ")
+        table.add_row(label, f"{took:.1f}", f"{seconds[ASSET.name] / took:.2f}")
+    return table
+
+
+def _print_ops(out: Console, summary: Summary) -> None:
     out.print("by op, seconds over all its workers:")
-    for name, seconds in by_op(ours["run_id"]).items():
-        out.print(f"  {name:16} {seconds:6.1f}")
+    for name, took in op_seconds(summary["run_id"]).items():
+        out.print(f"  {name:16} {took:6.1f}")
 
 
-def _empty(store: BlockStore, database: Any) -> None:
+def _empty(store: BlockStore, database: Database[Document]) -> None:
     database.client.drop_database(database)
     for block in store.list(""):
         store.client.delete_object(Bucket=store.bucket, Key=block.key)
-
-
-SCRIPTS = (block_by_block, all_at_once)
 
 
 if __name__ == "__main__":

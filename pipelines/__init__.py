@@ -1,9 +1,8 @@
-"""What runs, when and in what order: the fan-out graph, assets, jobs, schedules, sensors.
+"""What runs, when, and who hears of it: everything that knows Dagster's graph and runs.
 
-The work inside an op belongs in `workers`; how servers are reached belongs in `resources`.
+The work inside an op belongs in workers, how servers are reached in resources.
 
-Read: fanout (the graph of every asset; workers/assets.py knows which there are), checks, jobs;
-what starts runs: schedules, sensors; what becomes of them: lost, failures, ended, wording, sinks,
-notices (who hears of it); definitions (all of it); runs, progress (a run by command, and how far it
-is); and the commands: cli, console, cli_units, cli_letters, cli_local.
+Read: fanout (the graph of every asset), checks, jobs; what starts runs: schedules, sensors; what
+ends badly: errors (the translator to Dagster's), lost_runs; definitions (all of it), preload; runs
+and summaries (a run by command); the rooms alerts (messages) and cli (the commands).
 """

@@ -1,149 +1,191 @@
 """Checks that the UI shows on each asset after a run: nothing lost, nothing twice, in tolerance."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import dagster as dg
 
-from pipelines.fanout import Blocks, Mongo, explained
+from pipelines.errors import explained
+from pipelines.fanout import Mongo, Store
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.errors import Refused
-from workers.ledger.claims import FOLDED
 from workers.ledger.counts import (
     MAX_NAMED,
-    Counts,
     counted_attempts,
     explain_unused,
     redriven_letters,
 )
 from workers.ledger.ledger import Ledger
+from workers.ledger.records import Plan, PlanState
 from workers.store import BlockStore
-from workers.values import Document
+from workers.values import Counts
 from workers.verify import spot_check
 
-SPOT_BYTES = 16 << 20  # bytes of blocks that a check recomputes, at most: some seconds
+MAX_SPOT_BYTES = 16 << 20  # bytes of blocks that a check recomputes: some seconds
+DESCRIPTIONS = {
+    "nothing_lost": "Items planned = items used + dead letters, and every letter is there.",
+    "nothing_twice": "A sample of profiles says what the raw blocks of a partition say.",
+    "within_tolerance": "Every item could be used; where not, warns with the reasons.",
+}
 
 
 def fold_checks(asset: Asset) -> dg.AssetChecksDefinition:
     """Return the asset's checks: one step, after the partitions of a run are folded."""
-    names = {
-        "nothing_lost": "Items planned = items used + dead letters, and every letter is there.",
-        "nothing_twice": "A sample of profiles says what the raw blocks of a partition say.",
-        "within_tolerance": "Every item could be used; where not, warns with the reasons.",
-    }
     specs = [
-        dg.AssetCheckSpec(name, asset=asset.name, description=text) for name, text in names.items()
+        dg.AssetCheckSpec(name, asset=asset.name, description=text)
+        for name, text in DESCRIPTIONS.items()
     ]
 
     @dg.multi_asset_check(name=f"{asset.name}_checks", specs=specs)
     def checks(
-        context: dg.AssetCheckExecutionContext, blocks: Blocks, mongo: Mongo
+        context: dg.AssetCheckExecutionContext, mongo: Mongo, store: Store
     ) -> Iterator[dg.AssetCheckResult]:
         ledger = Ledger(mongo)
         with explained(context.op_execution_context):
-            plans = folded_plans(ledger, asset, context.run.run_id)
-            found = [Counts.of(plan["counts"]) for plan in plans]
-            results = {
-                "nothing_lost": nothing_lost(ledger, plans, found),
-                "nothing_twice": nothing_twice(ledger, asset, blocks, plans),
-                "within_tolerance": within_tolerance(ledger, asset, found),
-            }
-        for name, result in results.items():
-            yield dg.AssetCheckResult(asset_key=asset.name, check_name=name, **result)
+            plans = folded_plans(asset, ledger, context.run.run_id)
+            results = [
+                nothing_lost(asset, ledger, plans),
+                nothing_twice(asset, ledger, store, plans),
+                within_tolerance(asset, ledger, plans),
+            ]
+        yield from results
 
     return checks
 
 
-def folded_plans(ledger: Ledger, asset: Asset, run: str) -> list[Document]:
-    """Return what a run folded; where it folded nothing, what is newest of the profiles.
+def folded_plans(asset: Asset, ledger: Ledger, run: str) -> list[Plan]:
+    """Return the plans that a run folded; where it folded none, that of the newest partition.
 
     A check can be executed by itself, in a run of its own.
     """
-    mine = [
+    plans = [
         plan
         for plan in ledger.plans_of_run(run)
-        if plan["asset"] == asset.name and plan["state"] in FOLDED
+        if plan.asset == asset.name and plan.state.is_folded
     ]
-    if mine:
-        return mine
-    newest = ledger.claims.newest_folds(asset.name, ledger.claims.generation(asset.name))
-    return [ledger.plan(newest[max(newest)]["_id"])] if newest else []
+    if plans:
+        return plans
+
+    generation = ledger.claims.generation(asset.name)
+    newest = ledger.claims.newest_folded(asset.name, generation)
+    if newest is None:
+        return []
+    rounds = ledger.claims.folded_plans(asset.name, generation, newest)
+    return [max(rounds, key=lambda plan: plan.round)]
 
 
-def nothing_lost(
-    ledger: Ledger, plans: Sequence[Document], found: Sequence[Counts]
-) -> dict[str, Any]:
+def nothing_lost(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.AssetCheckResult:
     """Hold the counts of folded plans against each other, and against the letters there are."""
-    wrong = []
-    for plan, one in zip(plans, found, strict=True):
-        letters = 0
-        if one.dead:
-            batches = ledger.batches_of(plan)
-            met = {
-                letter["_id"] for letter in ledger.dead_letters.found_by(counted_attempts(batches))
-            }
-            letters = len(met - redriven_letters(ledger, batches))
-        if one.items != one.used + one.dead + one.failed or letters != one.dead:
-            wrong.append(
-                f"{one.partition}: {one.items:,} items planned, {one.used:,} used, {one.dead:,} "
-                f"dead and {one.failed:,} failed; {letters:,} dead letters"
-            )
-        wrong += [
-            f"{one.partition}: profile {lacking['profile']!r} lacks it; {lacking['field']}: "
-            f"{lacking['why']}"
-            for lacking in plan["unfit"]
-        ]
-    return {
-        "passed": not wrong,
-        "description": "; ".join(wrong[:MAX_NAMED]) or "items planned = used + dead letters",
-        "metadata": {
-            "items": sum(one.items for one in found),
-            "used": sum(one.used for one in found),
-            "dead_letters": sum(one.dead for one in found),
-            "failed": sum(one.failed for one in found),
-            "profiles_failed": sum(len(plan["unfit"]) for plan in plans),
+    wrong = [sentence for plan in plans for sentence in _losses(ledger, plan)]
+
+    counts = _counts(plans)
+    return dg.AssetCheckResult(
+        asset_key=asset.name,
+        check_name="nothing_lost",
+        passed=not wrong,
+        description="; ".join(wrong[:MAX_NAMED]) or "items planned = used + dead letters",
+        metadata={
+            "items": sum(each.items for each in counts),
+            "used": sum(each.used for each in counts),
+            "dead_letters": sum(each.dead for each in counts),
+            "failed": sum(each.failed for each in counts),
+            "profiles_failed": sum(len(plan.failed_profiles) for plan in plans),
         },
-    }
+    )
+
+
+def _counts(plans: Sequence[Plan]) -> list[Counts]:
+    """Return the counts of folded plans; each of them has some."""
+    return [plan.counts for plan in plans if plan.counts]
+
+
+def _losses(ledger: Ledger, plan: Plan) -> list[str]:
+    """Return what of a folded plan is missing: items, dead letters, and what profiles lack."""
+    losses = []
+    counts = plan.counts
+    if counts:
+        letters = _letters(ledger, plan) if counts.dead else 0
+        items = counts.used + counts.dead + counts.failed
+        if counts.items != items or letters != counts.dead:
+            losses.append(
+                f"{plan.partition}: {counts.items:,} items planned, {counts.used:,} used, "
+                f"{counts.dead:,} dead and {counts.failed:,} failed; {letters:,} dead letters"
+            )
+
+    for failed in plan.failed_profiles:
+        text = f"profile {failed.profile!r} lacks it; {failed.field}: {failed.why}"
+        losses.append(f"{plan.partition}: {text}")
+    return losses
+
+
+def _letters(ledger: Ledger, plan: Plan) -> int:
+    """Return how many dead letters of a plan there are that no redrive has used."""
+    batches = ledger.batches_of(plan)
+    letters = ledger.dead_letters.found_by(counted_attempts(batches))
+    redriven = redriven_letters(ledger, batches)
+    return len({letter.id for letter in letters} - redriven)
 
 
 def nothing_twice(
-    ledger: Ledger,
-    asset: Asset,
-    blocks: BlockStore,
-    plans: Sequence[Document],
-) -> dict[str, Any]:
+    asset: Asset, ledger: Ledger, store: BlockStore, plans: Sequence[Plan]
+) -> dg.AssetCheckResult:
     """Recompute the latest partition that is small enough, and compare some of its profiles."""
-    fit = [
-        plan
-        for plan in plans
-        if plan["state"] == "folded"
-        and 0 < plan["bytes"] <= SPOT_BYTES
-        and not plan["counts"]["failed"]
-        and not plan["unfit"]
-        and plan["generation"] == ledger.claims.generation(asset.name)
-    ]
-    if not fit:
-        text = f"no open partition of this run has blocks of at most {SPOT_BYTES >> 20} MB in all"
-        return {"passed": True, "description": f"nothing compared: {text}; see `fanfold verify`"}
-    plan, of_asset = max(fit, key=lambda plan: plan["partition"]), load_task(asset.task)
+    generation = ledger.claims.generation(asset.name)
+    comparable = [plan for plan in plans if plan.generation == generation and _is_comparable(plan)]
+    if not comparable:
+        return _not_compared(
+            asset,
+            f"no open partition of this run has blocks of at most {MAX_SPOT_BYTES >> 20} MB in "
+            "all; see `fanfold verify`",
+        )
+
+    plan = max(comparable, key=lambda plan: plan.partition)
     try:
-        compared, differing, against = spot_check(asset, of_asset, blocks, ledger, plan)
+        check = spot_check(asset, load_task(asset.task), ledger, store, plan)
     except Refused as error:
-        return {"passed": True, "description": f"nothing compared: {error}"}
-    text = f"{compared} profiles compared with {against} ({plan['partition']})"
-    if differing:
-        text += f"; {len(differing)} differ: {', '.join(differing[:MAX_NAMED])}"
-    return {"passed": not differing, "description": text, "metadata": {"compared": compared}}
+        return _not_compared(asset, str(error))
+
+    text = f"{check.compared} profiles compared with {check.against} ({plan.partition})"
+    if check.differing:
+        named = ", ".join(check.differing[:MAX_NAMED])
+        text += f"; {len(check.differing)} differ: {named}"
+    return dg.AssetCheckResult(
+        asset_key=asset.name,
+        check_name="nothing_twice",
+        passed=not check.differing,
+        description=text,
+        metadata={"compared": check.compared},
+    )
 
 
-def within_tolerance(ledger: Ledger, asset: Asset, found: Sequence[Counts]) -> dict[str, Any]:
+def _is_comparable(plan: Plan) -> bool:
+    """Tell whether all of a plan is in open profiles, and little enough to be recomputed."""
+    is_small = 0 < plan.bytes <= MAX_SPOT_BYTES
+    has_failures = plan.failed_profiles or (plan.counts and plan.counts.failed)
+    return plan.state is PlanState.FOLDED and is_small and not has_failures
+
+
+def _not_compared(asset: Asset, why: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset.name,
+        check_name="nothing_twice",
+        passed=True,
+        description=f"nothing compared: {why}",
+    )
+
+
+def within_tolerance(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.AssetCheckResult:
     """Warn of items that could not be used, although they are few enough to be tolerated."""
-    some = [one for one in found if one.bad]
-    text = explain_unused(ledger, asset, some) if some else "every item was used"
-    return {
-        "passed": not some,
-        "severity": dg.AssetCheckSeverity.WARN,
-        "description": text,
-        "metadata": {"items_not_used": sum(one.bad for one in found)},
-    }
+    incomplete = [counts for counts in _counts(plans) if counts.unused]
+    text = "every item was used"
+    if incomplete:
+        text = explain_unused(asset, ledger, incomplete)
+
+    return dg.AssetCheckResult(
+        asset_key=asset.name,
+        check_name="within_tolerance",
+        passed=not incomplete,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=text,
+        metadata={"items_not_used": sum(counts.unused for counts in incomplete)},
+    )

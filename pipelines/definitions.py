@@ -9,7 +9,7 @@ from pipelines.checks import fold_checks
 from pipelines.fanout import SLOTS, fanout_asset
 from pipelines.jobs import asset_job, redrive_job
 from pipelines.lost_runs import lost_runs_sensor
-from pipelines.schedules import asset_schedule, timed
+from pipelines.schedules import add_timing, asset_schedule
 from pipelines.sensors import changes_sensor
 from resources.blocks import BlocksResource
 from resources.io_manager import JsonIOManager
@@ -20,21 +20,23 @@ from workers.assets import assets
 @dg.definitions
 def definitions() -> dg.Definitions:
     """Build every asset with its job, schedule and sensor, and the doors they share."""
-    blocks = BlocksResource()
+    store = BlocksResource()
+    watched = [asset for asset in assets().values() if not asset.source]
+
     return dg.Definitions(
-        assets=[timed(fanout_asset(asset), asset) for asset in assets().values()],
+        assets=[add_timing(asset, fanout_asset(asset)) for asset in assets().values()],
         asset_checks=[fold_checks(asset) for asset in assets().values()],
         jobs=[job(asset) for asset in assets().values() for job in (asset_job, redrive_job)],
         schedules=[asset_schedule(asset) for asset in assets().values()],
         sensors=[
-            *(changes_sensor(asset) for asset in assets().values() if not asset.source),
+            *(changes_sensor(asset) for asset in watched),
             lost_runs_sensor,
             alerts_sensor,
         ],
         resources={
-            "blocks": blocks,
+            "store": store,
             "mongo": MongoResource(),
-            "io_manager": JsonIOManager(blocks=blocks),
+            "io_manager": JsonIOManager(store=store),
         },
         executor=executor(os.environ.get("FANFOLD_EXECUTOR") or "local"),
     )
@@ -46,6 +48,7 @@ def executor(name: str) -> dg.ExecutorDefinition:
         return dg.in_process_executor
     if name != "local":
         raise ValueError(f"FANFOLD_EXECUTOR is {name!r}; it can be local or in_process")
+
     return dg.multiprocess_executor.configured(
         {
             "max_concurrent": SLOTS,

@@ -1,19 +1,46 @@
-"""What a run or a tick says went wrong, in one sentence for each step that failed."""
+"""The one translator of errors: what an op, a tick or a run says went wrong, in a sentence."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 
-from workers.errors import FanfoldError
+from workers.errors import FanfoldError, Refused, Unavailable
 from workers.ledger.mongo import mongodb_errors
+from workers.retry import pause
 
-OURS = {error.__name__ for error in FanfoldError.__subclasses__()}
-KILLED = "UNEXPECTED_TERMINATION"  # what Dagster calls a Ctrl-C or a SIGTERM, in a tag of the run
+RETRIES = 3  # times an op tries again while a server is unavailable: for about a minute
+FIRST_PAUSE_SECONDS = 2  # before the first of them
+
+OUR_ERRORS = {error.__name__ for error in FanfoldError.__subclasses__()}
+FAILURE_EVENTS = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+REASON_TAG = "dagster/failure_reason"
+STOPPED_REASON = "UNEXPECTED_TERMINATION"  # what Dagster calls a Ctrl-C or a SIGTERM, in that tag
+
 START_AGAIN = "Start a new run of the same partitions: it reuses every finished batch"
 STOPPED_TEXT = f"it was stopped before its end. {START_AGAIN}"
-FAILURE_EVENTS = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+
+
+@contextmanager
+def explained(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Try an op again later where a server is unavailable; fail in a sentence where it refuses."""
+    try:
+        with mongodb_errors():
+            yield
+    except Unavailable as error:
+        context.log.warning(str(error))
+        if context.retry_number >= RETRIES:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        raise retry_requested(context) from error
+    except Refused as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def retry_requested(context: dg.OpExecutionContext) -> dg.RetryRequested:
+    """Return what an op raises for another attempt after a pause."""
+    seconds = pause(context.retry_number, first=FIRST_PAUSE_SECONDS)
+    return dg.RetryRequested(RETRIES, seconds_to_wait=seconds)
 
 
 @contextmanager
@@ -26,41 +53,56 @@ def in_a_sentence() -> Iterator[None]:
         raise dg.Failure(str(error)) from error
 
 
+class StepError(NamedTuple):
+    """A step that failed, and why."""
+
+    step: str
+    text: str
+
+
 def was_stopped(run: dg.DagsterRun) -> bool:
-    """Tell whether a run ended by a Ctrl-C or a SIGTERM, which each step calls an error of its."""
-    return run.tags.get("dagster/failure_reason") == KILLED
+    """Tell whether a run ended by a Ctrl-C or a SIGTERM, which each step calls its own error."""
+    return run.tags.get(REASON_TAG) == STOPPED_REASON
 
 
-def step_errors(events: Iterable[dg.DagsterEvent]) -> list[tuple[str, str]]:
-    """Return the key and the sentence of each step that failed."""
-    said = []
+def step_errors(events: Iterable[dg.DagsterEvent]) -> list[StepError]:
+    """Return the steps that failed, each with its sentence."""
+    errors = []
     for event in events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            failure = data.user_failure_data
-            text = failure.description if failure else data.error and sentence(data.error)
-            said.append((str(event.step_key), (text or "failed").strip()))
-    return said
+        if not event.is_step_failure:
+            continue
+
+        data = event.step_failure_data
+        text = None
+        if data.user_failure_data:
+            text = data.user_failure_data.description
+        elif data.error:
+            text = error_sentence(data.error)
+        errors.append(StepError(str(event.step_key), (text or "failed").strip()))
+    return errors
 
 
 def run_error(events: Iterable[dg.DagsterEvent]) -> str:
-    """Return what is said of the run itself: where it was lost, or did not even start."""
+    """Return why the run itself failed: it was lost, or did not even start."""
     text = "it failed, and its log does not say why"
     for event in events:
-        if event.event_type == dg.DagsterEventType.RUN_FAILURE:
-            data: Any = event.event_specific_data
-            text = sentence(data.error) if data and data.error else event.message or text
+        if event.event_type != dg.DagsterEventType.RUN_FAILURE:
+            continue
+
+        data: Any = event.event_specific_data
+        text = error_sentence(data.error) if data and data.error else event.message or text
     return text.strip()
 
 
-def sentence(error: Any) -> str:
-    """Return what the outermost error of ours says, else the deepest: Dagster wraps them."""
-    while error.cause and error.cls_name not in OURS:
+def error_sentence(error: Any) -> str:
+    """Return the text of the outermost error of ours, else of the deepest: Dagster wraps them."""
+    while error.cause and error.cls_name not in OUR_ERRORS:
         error = error.cause
+
     if error.cls_name == "ChildProcessCrashException":
         return (
-            f"its process was killed or crashed. {START_AGAIN}; do not execute this one again from its "
-            "failure"
+            f"its process was killed or crashed. {START_AGAIN}; do not execute this one again from "
+            "its failure"
         )
     message: str = error.message
     return message.removeprefix(f"{FanfoldError.__module__}.{error.cls_name}: ")

@@ -8,7 +8,7 @@ from pipelines.fanout import ALL_STEPS, REDRIVE_TAG
 from workers.declare.asset import Asset
 
 # Runs with the same value of this tag wait for each other: see dagster.yaml.
-ASSET = "fanfold/asset"
+ASSET_TAG = "fanfold/asset"
 
 
 def job_name(asset: Asset) -> str:
@@ -21,13 +21,13 @@ def asset_job(asset: Asset) -> Any:
     return dg.define_asset_job(
         job_name(asset),
         selection=[asset.name],
-        tags={ASSET: asset.name, **ALL_STEPS},
+        tags={ASSET_TAG: asset.name, **ALL_STEPS},
         description=f"Bring partitions of {asset.name} up to date with the blocks in S3.",
     )
 
 
 def redrive_job_name(asset: Asset) -> str:
-    """Return the name of the job that runs dead letters again."""
+    """Return the name of the job that runs the asset's dead letters again."""
     return f"{asset.name}_redrive_job"
 
 
@@ -36,7 +36,7 @@ def redrive_job(asset: Asset) -> Any:
     return dg.define_asset_job(
         redrive_job_name(asset),
         selection=[asset.name],
-        tags={ASSET: asset.name, REDRIVE_TAG: "yes", **ALL_STEPS},
+        tags={ASSET_TAG: asset.name, REDRIVE_TAG: "yes", **ALL_STEPS},
         description=(
             f"Run the open dead letters and the failed batches of partitions of {asset.name} "
             "again, and fold what works now; blocks that landed since are left to a plain run."

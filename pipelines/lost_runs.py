@@ -13,13 +13,15 @@ import psutil
 from pipelines.errors import START_AGAIN
 
 PROCESS = "fanfold/process"  # tag of a run that a command executes: host, pid, when it was born
-EVENTS = 20  # first events of a run's engine, of which one does; a long run has thousands
-BEGAN = re.compile(r"\(pid: (\d+)\)")  # how Dagster's events name the process of a run
+GRPC_TAG = ".dagster/grpc_info"  # Dagster's own, of a run that a code server started
+FIRST_EVENTS = 20  # of a run's engine, of which one names its process; a long run has thousands
+PROCESS_NAMED = re.compile(r"\(pid: (\d+)\)")  # how Dagster's events name the process of a run
 
 
 def this_process() -> str:
     """Return what tells this process from any other."""
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
+    born = psutil.Process().create_time()
+    return f"{socket.gethostname()} {os.getpid()} {born:.0f}"
 
 
 @dg.sensor(
@@ -28,14 +30,14 @@ def this_process() -> str:
     description="Mark runs as failed whose process on this machine is gone.",
 )
 def lost_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Mark runs as failed whose process is gone; with that they free their slots and are told."""
+    """Mark runs as failed whose process is gone; that frees their slots and makes their alerts."""
+    instance = context.instance
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
-    lost = [run for run in context.instance.get_runs(filters) if is_lost(context.instance, run)]
+    lost = [run for run in instance.get_runs(filters) if is_lost(instance, run)]
+
+    text = f"The process of this run is gone: it was killed, or its machine was. {START_AGAIN}"
     for run in lost:
-        context.instance.report_run_failed(
-            run,
-            f"The process of this run is gone: it was killed, or its machine was. {START_AGAIN}",
-        )
+        instance.report_run_failed(run, text)
     return dg.SkipReason(f"{len(lost)} runs marked as failed")
 
 
@@ -43,28 +45,31 @@ def is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Tell whether a started run ran in a process of this machine that is no more."""
     if PROCESS in run.tags:
         host, pid, born = run.tags[PROCESS].split()
-        return host == socket.gethostname() and not _lives(int(pid), float(born) + 1)
+        is_here = host == socket.gethostname()
+        return is_here and not _is_alive(int(pid), float(born) + 1)
     if not _is_launched_here(instance, run):
         return False
-    first = instance.get_records_for_run(
-        run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=EVENTS
+
+    events = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=FIRST_EVENTS
     )
-    for entry in (record.event_log_entry for record in first.records):
-        if found := BEGAN.search(entry.user_message):
-            return not _lives(int(found[1]), entry.timestamp)
-    return False  # it has not said yet which process it runs in
+    for record in events.records:
+        entry = record.event_log_entry
+        if match := PROCESS_NAMED.search(entry.user_message):
+            return not _is_alive(int(match[1]), entry.timestamp)
+    return False  # no event has named its process yet
 
 
 def _is_launched_here(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Tell whether a code server of this machine started the run's process."""
     is_local = isinstance(instance.run_launcher, dg.DefaultRunLauncher)
-    return is_local and '"host": "localhost"' in run.tags.get(".dagster/grpc_info", "")
+    return is_local and '"host": "localhost"' in run.tags.get(GRPC_TAG, "")
 
 
-def _lives(pid: int, latest: float) -> bool:
+def _is_alive(pid: int, latest_birth: float) -> bool:
     """Tell whether a process runs that was born no later, so no other one with its number."""
     try:
         process = psutil.Process(pid)
-        return process.create_time() <= latest and process.status() != psutil.STATUS_ZOMBIE
+        return process.create_time() <= latest_birth and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -19,6 +19,7 @@ from workers.assets import assets
 with tempfile.TemporaryDirectory() as _folder:
     (Path(_folder) / "dagster.yaml").touch()
     dg.DagsterInstance.local_temp(_folder).dispose()
+
 # Made-up credentials keep boto3 from looking for real ones, which can mean the network.
 boto3.client(
     "s3",
@@ -26,7 +27,9 @@ boto3.client(
     aws_access_key_id="none",
     aws_secret_access_key="none",  # noqa: S106
 )
+
 for _asset in assets().values():
     resolve(job_name(_asset))
     resolve(redrive_job_name(_asset))
+
 gc.freeze()  # or each fork's first collection would walk, and so copy, all of it

@@ -1,4 +1,4 @@
-"""When units run by the clock or after others, and when they are late."""
+"""When partitions run by the clock or after others, and when they are late."""
 
 from datetime import UTC, timedelta
 
@@ -7,7 +7,9 @@ import dagster as dg
 from pipelines.jobs import job_name
 from workers.declare.asset import Asset
 
-AFTER = {"day": "15 0 * * *", "hour": "15 * * * *"}  # a quarter of an hour after it ended
+# A quarter of an hour after each partition ended.
+DEFAULT_CRONS = {"day": "15 0 * * *", "hour": "15 * * * *"}
+WARNING_SHARE = 0.75  # of the hours after which an asset is late, from which the UI warns
 
 
 def asset_schedule(asset: Asset) -> dg.ScheduleDefinition:
@@ -21,7 +23,7 @@ def asset_schedule(asset: Asset) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=f"{asset.name}_schedule",
         job_name=job_name(asset),
-        cron_schedule=asset.schedule.cron or AFTER[asset.partitions.every],
+        cron_schedule=asset.schedule.cron or DEFAULT_CRONS[asset.partitions.every],
         execution_timezone=asset.schedule.time_zone,
         default_status=status.RUNNING if asset.schedule.is_on else status.STOPPED,
         description=f"Materialise the partition of {asset.name} {partition}.",
@@ -36,32 +38,29 @@ def asset_schedule(asset: Asset) -> dg.ScheduleDefinition:
     return schedule
 
 
-def timed(definition: dg.AssetsDefinition, asset: Asset) -> dg.AssetsDefinition:
-    """Return the asset with when it counts as late, and the condition under which it follows."""
+def add_timing(asset: Asset, definition: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """Return an asset's definition with when it is late, and when it follows its source."""
+    policy = freshness(asset)
+    condition = follow_source() if asset.source else None
     return definition.map_asset_specs(
         lambda spec: spec.replace_attributes(
-            freshness_policy=freshness(asset),
-            automation_condition=follows() if asset.source else None,
+            freshness_policy=policy, automation_condition=condition
         )
     )
 
 
 def freshness(asset: Asset) -> dg.FreshnessPolicy:
     """Return when the asset counts as late: no partition of it was materialised for so long."""
-    hours = timedelta(hours=1)
-    return dg.FreshnessPolicy.time_window(
-        fail_window=asset.schedule.late_hours * hours,
-        warn_window=asset.schedule.late_hours * hours * 0.75,
-    )
+    late = timedelta(hours=asset.schedule.late_hours)
+    return dg.FreshnessPolicy.time_window(fail_window=late, warn_window=late * WARNING_SHARE)
 
 
-def follows() -> dg.AutomationCondition:
+def follow_source() -> dg.AutomationCondition:
     """Return the condition under which an asset follows its source: the newest partition alone.
 
     It acts once the sensor `default_automation_condition_sensor` is turned on.
     """
     condition = dg.AutomationCondition
-    news = condition.any_deps_updated().since(
-        condition.newly_requested() | condition.newly_updated()
-    )
-    return condition.in_latest_time_window() & news & ~condition.in_progress()
+    is_run_since = condition.newly_requested() | condition.newly_updated()
+    is_changed = condition.any_deps_updated().since(is_run_since)
+    return condition.in_latest_time_window() & is_changed & ~condition.in_progress()

@@ -4,23 +4,23 @@ import os
 from datetime import UTC, datetime
 
 import dagster as dg
-from pymongo.database import Database
 
 from pipelines.errors import in_a_sentence
+from pipelines.fanout import Mongo, Store
 from pipelines.jobs import job_name
 from workers.assets import assets
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
 from workers.store import BlockStore
-from workers.values import Document
-from workers.watching.changes import Cursor, Scan, scan
+from workers.watching.changes import Scan, scan
+from workers.watching.cursor import Cursor
 from workers.watching.notifications import Notifications, open_queue, take_messages
 
-QUEUE = "FANFOLD_EVENTS_QUEUE"  # the URL of an SQS queue with S3's event notifications
+QUEUE_SETTING = "FANFOLD_EVENTS_QUEUE"  # the URL of an SQS queue with S3's event notifications
 
 
 def changes_sensor(asset: Asset) -> dg.SensorDefinition:
-    """Return the sensor that requests one run for each partition that has news."""
+    """Return the sensor that requests one run for each partition whose blocks changed."""
 
     @dg.sensor(
         name=f"{asset.name}_sensor",
@@ -29,53 +29,56 @@ def changes_sensor(asset: Asset) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             f"Materialise the partitions of {asset.name} whose blocks changed, looking back "
-            f"{asset.watch.look_back_partitions} partitions from now, or from when it looked last. Where {QUEUE} "
-            "is set, S3's notifications say where to look."
+            f"{asset.watch.look_back_partitions} partitions from now, or from the last scan. "
+            f"Where {QUEUE_SETTING} is set, S3's notifications name what to scan."
         ),
     )
     def sensor(
         context: dg.SensorEvaluationContext,
-        blocks: dg.ResourceParam[BlockStore],
-        mongo: dg.ResourceParam[Database[Document]],
+        mongo: Mongo,
+        store: Store,
     ) -> dg.SensorResult:
         with in_a_sentence():
-            found = _look(context, asset, blocks, mongo)
-        why = "; ".join(found.waits) or "no block is new, replaced or gone"
+            result = _scan(asset, Ledger(mongo), store, context)
+
+        requests = [
+            dg.RunRequest(partition_key=partition, run_key=run_key)
+            for partition, run_key in result.requests.items()
+        ]
+        reason = "; ".join(result.waits) or "no block is new, replaced or gone"
         return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(partition_key=partition, run_key=run_key)
-                for partition, run_key in found.requests.items()
-            ],
-            skip_reason=None if found.requests else why,
-            cursor=found.cursor.text,
+            run_requests=requests,
+            skip_reason=None if requests else reason,
+            cursor=result.cursor.text,
         )
 
     return sensor
 
 
-def _look(
-    context: dg.SensorEvaluationContext,
-    asset: Asset,
-    blocks: BlockStore,
-    mongo: Database[Document],
+def _scan(
+    asset: Asset, ledger: Ledger, store: BlockStore, context: dg.SensorEvaluationContext
 ) -> Scan:
-    """Read the notifications, if there is a queue of them, and look for news of the asset."""
-    url, cursor, said = os.environ.get(QUEUE), Cursor.read(context.cursor, asset), []
+    """Read the notifications, if there is a queue of them, and scan the asset's partitions."""
+    url = os.environ.get(QUEUE_SETTING)
+    warnings = []
     if url:
+        notifications = Notifications(ledger.database)
         queue = open_queue(url)
-        said = take_messages(queue, Notifications(mongo), assets().values(), blocks.bucket)
-    found = scan(
+        warnings += take_messages(queue, notifications, assets().values(), store.bucket)
+
+    result = scan(
         asset,
-        blocks,
-        Ledger(mongo),
-        cursor,
+        ledger,
+        store,
+        Cursor.read(context.cursor, asset),
         datetime.now(UTC),
         is_queued=lambda partition: is_queued(context.instance, asset, partition),
         has_notifications=bool(url),
     )
-    for warning in [*said, *found.warnings]:
+
+    for warning in [*warnings, *result.warnings]:
         context.log.warning(warning)
-    return found
+    return result
 
 
 def is_queued(instance: dg.DagsterInstance, asset: Asset, partition: str) -> bool:

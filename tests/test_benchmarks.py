@@ -1,3 +1,5 @@
+"""The events of the benchmarks: the same for the same seed, and what the task reads."""
+
 import msgspec
 
 from benchmarks.events import USERS, event_blocks
@@ -16,8 +18,10 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_others():
 def test_every_line_is_an_event_of_the_day():
     reader = ItemReader(Event)
     bodies = [body for _, body in event_blocks(1_000, 3, 1, "1998-06-01")]
+
     items, _ = reader.items(Lines(0, b"".join(bodies).splitlines()), lambda *bad: 1 / 0)
     assert len(items) == 1_000
+
     frame = reader.frame(items)
     assert frame["ts"].between(896659200000, 896659200000 + 86_400_000).all()
     assert 300 < frame["user"].nunique() < USERS

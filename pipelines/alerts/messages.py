@@ -1,120 +1,162 @@
-"""How a notice reads: what happened to which unit, its counts and reasons, and what to type."""
+"""How an alert reads: what happened to which partitions, counts, reasons, and what to type."""
 
 import os
 import re
 from collections.abc import Sequence
 from statistics import median
 
-from pipelines.alerts.report import RunReport
+from pipelines.alerts.alert import AlertKind
+from pipelines.alerts.report import RunOutcome, RunReport
+from pipelines.alerts.run_records import Command
 from workers.declare.asset import span
 from workers.errors import Refused
 
-# The kinds of notices, as a subject says them.
-ALERT_KINDS = {
-    "failed": "failed",
-    "recovered": "recovered",
-    "warned": "finished with warnings",
-    "finished": "finished",
-    "cancelled": "was cancelled",
+# The kinds of alerts that people can ask for, as a subject says them.
+SUBJECTS = {
+    AlertKind.FAILED: "failed",
+    AlertKind.RECOVERED: "recovered",
+    AlertKind.WARNED: "finished with warnings",
+    AlertKind.FINISHED: "finished",
+    AlertKind.CANCELLED: "was cancelled",
 }
-TOLD = "failed,recovered,warned"  # those that are told where FANFOLD_NOTIFY_ON names none
-SENTENCES = 3  # of a failed run, at most
-LONGEST = 500  # characters of a sentence
-UI = "http://127.0.0.1:3000"
+DEFAULT_KINDS = "failed,recovered,warned"  # where FANFOLD_NOTIFY_ON names none
+DEFAULT_UI_URL = "http://127.0.0.1:3000"
+MAX_SENTENCES = 3  # of a failed run, and partitions that one of them names
+MAX_SENTENCE_CHARACTERS = 500
+PRECISE_SECONDS = 10  # below which a duration has a decimal
+LONG_SECONDS = 600  # from which a duration is in minutes
+QUOTED_COMMAND = re.compile(r"`(fanfold [^`]+)`")
 
 
-def alert_kinds() -> set[str]:
-    """Return the kinds of notices that the settings ask for."""
-    named = os.environ.get("FANFOLD_NOTIFY_ON") or TOLD
-    kinds = {kind.strip() for kind in named.split(",") if kind.strip()}
-    if unknown := kinds - set(ALERT_KINDS):
+def alert_kinds() -> set[AlertKind]:
+    """Return the kinds of alerts that the settings ask for."""
+    setting = os.environ.get("FANFOLD_NOTIFY_ON") or DEFAULT_KINDS
+    names = {name.strip() for name in setting.split(",") if name.strip()}
+    if unknown := names - set(SUBJECTS):
         raise Refused(
-            f"FANFOLD_NOTIFY_ON names {', '.join(sorted(unknown))}; it can name {', '.join(ALERT_KINDS)}"
+            f"FANFOLD_NOTIFY_ON names {', '.join(sorted(unknown))}; it can name "
+            f"{', '.join(SUBJECTS)}"
         )
-    return kinds
+    return {AlertKind(name) for name in names}
 
 
-def message_subject(unit: RunReport, kind: str) -> str:
-    """Return a notice's first line."""
-    warned = ", with warnings" if kind == "recovered" and any(unit.causes.values()) else ""
-    return f"{unit.asset.name} {_named(unit.partitions)} {ALERT_KINDS[kind]}{warned}"
+def message_subject(report: RunReport, kind: AlertKind) -> str:
+    """Return the first line of a message."""
+    has_warnings = kind is AlertKind.RECOVERED and any(report.causes.values())
+    ending = ", with warnings" if has_warnings else ""
+    return f"{report.asset.name} {_span(report.partitions)} {SUBJECTS[kind]}{ending}"
 
 
-def message_text(unit: RunReport, kind: str, earlier: Sequence[float]) -> str:
-    """Return a whole notice; `earlier` are the seconds that the last runs of its kind took."""
-    ui = (os.environ.get("FANFOLD_UI_URL") or UI).rstrip("/")
-    lines = [message_subject(unit, kind), *_sentences(unit), *_numbers(unit)]
-    lines += [f"{number:,} x {_short(reason)}" for reason, number in unit.reasons]
-    lines += [*_took(unit, earlier), f"{ui}/runs/{unit.run}", *_command(unit)]
+def message_text(report: RunReport, kind: AlertKind, usual_seconds: Sequence[float]) -> str:
+    """Return a whole message, given the seconds that the last runs of its kind took."""
+    ui = (os.environ.get("FANFOLD_UI_URL") or DEFAULT_UI_URL).rstrip("/")
+
+    lines = [message_subject(report, kind)]
+    lines += _sentences(report)
+    lines += _numbers(report)
+    lines += [f"{number:,} x {_shorten(reason)}" for reason, number in report.reasons]
+    lines += _duration_line(report, usual_seconds)
+    lines.append(f"{ui}/runs/{report.run}")
+    lines += _command(report)
     return "\n".join(lines)
 
 
-def _named(partitions: Sequence[str]) -> str:
-    if len(partitions) < 2:
-        return "".join(partitions) or "(no partition)"
+def _span(partitions: Sequence[str]) -> str:
+    if not partitions:
+        return "(no partition)"
+    if len(partitions) == 1:
+        return partitions[0]
     return f"{span(partitions)} ({len(partitions)} partitions)"
 
 
-def _sentences(unit: RunReport) -> list[str]:
-    if unit.outcome == "failed" and unit.beyond:  # reasons and a command follow by themselves
-        over = [one.partition for one in unit.beyond]
-        more = f" and {len(over) - SENTENCES} more" if len(over) > SENTENCES else ""
-        of = ", ".join(over[:SENTENCES]) + more
-        text = (
-            f"Too many items of {of} could not be used (tolerated: {unit.asset.tolerance.text}), "
-        )
-        return [f"{text}so nothing is folded"]
-    said, more = [_short(one) for one in unit.said[:SENTENCES]], len(unit.said) - SENTENCES
-    return [*said, f"and {more} more, in the run's log"] if more > 0 else said
+def _sentences(report: RunReport) -> list[str]:
+    """Return what went wrong, in a few sentences."""
+    if report.outcome is RunOutcome.FAILED and report.intolerable:
+        return [_intolerable_sentence(report)]  # reasons and a command follow by themselves
+
+    sentences = [_shorten(sentence) for sentence in report.sentences[:MAX_SENTENCES]]
+    more = len(report.sentences) - MAX_SENTENCES
+    if more > 0:
+        sentences.append(f"and {more} more, in the run's log")
+    return sentences
 
 
-def _short(said: str) -> str:
-    line = " ".join(said.split())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+def _intolerable_sentence(report: RunReport) -> str:
+    partitions = [counts.partition for counts in report.intolerable]
+    named = ", ".join(partitions[:MAX_SENTENCES])
+    more = len(partitions) - MAX_SENTENCES
+    if more > 0:
+        named += f" and {more} more"
+    return (
+        f"Too many items of {named} could not be used (tolerated: {report.asset.tolerance.text}), "
+        "so nothing is folded"
+    )
 
 
-def _numbers(unit: RunReport) -> list[str]:
-    if not unit.counts:
+def _shorten(sentence: str) -> str:
+    """Return a sentence on one line, cut where it is long."""
+    line = " ".join(sentence.split())
+    if len(line) <= MAX_SENTENCE_CHARACTERS:
+        return line
+    return f"{line[:MAX_SENTENCE_CHARACTERS]}..."
+
+
+def _numbers(report: RunReport) -> list[str]:
+    """Return the line of what became of the items of all partitions, where any was planned."""
+    if not report.counts:
         return []
-    of = unit.counts
-    failed, pending = sum(one.failed for one in of), sum(one.pending for one in of)
-    batches = f"{sum(one.batches_failed for one in of):,} failed batches"
-    parts = [
-        f"{sum(one.used for one in of):,} used",
-        f"{sum(one.dead for one in of):,} dead letters",
-        batches + (f" (about {failed:,} items)" if failed else ""),
-    ]
+
+    items = sum(counts.items for counts in report.counts)
+    used = sum(counts.used for counts in report.counts)
+
+    dead = sum(counts.dead for counts in report.counts)
+    failed = sum(counts.failed for counts in report.counts)
+
+    pending = sum(counts.pending for counts in report.counts)
+    batches_failed = sum(counts.batches_failed for counts in report.counts)
+
+    parts = [f"{used:,} used", f"{dead:,} dead letters"]
+    about = f" (about {failed:,} items)" if failed else ""
+    parts.append(f"{batches_failed:,} failed batches{about}")
     if pending:
         parts.append(f"about {pending:,} not run")
-    profiles = "" if unit.profiles is None else f"; {unit.profiles:,} profiles"
-    return [f"{sum(one.items for one in of):,} items: {', '.join(parts)}{profiles}"]
+    profiles = "" if report.profiles is None else f"; {report.profiles:,} profiles"
+    return [f"{items:,} items: {', '.join(parts)}{profiles}"]
 
 
-def _took(unit: RunReport, earlier: Sequence[float]) -> list[str]:
-    if unit.seconds is None:
+def _duration_line(report: RunReport, usual_seconds: Sequence[float]) -> list[str]:
+    if report.seconds is None:
         return []
-    usual = f", usually {_duration(median(earlier))}" if earlier else ""
-    return [f"{_duration(unit.seconds)}{usual}"]
+    usual = f", usually {_duration(median(usual_seconds))}" if usual_seconds else ""
+    return [f"{_duration(report.seconds)}{usual}"]
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 10:
+    if seconds < PRECISE_SECONDS:
         return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds < LONG_SECONDS else f"{seconds / 60:.0f} min"
 
 
-def _command(unit: RunReport) -> list[str]:
-    """Return what to type: what a sentence of the run says itself, or what mends the unit."""
-    name, of = unit.asset.name, unit.partitions
-    mends = unit.bad if unit.outcome == "finished" else unit.beyond
-    if mends:
-        where = f" --partition {mends[0].partition}" if len(mends) == 1 else ""
+def _command(report: RunReport) -> list[str]:
+    """Return the command that a person should run next; none where nothing is wrong."""
+    name = report.asset.name
+    is_finished = report.outcome is RunOutcome.FINISHED
+
+    to_redrive = report.incomplete if is_finished else report.intolerable
+    if to_redrive:
+        where = f" --partition {to_redrive[0].partition}" if len(to_redrive) == 1 else ""
         return [f"When the cause is mended: fanfold redrive {name}{where}"]
-    if not of or (unit.outcome == "finished" and not unit.said):
+
+    if not report.partitions or (is_finished and not report.sentences):
         return []
-    if told := re.search(r"`(fanfold [^`]+)`", " ".join(unit.said)):
-        return [f"Then: {told[1]}"]
-    where = f" --partition{'s' if len(of) > 1 else ''} {span(of)}"
-    if unit.job == "redrive" and len(of) > 1:
-        where = ""
-    return [f"Again: fanfold {unit.job} {name}{'' if unit.job == 'rebuild' else where}"]
+    if quoted := QUOTED_COMMAND.search(" ".join(report.sentences)):
+        return [f"Then: {quoted[1]}"]
+    return [f"Again: fanfold {report.command} {name}{_partition_option(report)}"]
+
+
+def _partition_option(report: RunReport) -> str:
+    """Return how the command of a run names its partitions."""
+    is_range = len(report.partitions) > 1
+    if report.command is Command.REBUILD or (is_range and report.command is Command.REDRIVE):
+        return ""  # a rebuild takes all, a redrive all or one
+    return f" --partition{'s' if is_range else ''} {span(report.partitions)}"

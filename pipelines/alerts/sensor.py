@@ -1,8 +1,7 @@
-"""One message for each coarse unit that failed, recovered or finished with warnings.
+"""One message for each asset in a run that failed, recovered or finished with warnings.
 
-A sensor looks for runs that ended, writes what became of their units to `notices`, once, and hands
-what is to be told to the sinks until each has taken it. Runs know nothing of this, so nothing here
-can fail one.
+A sensor looks for runs that ended, writes what became of their assets to `alerts`, once, and hands
+what is to be told to the channels until each has taken it.
 """
 
 import logging
@@ -12,26 +11,23 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
 import dagster as dg
-from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.collection import Collection
-from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
 
+from pipelines.alerts.alert import Alert, Alerts, kind_of, states_after
 from pipelines.alerts.channels import Channel, channels
 from pipelines.alerts.messages import alert_kinds, message_subject, message_text
-from pipelines.alerts.report import RunReport, assets_of, ended_at, report_of, retry_status
+from pipelines.alerts.report import RunReport, report_run
+from pipelines.alerts.run_records import RetryStatus, assets_of, ended_at, retry_status
 from pipelines.errors import in_a_sentence
+from pipelines.fanout import Mongo, Store
 from workers.errors import Refused, Unavailable
 from workers.ledger.ledger import Ledger
 from workers.store import BlockStore
-from workers.values import Document
 
-PER_TICK = 100  # runs that a tick looks at, at most
-SECONDS = 15  # after which each half of a tick leaves the rest to the next; Dagster gives it 60
+MAX_RUNS = 100  # that a tick looks at
+TICK_SECONDS = 15  # after which each half of a tick leaves the rest to the next; Dagster gives 60
 # Runs end on other machines, whose clocks may differ, and are recorded a moment later.
 OVERLAP = timedelta(minutes=2)
-GIVE_UP = timedelta(days=1)
-USUAL = 10  # earlier runs that a duration is compared with
+GIVE_UP_AFTER = timedelta(days=1)
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
@@ -39,27 +35,29 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRun
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Tell the log, and a webhook and SNS where they are set, which units failed, recovered or "
-        "finished with warnings: one message for each, and none for what was said before."
+        "Tell the log, and a webhook and SNS where they are set, which partitions failed, "
+        "recovered or finished with warnings: one message for each asset in a run, and none for "
+        "what was told before."
     ),
 )
 def alerts_sensor(
     context: dg.SensorEvaluationContext,
-    blocks: dg.ResourceParam[BlockStore],
-    mongo: dg.ResourceParam[Database[Document]],
+    mongo: Mongo,
+    store: Store,
 ) -> dg.SensorResult:
-    """Make notices of the runs that ended since the last tick, and deliver those that wait."""
+    """Record alerts of the runs that ended since the last tick, and deliver those that wait."""
     with in_a_sentence():
-        to = channels(context.log)
-        maker = AlertMaker(context.instance, Ledger(mongo), blocks, list(to))
-        place, made = maker.make(Cursor.of(context.cursor))
-        waits = deliver(maker.notices, to, context.log)
-    said = f"{made} units ended" if made else "no run ended"
-    return dg.SensorResult(skip_reason="; ".join([said, *waits]), cursor=place.to_cursor())
+        open_channels = channels(context.log)
+        recorder = AlertRecorder(Ledger(mongo), store, context.instance, list(open_channels))
+        cursor, recorded = recorder.record(Cursor.read(context.cursor))
+        troubles = deliver(recorder.alerts, open_channels, context.log)
+
+    reason = f"{recorded} alerts recorded" if recorded else "no run ended"
+    return dg.SensorResult(skip_reason="; ".join([reason, *troubles]), cursor=cursor.text)
 
 
 class Cursor(NamedTuple):
-    """How far the sensor has looked, as its cursor holds it."""
+    """How far the sensor has looked."""
 
     # When it first looked; runs that ended before are not told.
     since: datetime
@@ -67,179 +65,147 @@ class Cursor(NamedTuple):
     after: datetime
 
     @classmethod
-    def of(cls, cursor: str | None) -> Self:
-        """Return what a cursor holds; where there is none, the sensor begins now."""
-        if not cursor:
-            return cls(datetime.now(UTC), datetime.now(UTC))
-        return cls(*(datetime.fromisoformat(one) for one in cursor.split(" ")))
+    def read(cls, text: str | None) -> Self:
+        """Return the cursor in a text; where there is none, the sensor begins now."""
+        if not text:
+            now = datetime.now(UTC)
+            return cls(now, now)
+        since, after = text.split(" ")
+        return cls(datetime.fromisoformat(since), datetime.fromisoformat(after))
 
-    def to_cursor(self) -> str:
+    @property
+    def text(self) -> str:
+        """The cursor as Dagster keeps it."""
         return f"{self.since.isoformat()} {self.after.isoformat()}"
 
 
-class AlertMaker:
-    """Makes notices of runs that ended. Each unit of a run has one, told or not.
-
-    What the latest notice that holds a partition says of it is the partition's state: ranges and
-    single partitions meet there.
-    """
+class AlertRecorder:
+    """Records an alert for each asset of a run that ended, whether people are told or not."""
 
     def __init__(
-        self, instance: dg.DagsterInstance, ledger: Ledger, blocks: BlockStore, to: Sequence[str]
+        self,
+        ledger: Ledger,
+        store: BlockStore,
+        instance: dg.DagsterInstance,
+        channel_names: Sequence[str],
     ) -> None:
-        self.instance, self.ledger, self.blocks, self.to = instance, ledger, blocks, to
-        self.told = alert_kinds()
-        self.notices: Collection[Document] = ledger.database["notices"]
-        by = (["asset", "units.partition"], ["asset", "ended"], ["waiting"])
-        self.notices.create_indexes([IndexModel([(k, ASCENDING) for k in keys]) for keys in by])
+        self.ledger = ledger
+        self.store = store
+        self.instance = instance
+        self.channel_names = channel_names
+        self.told_kinds = alert_kinds()
+        self.alerts = Alerts(ledger.database)
+        self.alerts.ensure_indexes()
 
-    def make(self, place: Cursor) -> tuple[Cursor, int]:
-        """Make notices of runs that ended since; return where to look next, and how many.
+    def record(self, cursor: Cursor) -> tuple[Cursor, int]:
+        """Record the alerts of runs that ended; return where to look next, and how many.
 
         A run may come by more than once: within OVERLAP, and whenever its tags change.
         """
-        started, until, made = datetime.now(UTC), time.monotonic() + SECONDS, 0
-        records = self.instance.get_run_records(
-            dg.RunsFilter(statuses=ENDED, updated_after=place.after),
-            limit=PER_TICK,
+        started = datetime.now(UTC)
+        deadline = time.monotonic() + TICK_SECONDS
+        records = self._ended_runs(cursor)
+
+        is_last = len(records) < MAX_RUNS
+        after = started - OVERLAP if is_last else records[-1].update_timestamp
+        recorded = 0
+        for record in records:
+            status = retry_status(self.instance, record)
+            if status is RetryStatus.UNDECIDED or time.monotonic() > deadline:
+                after = min(after, record.update_timestamp)
+            elif status is RetryStatus.OVER and ended_at(record) >= cursor.since:
+                recorded += self._record_run(record)
+
+        # Others may share the very moment.
+        after -= timedelta(microseconds=1)
+        return cursor._replace(after=max(cursor.after, after)), recorded
+
+    def _ended_runs(self, cursor: Cursor) -> Sequence[dg.RunRecord]:
+        return self.instance.get_run_records(
+            dg.RunsFilter(statuses=ENDED, updated_after=cursor.after),
+            limit=MAX_RUNS,
             order_by="update_timestamp",
             ascending=True,
         )
-        after = started - OVERLAP if len(records) < PER_TICK else records[-1].update_timestamp
-        for record in records:
-            fate = retry_status(self.instance, record)
-            if fate == "undecided" or time.monotonic() > until:
-                after = min(after, record.update_timestamp)
-            elif fate == "over" and ended_at(record) >= place.since:
-                made += self._make(record)
-        # Others may share the very moment.
-        return place._replace(after=max(place.after, after - timedelta(microseconds=1))), made
 
-    def _make(self, record: dg.RunRecord) -> int:
-        """Make the notices that a run lacks; return how many."""
-        made, run = 0, record.dagster_run
+    def _record_run(self, record: dg.RunRecord) -> int:
+        """Record the alerts that a run lacks; return how many."""
+        recorded = 0
+        run = record.dagster_run
         for asset in assets_of(self.instance, run):
-            at = f"{run.run_id}/{asset.name}"
-            if self.notices.find_one({"_id": at}, {"_id": 1}):
+            if self.alerts.has(run.run_id, asset.name):
                 continue
-            if unit := report_of(self.instance, self.ledger, self.blocks, record, asset):
-                try:
-                    self.notices.insert_one({"_id": at} | self._notice(unit))
-                except DuplicateKeyError:
-                    continue  # a tick that Dagster gave up on wrote it meanwhile
-                made += 1
-        return made
+            report = report_run(asset, self.ledger, self.store, self.instance, record)
+            if report and self.alerts.add(self._alert(report)):
+                recorded += 1
+        return recorded
 
-    def _notice(self, unit: RunReport) -> Document:
-        kind = kind_of(unit, self._before(unit))
-        notice: Document = {
-            "asset": unit.asset.name,
-            "run": unit.run,
-            "kind": kind,
-            "outcome": unit.outcome,
-            "job": unit.job,
-            "ended": unit.ended,
-            "seconds": unit.seconds,
-            "partitions": len(unit.partitions),
-            "units": [
-                {"partition": partition, "state": state}
-                for partition, state in states_of(unit).items()
-            ],
-            "made": datetime.now(UTC),
-            "waiting": [],
-        }
-        if kind in self.told:
-            text = message_text(unit, kind, self._usual(unit))
-            notice |= {"subject": message_subject(unit, kind), "text": text, "waiting": self.to}
-        return notice
+    def _alert(self, report: RunReport) -> Alert:
+        """Return the alert of a report; it waits for channels where people are to be told."""
+        before = self.alerts.latest_states(report.asset.name, report.causes)
+        kind = kind_of(report, before)
 
-    def _before(self, unit: RunReport) -> dict[str, str]:
-        """Return the states of the unit's partitions before it ended."""
-        query = {"units.partition": {"$in": list(unit.causes)}}
-        found = self.notices.aggregate(
-            [
-                {"$match": {"asset": unit.asset.name, **query}},
-                {"$unwind": "$units"},
-                {"$match": query},
-                {"$sort": {"ended": 1}},
-                {"$group": {"_id": "$units.partition", "state": {"$last": "$units.state"}}},
-            ]
+        subject = ""
+        text = ""
+        waiting: list[str] = []
+        if kind in self.told_kinds:
+            subject = message_subject(report, kind)
+            text = message_text(report, kind, self.alerts.usual_seconds(report))
+            waiting = list(self.channel_names)
+
+        return Alert(
+            asset=report.asset.name,
+            run=report.run,
+            kind=kind,
+            outcome=report.outcome,
+            command=report.command,
+            ended=report.ended,
+            seconds=report.seconds,
+            partitions=len(report.partitions),
+            states=list(states_after(report).values()),
+            created=datetime.now(UTC),
+            subject=subject,
+            text=text,
+            waiting=waiting,
         )
-        return {one["_id"]: one["state"] for one in found}
-
-    def _usual(self, unit: RunReport) -> list[float]:
-        """Return the seconds that the last such units took which finished, of about that size."""
-        size = len(unit.partitions)
-        found = self.notices.find(
-            {
-                "asset": unit.asset.name,
-                "outcome": "finished",
-                "job": unit.job,
-                "partitions": {"$gte": size / 2, "$lte": size * 2},
-                "seconds": {"$ne": None},
-            },
-            {"seconds": 1},
-            sort=[("ended", DESCENDING)],
-            limit=USUAL,
-        )
-        return [one["seconds"] for one in found]
 
 
-def states_of(unit: RunReport) -> dict[str, str]:
-    """Return what is known of each partition after a unit ended; of a cancelled one nothing new.
+def deliver(alerts: Alerts, open_channels: Mapping[str, Channel], log: logging.Logger) -> list[str]:
+    """Hand alerts that wait to their channels, the oldest first; return why some still wait.
 
-    "" where it is well, else "failed" or "warned" and the cause: the same text is old news.
+    A channel that does not answer is left alone until the next tick.
     """
-    if unit.outcome == "cancelled":
-        return {}
-    word = "failed" if unit.outcome == "failed" else "warned"
-    return {one: f"{word} {cause}" if cause else "" for one, cause in unit.causes.items()}
+    now = datetime.now(UTC)
+    deadline = time.monotonic() + TICK_SECONDS
 
-
-def kind_of(unit: RunReport, before: Mapping[str, str]) -> str:
-    """Return the kind of a unit's notice; "" for a failure that was said before."""
-    if unit.outcome == "cancelled":
-        return "cancelled"
-    news = [state for one, state in states_of(unit).items() if state and state != before.get(one)]
-    if unit.outcome == "failed":
-        return "failed" if news else ""
-    if any(state.startswith("failed") for state in before.values()):
-        return "recovered"
-    return "warned" if news else "finished"
-
-
-def deliver(
-    notices: Collection[Document], to: Mapping[str, Channel], log: logging.Logger
-) -> list[str]:
-    """Hand notices that wait to their sinks, the oldest first; say which sinks did not take one.
-
-    A sink that does not answer is left alone until the next tick.
-    """
-    now, until = datetime.now(UTC), time.monotonic() + SECONDS
-    silent, troubles = set[str](), dict[str, str]()
-    for notice in notices.find({"waiting": {"$gt": ""}}, sort=[("ended", ASCENDING)]):
-        if time.monotonic() > until:
+    troubles: dict[str, Exception] = {}
+    for alert in alerts.waiting():
+        if time.monotonic() > deadline:
             break
-        left = list(notice["waiting"])
-        for name in notice["waiting"]:
-            if name not in to or name in silent:
+
+        waiting = []
+        for name in alert.waiting:
+            is_silent = isinstance(troubles.get(name), Unavailable)
+            if name not in open_channels or is_silent:
+                waiting.append(name)
                 continue
             try:
-                to[name](notice)
+                open_channels[name](alert)
             except (Unavailable, Refused) as error:
-                troubles[name] = str(error)
-                silent |= {name} if isinstance(error, Unavailable) else set()
-                continue
-            left.remove(name)
-            taken = {"$pull": {"waiting": name}, "$set": {f"delivered.{name}": datetime.now(UTC)}}
-            notices.update_one({"_id": notice["_id"]}, taken)
-        if left and notice["made"] < now - GIVE_UP:
-            log.warning(f"{', '.join(left)} did not take a notice for a day: {notice['subject']}")
-            notices.update_one({"_id": notice["_id"]}, {"$set": {"waiting": [], "given_up": left}})
-    said = [
-        f"{trouble}; {notices.count_documents({'waiting': name})} notices wait for the next tick"
-        for name, trouble in troubles.items()
-    ]
-    for one in said:
-        log.warning(one)
-    return said
+                troubles[name] = error
+                waiting.append(name)
+            else:
+                alerts.mark_delivered(alert, name)
+
+        if waiting and alert.created < now - GIVE_UP_AFTER:
+            names = ", ".join(waiting)
+            log.warning(f"{names} did not take an alert for a day: {alert.subject}")
+            alerts.give_up(alert, waiting)
+
+    sentences = []
+    for name, trouble in troubles.items():
+        number = alerts.count_waiting(name)
+        sentences.append(f"{trouble}; {number} alerts wait for the next tick")
+    for sentence in sentences:
+        log.warning(sentence)
+    return sentences

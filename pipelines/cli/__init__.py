@@ -1,1 +1,7 @@
-"""cli."""
+"""The `fanfold` commands: what people type, and what they see printed.
+
+What a command does belongs in workers, or in pipelines/runs where it starts a run.
+
+Read: main (all commands), console (how they print and reach servers), run, dead_letters, rebuild,
+progress and display (of a run, as it happens); local (servers, samples), samples (data), demo.
+"""

@@ -19,33 +19,45 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors, open_database
 from workers.store import BlockStore, open_store
 
-# Tables in files and pipes are wide; on a terminal they fit.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+WIDE_COLUMNS = 200  # characters of a table in a file or a pipe; on a terminal it fits
+
+is_terminal = sys.stdout.isatty()
+out = Console(highlight=False, soft_wrap=True, width=None if is_terminal else WIDE_COLUMNS)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def chosen_asset(context: click.Context, parameter: click.Parameter, name: str) -> Asset:
-    """Return the asset with this name."""
+def asset_named(context: click.Context, parameter: click.Parameter, name: str) -> Asset:
+    """Return the asset with this name; Refused where there is none."""
     if name not in assets():
         raise Refused(f"there is no asset {name!r}; there are: {', '.join(sorted(assets()))}")
     return assets()[name]
 
 
-asset_argument = click.argument("asset", callback=chosen_asset)
+asset_argument = click.argument("asset", callback=asset_named)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 partition_option = click.option("--partition", metavar="P", help="One partition.")
 partitions_option = click.option("--partitions", metavar="A...B", help="A range, both included.")
 
 
-def selected(asset: Asset, partition: str | None, partitions: str | None) -> list[str] | None:
+def check_partition(asset: Asset, partition: str | None) -> None:
+    """Refuse a partition that is none of the asset's, however it is written."""
+    if partition:
+        asset.partitions.time(partition)
+
+
+def selected_partitions(
+    asset: Asset, partition: str | None, partitions: str | None
+) -> list[str] | None:
     """Return the partitions that the options name, or None where they name none."""
     if partition and partitions:
         raise Refused("--partition and --partitions exclude each other")
     if not partition and not partitions:
         return None
+
     first, dots, last = (partitions or f"{partition}...{partition}").partition("...")
     if not dots:
         raise Refused(f"{partitions!r} is not a range; write it like A...B")
+
     keys = asset.partitions.between(first, last)
     if not keys:
         raise Refused(f"the range {partitions} ends before it starts")
@@ -56,40 +68,47 @@ def selected(asset: Asset, partition: str | None, partitions: str | None) -> lis
     return keys
 
 
+def needed_partitions(asset: Asset, partition: str | None, partitions: str | None) -> list[str]:
+    """Return the partitions that the options name; Refused where they name none."""
+    keys = selected_partitions(asset, partition, partitions)
+    if keys is None:
+        raise Refused("say which: --partition P, or --partitions A...B")
+    return keys
+
+
 @contextmanager
-def servers() -> Iterator[tuple[BlockStore, Ledger]]:
-    """Give the bucket and the ledger, with embedded servers running where none are given."""
+def servers() -> Iterator[tuple[Ledger, BlockStore]]:
+    """Give the ledger and the bucket, with embedded servers running where none are given."""
     settings = running_settings()
     with mongodb_errors():
         database = open_database(settings)
         with database.client:
-            yield open_store(settings), Ledger(database)
+            yield Ledger(database), open_store(settings)
 
 
-def show(as_json: bool, document: Any, person: Callable[[], None]) -> None:
+def show(as_json: bool, document: Any, print_text: Callable[[], None]) -> None:
     """Print a document for programs, or call what prints it for a person."""
     if as_json:
         click.echo(json.dumps(document, default=str))
     else:
-        person()
+        print_text()
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under columns; numbers stand to the right."""
     if not rows:
         out.print("none")
         return
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        is_number = bool(rows) and isinstance(rows[0][number], int | float)
-        drawn.add_column(column, justify="right" if is_number else "left", overflow="fold")
+
+    table = Table(box=None, pad_edge=False)
+    for column, value in zip(columns, rows[0], strict=True):
+        is_number = isinstance(value, int | float)
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+
     for row in rows:
-        drawn.add_row(*(f"{x:,}" if isinstance(x, int | float) else str(x) for x in row))
-    out.print(drawn)
+        table.add_row(*(_cell(value) for value in row))
+    out.print(table)
 
 
-def where(asset: Asset, partition: str | None) -> dict[str, Any]:
-    """Return what finds documents of an asset, or of one partition of it."""
-    if partition:
-        asset.partitions.time(partition)
-    return {"asset": asset.name} | ({"partition": partition} if partition else {})
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -1,6 +1,6 @@
-"""Commands for what went wrong: look at dead letters, run them again, make profiles anew."""
+"""Commands for items that could not be used: look at them, discard them, run them again."""
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,35 +8,38 @@ import click
 
 from pipelines.cli.console import (
     asset_argument,
+    check_partition,
     err,
     json_option,
     out,
     partition_option,
+    print_table,
     servers,
     show,
-    table,
-    where,
 )
-from pipelines.cli.progress import display
+from pipelines.cli.display import open_display
 from pipelines.jobs import redrive_job_name
 from pipelines.runs import materialise_all
 from workers.declare.asset import Asset, span
 from workers.errors import Refused
+from workers.ledger.dead_letters import DeadLetter, DeadLetterState
 from workers.planning.redrive import partitions_to_redrive
+
+LETTER_COLUMNS = ("id", "partition", "state", "attempts", "block", "place", "reason")
 
 
 @click.command("dead-letters")
 @asset_argument
 @partition_option
-@click.option("--id", "letter", metavar="ID", help="One letter, shown whole.")
+@click.option("--id", "letter_id", metavar="ID", help="One letter, shown whole.")
 @click.option("--reason", metavar="TEXT", help="Letters whose reason holds this text.")
-@click.option("--state", type=click.Choice(["open", "redriven", "discarded"]))
+@click.option("--state", type=click.Choice([state.value for state in DeadLetterState]))
 @click.option("--discard", "why", metavar="WHY", help="Discard the open ones of these, saying why.")
 @json_option
 def dead_letters_command(
     asset: Asset,
     partition: str | None,
-    letter: str | None,
+    letter_id: str | None,
     reason: str | None,
     state: str | None,
     why: str | None,
@@ -46,42 +49,57 @@ def dead_letters_command(
 
     A discarded letter stays on record, and no longer counts against the tolerance.
     """
-    query = where(asset, partition)
-    query |= {"_id": letter} if letter else {}
-    query |= {"state": state} if state else {}
-    if reason:
-        query["reason"] = {"$regex": re.escape(reason), "$options": "i"}
+    check_partition(asset, partition)
     if why is not None and not why.strip():
         raise Refused("--discard needs a reason, for whoever looks at it later")
-    with servers() as (_, ledger):
-        chosen = [one["_id"] for one in ledger.dead_letters.collection.find(query, {"_id": 1})]
-        if letter and not chosen:
-            raise Refused(f"{asset.name} has no such dead letter {letter!r}")
-        discarded = ledger.dead_letters.discard({"_id": {"$in": chosen}}, why) if why else 0
-        order = [("partition", 1), ("block", 1), ("place", 1)]
-        found = list(ledger.dead_letters.collection.find({"_id": {"$in": chosen}}).sort(order))
-    listed = [{"id": one.pop("_id")} | one for one in found]
-    document = {"dead_letters": listed} | ({"discarded": discarded} if why else {})
-    show(as_json, document, lambda: _print_letters(listed, is_one=bool(letter)))
+
+    discarded = 0
+    with servers() as (ledger, _):
+        letters = ledger.dead_letters.find(asset.name, partition, letter_id, reason, state)
+        if letter_id and not letters:
+            raise Refused(f"{asset.name} has no such dead letter {letter_id!r}")
+        if why:
+            ids = {letter.id for letter in letters}
+            discarded = ledger.dead_letters.discard(ids, why)
+            # Their state may be no longer the one that they were chosen by.
+            letters = ledger.dead_letters.find(asset.name, partition, letter_id, reason)
+            letters = [letter for letter in letters if letter.id in ids]
+
+    rows = [_letter_row(letter) for letter in letters]
+    document = {"dead_letters": rows} | ({"discarded": discarded} if why else {})
+    show(as_json, document, lambda: _print_letters(letters, is_whole=bool(letter_id)))
     if why:
         err.print(f"{discarded} discarded")
 
 
-def _print_letters(listed: Sequence[dict[str, Any]], is_one: bool) -> None:
-    if is_one:
-        for name, value in listed[0].items():
-            lines = value if isinstance(value, list) else [value]
-            out.print(f"{name:<12}" + f"\n{'':<12}".join(str(line) for line in lines), markup=False)
+def _letter_row(letter: DeadLetter) -> dict[str, Any]:
+    """Return a letter as people read it: places and attempts are text."""
+    found_by = [f"{attempt.batch}-{attempt.number}" for attempt in letter.found_by]
+    as_text = {"place": str(letter.place), "found_by": found_by}
+    return {"id": letter.id} | letter.to_json() | as_text
+
+
+def _print_letters(letters: Sequence[DeadLetter], is_whole: bool) -> None:
+    rows = [_letter_row(letter) for letter in letters]
+    if is_whole:
+        _print_whole(rows[0])
         return
-    names = ("id", "partition", "state", "attempts", "block", "place", "reason")
-    table(names, [[one[name] for name in names] for one in listed])
-    counted: dict[str, int] = {}
-    for one in listed:
-        counted[one["cause"]] = counted.get(one["cause"], 0) + 1
-    if len(listed) > 1:
-        ranked = sorted(counted.items(), key=lambda pair: -pair[1])
+
+    print_table(LETTER_COLUMNS, [[row[name] for name in LETTER_COLUMNS] for row in rows])
+    if len(letters) > 1:
+        causes = Counter(letter.cause for letter in letters)
         out.print()
-        table(("letters", "reason"), [(number, text) for text, number in ranked])
+        print_table(
+            ("letters", "reason"), [(count, cause) for cause, count in causes.most_common()]
+        )
+
+
+def _print_whole(row: dict[str, Any]) -> None:
+    """Print one letter, a field a line; the lines of a list stand below each other."""
+    indent = "\n" + " " * 12
+    for name, value in row.items():
+        lines = value if isinstance(value, list) else [value]
+        out.print(f"{name:<12}" + indent.join(str(line) for line in lines), markup=False)
 
 
 @click.command("redrive")
@@ -94,22 +112,24 @@ def redrive_command(asset: Asset, partition: str | None, as_json: bool) -> int:
     Without --partition, of every partition that has any. Blocks that landed since are left to
     `fanfold run`.
     """
+    check_partition(asset, partition)
+    with servers() as (ledger, _):
+        waiting = partitions_to_redrive(asset, ledger)
     if partition:
-        asset.partitions.time(partition)
-    with servers() as (_, ledger):
-        waiting = partitions_to_redrive(ledger, asset)
-    chosen = {p: n for p, n in waiting.items() if partition in (None, p)}
-    with display(as_json) as shown:
+        waiting = {key: items for key, items in waiting.items() if key == partition}
+
+    with open_display(as_json) as display:
         job = redrive_job_name(asset)
-        summaries = list(materialise_all(asset, list(chosen), shown, job))
-    with servers() as (_, ledger):
-        left = partitions_to_redrive(ledger, asset)
+        summaries = list(materialise_all(asset, list(waiting), display, job))
+
+    with servers() as (ledger, _):
+        still_waiting = partitions_to_redrive(asset, ledger)
     document = {
         "asset": asset.name,
-        "success": all(one["success"] for one in summaries),
-        "partitions": list(chosen),
-        "items_tried": sum(chosen.values()),
-        "items_left": sum(left.get(one, 0) for one in chosen),
+        "success": all(summary["success"] for summary in summaries),
+        "partitions": list(waiting),
+        "items_tried": sum(waiting.values()),
+        "items_left": sum(still_waiting.get(key, 0) for key in waiting),
         "runs": summaries,
     }
     show(as_json, document, lambda: _print_redrive(document))
@@ -120,8 +140,11 @@ def _print_redrive(document: dict[str, Any]) -> None:
     if not document["partitions"]:
         out.print("there is nothing to redrive: no open dead letter, no failed batch")
         return
-    for one in document["runs"]:
-        for error in one.get("errors", []):
-            out.print(f"{span(one['partitions'])} failed: {error}", markup=False)
-    tried, left = document["items_tried"], document["items_left"]
-    out.print(f"{tried:,} items run again: {tried - left:,} used now, {left:,} still not")
+
+    for summary in document["runs"]:
+        for error in summary.get("errors", []):
+            out.print(f"{span(summary['partitions'])} failed: {error}", markup=False)
+
+    tried = document["items_tried"]
+    unused = document["items_left"]
+    out.print(f"{tried:,} items run again: {tried - unused:,} used now, {unused:,} still not")

@@ -1,6 +1,6 @@
 """The whole pattern on real data, from blocks in S3 to verified profiles, told as it happens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,13 +14,14 @@ from workers.errors import Refused
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import open_database
 from workers.settings import home
-from workers.store import open_store
+from workers.store import BlockStore, open_store
 from workers.tasks import user_profiles
 from workers.verify import verify_profiles
 
 ASSET = user_profiles.asset
-
-USERS = 3
+SHOWN_PROFILES = 3
+SHOWN_PREFERENCES = 4  # of a profile
+NUMBER_COLUMNS = ("events", "liked")
 
 
 def show_demo(out: Console) -> None:
@@ -28,62 +29,92 @@ def show_demo(out: Console) -> None:
 
     Servers that the demo had to start are stopped at its end.
     """
-    ran_before = {name for name, server in server_status().items() if server["running"]}
+    ran_before = any(server["running"] for server in server_status().values())
     try:
-        _tell(out)
+        _show_steps(out)
     finally:
         if not ran_before:
             stop_servers()
 
 
-def _tell(out: Console) -> None:
+def _show_steps(out: Console) -> None:
     settings = running_settings()
     store = open_store(settings)
-    store.ensure()
-    with out.status("1/4  fetching MovieLens 100k and putting a block a day into S3"):
-        found = movielens(home() / "samples")
-        loaded = load(store, found, lambda _: None)
-    days = [str(ASSET.partition_of(key)) for key, _ in found]
-    out.print(
-        f"1/4  S3        {loaded['blocks']} blocks under "
-        f"s3://{store.bucket}/{ASSET.layout.root}..., {loaded['blocks_put']} of them new"
-    )
-    with out.status(f"2/4  materialising {ASSET.name} {days[0]}...{days[-1]} in one run"):
-        run = materialise(ASSET, ASSET.partitions.between(days[0], days[-1]))
-    if not run["success"]:
-        raise Refused(f"run {run['run_id']} failed: {'; '.join(run['errors'])}")
-    out.print(
-        f"2/4  run       {run['batches']} batches ({run['batches_reused']} reused) over "
-        f"{run['items']:,} items in {run['seconds']:.0f} s; {run['dead_letters']} dead letters"
-    )
+
+    days = _load_blocks(out, store)
+    _materialise(out, days)
+
     database = open_database(settings)
     with database.client:
-        ledger, profiles = Ledger(database), database[ASSET.name]
-        with out.status("3/4  recomputing every profile from the raw blocks"):
-            verdict = verify_profiles(ASSET, load_task(ASSET.task), store, ledger)
-        if not verdict.match:
-            raise Refused(f"profiles differ from the blocks: {', '.join(verdict.differing)}")
-        out.print(f"3/4  verify    {verdict.profiles} profiles match {verdict.items:,} raw items")
-        most = profiles.find({}, {"_fold": 0}).sort([("events", -1), ("_id", 1)]).limit(USERS)
-        out.print(f"4/4  MongoDB   the {USERS} busiest of {settings.database}.{ASSET.name}:\n")
-        out.print(_drawn(list(most)))
+        ledger = Ledger(database)
+        _verify(out, ledger, store)
+        profiles = _busiest_profiles(ledger)
+
+    name = f"{settings.database}.{ASSET.name}"
+    out.print(f"4/4  MongoDB   the {SHOWN_PROFILES} busiest of {name}:\n")
+    out.print(_to_table(profiles))
     out.print(
         "\nNext: `make dev` opens the UI on http://127.0.0.1:3000 (assets, user_profiles);\n"
         "`.venv/bin/fanfold --help` lists what else there is. README.md goes on from here."
     )
 
 
-def _drawn(profiles: list[Mapping[str, Any]]) -> Table:
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 5))
+def _load_blocks(out: Console, store: BlockStore) -> list[str]:
+    """Put the sample into S3; return its days."""
+    store.ensure()
+    with out.status("1/4  fetching MovieLens 100k and putting a block a day into S3"):
+        blocks = movielens(home() / "samples")
+        loaded = load(store, blocks, lambda _: None)
+
+    out.print(
+        f"1/4  S3        {loaded['blocks']} blocks under "
+        f"s3://{store.bucket}/{ASSET.layout.root}..., {loaded['blocks_put']} of them new"
+    )
+    return [str(ASSET.partition_of(key)) for key, _ in blocks]
+
+
+def _materialise(out: Console, days: Sequence[str]) -> None:
+    with out.status(f"2/4  materialising {ASSET.name} {days[0]}...{days[-1]} in one run"):
+        summary = materialise(ASSET, ASSET.partitions.between(days[0], days[-1]))
+    if not summary["success"]:
+        raise Refused(f"run {summary['run_id']} failed: {'; '.join(summary['errors'])}")
+
+    batches = f"{summary['batches']} batches ({summary['batches_reused']} reused)"
+    out.print(
+        f"2/4  run       {batches} over {summary['items']:,} items in {summary['seconds']:.0f} s; "
+        f"{summary['dead_letters']} dead letters"
+    )
+
+
+def _verify(out: Console, ledger: Ledger, store: BlockStore) -> None:
+    with out.status("3/4  recomputing every profile from the raw blocks"):
+        verdict = verify_profiles(ASSET, load_task(ASSET.task), ledger, store)
+    if not verdict.match:
+        raise Refused(f"profiles differ from the blocks: {', '.join(verdict.differing)}")
+
+    out.print(f"3/4  verify    {verdict.profiles} profiles match {verdict.items:,} raw items")
+
+
+def _busiest_profiles(ledger: Ledger) -> list[Mapping[str, Any]]:
+    profiles = ledger.profiles(ASSET.name).find({}, {"_fold": 0})
+    return list(profiles.sort([("events", -1), ("_id", 1)]).limit(SHOWN_PROFILES))
+
+
+def _to_table(profiles: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 5))
     for name in ("user", "events", "liked", "first seen", "strongest preferences"):
-        drawn.add_column(name, justify="right" if name in ("events", "liked") else "left")
+        table.add_column(name, justify="right" if name in NUMBER_COLUMNS else "left")
+
     for profile in profiles:
-        strongest = [f"{one['topic']} {one['weight']:.0%}" for one in profile["preferences"][:4]]
-        drawn.add_row(
+        preferences = [
+            f"{preference['topic']} {preference['weight']:.0%}"
+            for preference in profile["preferences"][:SHOWN_PREFERENCES]
+        ]
+        table.add_row(
             profile["_id"],
             f"{profile['events']:,}",
             f"{len(profile['liked']):,}",
             f"{profile['first_seen']:%Y-%m-%d}",
-            ", ".join(strongest),
+            ", ".join(preferences),
         )
-    return drawn
+    return table

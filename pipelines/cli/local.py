@@ -2,11 +2,12 @@
 
 import shlex
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 from rich.progress import Progress
 
-from pipelines.cli.console import err, json_option, out, servers, show, table
+from pipelines.cli.console import err, json_option, out, print_table, servers, show
 from pipelines.cli.demo import show_demo
 from pipelines.cli.samples import SAMPLES, load
 from resources.embedded import running_settings, server_status, start_servers, stop_servers
@@ -14,6 +15,17 @@ from resources.io_manager import RUNS_PREFIX
 from workers.errors import Refused
 from workers.settings import home
 from workers.sources.segments import SEGMENTS_PREFIX
+
+# Arguments of boto3's client, and the variables that say the same.
+S3_VARIABLES = {
+    "endpoint_url": "AWS_ENDPOINT_URL_S3",
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "region_name": "AWS_DEFAULT_REGION",
+}
+# What `fanfold clean` deletes, and where it lies.
+LEFTOVER_PREFIXES = {"segments": SEGMENTS_PREFIX, "references": RUNS_PREFIX}
+LEFTOVER_DAYS = 35  # days that leftovers are kept
 
 
 @click.command()
@@ -28,8 +40,8 @@ def up_command(as_json: bool) -> None:
 @json_option
 def down_command(as_json: bool) -> None:
     """Stop the embedded servers; their data stays."""
-    stopped = stop_servers()
-    show(as_json, {"stopped": stopped}, lambda: out.print(f"stopped: {', '.join(stopped) or '-'}"))
+    names = stop_servers()
+    show(as_json, {"stopped": names}, lambda: out.print(f"stopped: {', '.join(names) or '-'}"))
 
 
 @click.command()
@@ -40,13 +52,16 @@ def status_command(as_json: bool) -> None:
 
 
 def _show_status(as_json: bool) -> None:
-    found = server_status()
-    rows = [
-        (name, "running" if s["running"] else "stopped" if s["needed"] else "given by settings")
-        + ((f"127.0.0.1:{s['port']}, pid {s['pid']}",) if s["running"] else ("",))
-        for name, s in found.items()
-    ]
-    show(as_json, found, lambda: table(("server", "state", "where"), rows))
+    status = server_status()
+    rows = [(name, *_status_cells(server)) for name, server in status.items()]
+    show(as_json, status, lambda: print_table(("server", "state", "where"), rows))
+
+
+def _status_cells(server: dict[str, Any]) -> tuple[str, str]:
+    """Return the state and the address of a server."""
+    if server["running"]:
+        return "running", f"127.0.0.1:{server['port']}, pid {server['pid']}"
+    return "stopped" if server["needed"] else "given by settings", ""
 
 
 @click.command()
@@ -54,15 +69,13 @@ def _show_status(as_json: bool) -> None:
 def env_command(as_json: bool) -> None:
     """Print shell exports for the servers in use: eval "$(fanfold env)". Holds secrets."""
     settings = running_settings()
-    names = {
-        "endpoint_url": "AWS_ENDPOINT_URL_S3",
-        "aws_access_key_id": "AWS_ACCESS_KEY_ID",
-        "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
-        "region_name": "AWS_DEFAULT_REGION",
+    exports = {
+        "MONGODB_URI": settings.mongodb_uri,
+        "FANFOLD_DATABASE": settings.database,
+        "FANFOLD_BUCKET": settings.bucket,
     }
-    exports = {"MONGODB_URI": settings.mongodb_uri, "FANFOLD_DATABASE": settings.database}
-    exports["FANFOLD_BUCKET"] = settings.bucket
-    exports |= {names[name]: value for name, value in settings.s3.items()}
+    exports |= {S3_VARIABLES[name]: value for name, value in settings.s3.items()}
+
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     show(as_json, exports, lambda: click.echo("\n".join(lines)))
 
@@ -79,32 +92,39 @@ def sample_load_command(name: str, as_json: bool) -> None:
     """Fetch the sample NAME (movielens, weather) and put it into S3; what is there stays."""
     if name not in SAMPLES:
         raise Refused(f"there is no sample {name!r}; there are: {', '.join(SAMPLES)}")
-    with servers() as (store, _), Progress(console=err) as progress:
+
+    with servers() as (_, store), Progress(console=err) as progress:
         store.ensure()
+
         fetching = progress.add_task(f"fetching {name}", total=None)
-        found = SAMPLES[name](home() / "samples")
+        blocks = SAMPLES[name](home() / "samples")
         progress.update(fetching, total=1, completed=1)
-        putting = progress.add_task("putting blocks", total=len(found))
-        loaded = load(store, found, lambda _: progress.advance(putting))
+
+        putting = progress.add_task("putting blocks", total=len(blocks))
+        loaded = load(store, blocks, lambda _: progress.advance(putting))
+
     text = "{blocks:,} blocks, {bytes:,} bytes; {blocks_put:,} put now".format_map(loaded)
     show(as_json, {"sample": name, **loaded}, lambda: out.print(text))
 
 
 @click.command()
-@click.option("--older-than", "days", type=int, default=35, show_default=True, help="Days.")
+@click.option(
+    "--older-than", "days", type=int, default=LEFTOVER_DAYS, show_default=True, help="Days."
+)
 @json_option
 def clean_command(days: int, as_json: bool) -> None:
-    """Delete what runs left in S3 and can be made again: pieces of blocks, references of ops.
+    """Delete what runs left in S3 and can be made again: segments of blocks, references of ops.
 
     Results stay: they are what finished batches are reused from.
     """
     before = datetime.now(UTC) - timedelta(days=days)
-    with servers() as (store, _):
+    with servers() as (_, store):
         deleted = {
-            name: store.delete_older(prefix, before)
-            for name, prefix in (("pieces", SEGMENTS_PREFIX), ("references", RUNS_PREFIX))
+            name: store.delete_older(prefix, before) for name, prefix in LEFTOVER_PREFIXES.items()
         }
-    show(as_json, {"deleted": deleted}, lambda: table(("what", "deleted"), list(deleted.items())))
+
+    rows = list(deleted.items())
+    show(as_json, {"deleted": deleted}, lambda: print_table(("what", "deleted"), rows))
 
 
 @click.command()

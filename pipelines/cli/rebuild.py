@@ -1,20 +1,22 @@
 """The command that makes profiles anew."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from pipelines.cli.console import asset_argument, json_option, out, servers, show
-from pipelines.cli.progress import display
+from pipelines.cli.display import Display, open_display
 from pipelines.fanout import GENERATION_TAG
 from pipelines.runs import materialise_all
+from pipelines.summaries import Summary
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.planning.rebuild import (
     begin_rebuild,
     drop_leftovers,
     finish_swap,
-    folded_plans,
+    folded_plan_ids,
     partitions_to_rebuild,
     swap,
 )
@@ -30,50 +32,80 @@ def rebuild_command(asset: Asset, drop_removed: bool, as_json: bool) -> int:
     From the results of finished batches, and from the raw blocks where blocks or code changed.
     Closed partitions are taken up as they are now. Until the swap readers see the old profiles.
     """
-    with servers() as (store, ledger):
-        database = ledger.database
-        finish_swap(database, ledger, asset)
-        seen = folded_plans(ledger, asset)
-        todo = partitions_to_rebuild(ledger, store, asset, load_task(asset.task), drop_removed)
-        generation = begin_rebuild(database, ledger, asset)
-    summaries, tags = [], {GENERATION_TAG: str(generation)}
-    with display(as_json) as shown:
-        while todo:
-            for one in materialise_all(asset, todo, shown, tags=tags):
-                summaries.append(one)
-                if not one["success"]:
-                    return _tell_rebuild(asset, generation, summaries, 0, as_json)
-            with servers() as (_, ledger):
-                now = folded_plans(ledger, asset)
-            # What other runs folded into the old profiles meanwhile is taken up once more.
-            todo = [key for key, plan in now.items() if seen.get(key) != plan]
-            seen = now
-    with servers() as (_, ledger):
-        database = ledger.database
-        swap(database, ledger, asset, generation)
-        drop_leftovers(database, ledger, asset)
-        count = database[asset.name].count_documents({})
-    return _tell_rebuild(asset, generation, summaries, count, as_json)
+    task = load_task(asset.task)
+    with servers() as (ledger, store):
+        finish_swap(asset, ledger)
+        plan_ids = folded_plan_ids(asset, ledger)
+        partitions = partitions_to_rebuild(asset, task, ledger, store, drop_removed)
+        generation = begin_rebuild(asset, ledger)
+
+    with open_display(as_json) as display:
+        summaries = _materialise_generation(asset, generation, plan_ids, partitions, display)
+    success = all(summary["success"] for summary in summaries)
+
+    profiles = 0
+    if success:
+        with servers() as (ledger, _):
+            swap(asset, ledger, generation)
+            drop_leftovers(asset, ledger)
+            profiles = ledger.profiles(asset.name).count_documents({})
+
+    document = _document(asset, generation, summaries, profiles)
+    show(as_json, document, lambda: _print_rebuild(document))
+    return 0 if success else 1
 
 
-def _tell_rebuild(
-    asset: Asset, generation: int, summaries: list[dict[str, Any]], profiles: int, as_json: bool
-) -> int:
-    success = all(one["success"] for one in summaries)
-    errors = [error for one in summaries for error in one.get("errors", [])]
-    document = {
+def _materialise_generation(
+    asset: Asset,
+    generation: int,
+    plan_ids: dict[str, str],
+    partitions: Sequence[str],
+    display: Display | None,
+) -> list[Summary]:
+    """Fold partitions into a generation; return the runs' summaries, of which the last may fail.
+
+    What other runs folded into the old profiles meanwhile, other plans than these, is taken up
+    once more.
+    """
+    summaries: list[Summary] = []
+    tags = {GENERATION_TAG: str(generation)}
+    while partitions:
+        for summary in materialise_all(asset, partitions, display, tags=tags):
+            summaries.append(summary)
+            if not summary["success"]:
+                return summaries
+
+        with servers() as (ledger, _):
+            newest_ids = folded_plan_ids(asset, ledger)
+        partitions = [key for key, plan_id in newest_ids.items() if plan_ids.get(key) != plan_id]
+        plan_ids = newest_ids
+    return summaries
+
+
+def _document(
+    asset: Asset, generation: int, summaries: Sequence[Summary], profiles: int
+) -> dict[str, Any]:
+    """Return what came of a rebuild, as `--json` prints it."""
+    return {
         "asset": asset.name,
-        "success": success,
+        "success": all(summary["success"] for summary in summaries),
         "generation": generation,
         "profiles": profiles,
-        "batches": sum(one.get("batches", 0) for one in summaries),
-        "batches_reused": sum(one.get("batches_reused", 0) for one in summaries),
-        "errors": errors,
-        "runs": [one["run_id"] for one in summaries if one["run_id"]],
+        "batches": _total(summaries, "batches"),
+        "batches_reused": _total(summaries, "batches_reused"),
+        "errors": [error for summary in summaries for error in summary.get("errors", [])],
+        "runs": [summary["run_id"] for summary in summaries if summary["run_id"]],
     }
-    text = f"{profiles:,} profiles rebuilt from {document['batches']:,} batches "
-    text += f"({document['batches_reused']:,} reused) and swapped in"
-    if not success:
-        text = "the old profiles stay as they are: " + "; ".join(errors)
-    show(as_json, document, lambda: out.print(text, markup=False))
-    return 0 if success else 1
+
+
+def _total(summaries: Sequence[Summary], name: str) -> int:
+    return sum(summary.get(name, 0) for summary in summaries)
+
+
+def _print_rebuild(document: dict[str, Any]) -> None:
+    if document["success"]:
+        text = f"{document['profiles']:,} profiles rebuilt from {document['batches']:,} batches "
+        text += f"({document['batches_reused']:,} reused) and swapped in"
+    else:
+        text = "the old profiles stay as they are: " + "; ".join(document["errors"])
+    out.print(text, markup=False)

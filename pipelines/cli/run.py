@@ -1,29 +1,36 @@
 """Commands for what people schedule: run it, see its plan and batches, verify it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from pipelines.cli.console import (
     asset_argument,
+    check_partition,
     json_option,
+    needed_partitions,
     out,
     partition_option,
     partitions_option,
-    selected,
+    print_table,
+    selected_partitions,
     servers,
     show,
-    table,
-    where,
 )
-from pipelines.cli.progress import display
+from pipelines.cli.display import open_display
 from pipelines.fanout import SLOTS
-from pipelines.runs import is_number, joined, materialise_all
+from pipelines.runs import materialise_all
+from pipelines.summaries import Summary, is_number, join_summaries
+from workers import steps
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
-from workers.errors import Refused
-from workers.planning.plans import describe_work, preview
-from workers.verify import verify_profiles
+from workers.ledger.records import Batch, Plan
+from workers.verify import Verdict, verify_profiles
+
+OUTCOME_NAMES = ("used", "dead", "profiles", "result")  # of a batch's outcome, as --json prints it
+BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "error")
 
 
 @click.command()
@@ -37,29 +44,39 @@ def run_command(asset: Asset, partition: str | None, partitions: str | None, as_
     A range that is too large for one becomes several runs, the oldest partitions first. Where one
     fails, the later ones are run all the same, and the exit code is 1.
     """
-    keys = selected(asset, partition, partitions)
-    if keys is None:
-        raise Refused("say which: --partition P, or --partitions A...B")
-    with display(as_json) as shown:
-        summary = joined(list(materialise_all(asset, keys, shown)))
+    keys = needed_partitions(asset, partition, partitions)
+    with open_display(as_json) as display:
+        summaries = list(materialise_all(asset, keys, display))
+
+    summary = join_summaries(summaries)
     show(as_json, summary, lambda: _print_summary(summary))
     return 0 if summary["success"] else 1
 
 
-def _print_summary(summary: dict[str, Any]) -> None:
+def _print_summary(summary: Summary) -> None:
     if not summary["success"]:
-        failed, asked = summary.get("partitions_failed", []), summary["partitions"]
-        some = f"{len(failed):,} of {len(asked):,} partitions are not folded"
-        out.print(f"{some}:" if failed else f"run {summary['run_id']} failed:")
-        for error in summary["errors"]:
-            out.print(f"  {error}", markup=False)
+        _print_errors(summary)
         if "items" not in summary:
             return
-    shown = {k: v for k, v in summary.items() if is_number(v)}
-    # A profile that two runs folded is counted by both.
-    of_several = {"profiles": "profiles, run by run"} if len(summary["runs"]) > 1 else {}
-    rows = [(of_several.get(k, k.replace("_", " ")), v) for k, v in shown.items()]
-    table(("", summary["asset"]), rows)
+
+    labels = {name: name.replace("_", " ") for name in summary}
+    if len(summary["runs"]) > 1:
+        labels["profiles"] = "profiles, run by run"  # one that two runs folded is counted by both
+
+    rows = [(labels[name], value) for name, value in summary.items() if is_number(value)]
+    print_table(("", summary["asset"]), rows)
+
+
+def _print_errors(summary: Summary) -> None:
+    failed = summary.get("partitions_failed", [])
+    if failed:
+        count = f"{len(failed):,} of {len(summary['partitions']):,}"
+        out.print(f"{count} partitions are not folded:")
+    else:
+        out.print(f"run {summary['run_id']} failed:")
+
+    for error in summary["errors"]:
+        out.print(f"  {error}", markup=False)
 
 
 @click.command("plan")
@@ -71,39 +88,41 @@ def plan_command(
     asset: Asset, partition: str | None, partitions: str | None, as_json: bool
 ) -> None:
     """Show what a run of ASSET would do; nothing is run or written."""
-    keys = selected(asset, partition, partitions)
-    if keys is None:
-        raise Refused("say which: --partition P, or --partitions A...B")
-    of_asset, slots = load_task(asset.task), SLOTS
-    with servers() as (store, ledger):
-        work, slicers = preview(store, ledger, asset, of_asset, keys, slots)
-    rows = [
-        {
-            "partition": made.partition,
-            "blocks": made.blocks,
-            "bytes": made.bytes,
-            "items_estimated": made.items,
-            "batches": len(made.batches),
-            "batches_reused": len(made.reused),
-        }
-        for made in work.plans
-    ]
-    told = describe_work(work, asset, slicers, slots)
-    document = {"asset": asset.name, "partitions": rows, **told}
-    show(as_json, document, lambda: _print_plan(rows, told))
+    keys = needed_partitions(asset, partition, partitions)
+    task = load_task(asset.task)
+    with servers() as (ledger, store):
+        queued = steps.plan(asset, task, ledger, store, keys, SLOTS)
+
+    rows = [_plan_row(plan) for plan in queued.work.plans]
+    document = {"asset": asset.name, "partitions": rows, **queued.summary}
+    show(as_json, document, lambda: _print_plan(rows, queued.summary))
 
 
-def _print_plan(rows: list[dict[str, Any]], told: dict[str, Any]) -> None:
-    lines = [tuple(row.values()) for row in rows if row["blocks"] or len(rows) == 1]
-    lines.append(("in all", *(told[name] for name in list(rows[0])[1:])))
-    table([name.replace("_", " ") for name in rows[0]], lines)
-    learned = told["learned_from_batches"]
-    cost = f"{told['seconds_per_item']:.2g} s an item, "
-    cost += f"learned from {learned} batches" if learned else "the asset's estimate"
+def _plan_row(plan: Plan) -> dict[str, Any]:
+    return {
+        "partition": plan.partition,
+        "blocks": plan.blocks,
+        "bytes": plan.bytes,
+        "items_estimated": plan.items,
+        "batches": len(plan.batches),
+        "batches_reused": len(plan.reused),
+    }
+
+
+def _print_plan(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:
+    names = list(rows[0])
+    lines = [list(row.values()) for row in rows if row["blocks"] or len(rows) == 1]
+    lines.append(["in all", *(summary[name] for name in names[1:])])
+    print_table([name.replace("_", " ") for name in names], lines)
+
+    batches = summary["learned_from_batches"]
+    cost = f"{summary['seconds_per_item']:.2g} s an item, "
+    cost += f"learned from {batches} batches" if batches else "the asset's estimate"
     out.print(
-        f"\n{told['masters']} masters, {told['workers']} workers; batches of up to "
-        f"{told['batch_items']:,} items, decided by {told['decided_by']}\n"
-        f"{told['work_seconds']} s of work ({cost}) and {told['overhead_seconds']} s of overhead"
+        f"\n{summary['slicers']} slicers, {summary['workers']} workers; batches of up to "
+        f"{summary['batch_items']:,} items, decided by {summary['decided_by']}\n"
+        f"{summary['work_seconds']} s of work ({cost}) and {summary['overhead_seconds']} s of "
+        "overhead"
     )
 
 
@@ -113,19 +132,28 @@ def _print_plan(rows: list[dict[str, Any]], told: dict[str, Any]) -> None:
 @json_option
 def batches_command(asset: Asset, partition: str | None, as_json: bool) -> None:
     """List the batches of ASSET that the ledger knows."""
-    with servers() as (_, ledger):
-        found = list(ledger.batches.find(where(asset, partition)).sort([("partition", 1)]))
-    listed = []
-    for document in found:
-        outcome = document.pop("outcome", None) or {}
-        one = {"id": document.pop("_id")} | document
-        one |= {"items": outcome.get("items", document["items"])}
-        one |= {"is_estimate": not outcome, "seconds": outcome.get("seconds")}
-        one |= {name: outcome.get(name) for name in ("used", "dead", "profiles", "result")}
-        listed.append(one)
-    names = ("id", "partition", "state", "items", "seconds", "attempts", "error")
-    rows = [[one.get(name) or ("" if name == "error" else 0) for name in names] for one in listed]
-    show(as_json, {"batches": listed}, lambda: table(names, rows))
+    check_partition(asset, partition)
+    with servers() as (ledger, _):
+        batches = ledger.batches_of_asset(asset.name, partition)
+
+    documents = [_batch_document(batch) for batch in batches]
+    rows = [[_batch_cell(document[name]) for name in BATCH_COLUMNS] for document in documents]
+    show(as_json, {"batches": documents}, lambda: print_table(BATCH_COLUMNS, rows))
+
+
+def _batch_document(batch: Batch) -> dict[str, Any]:
+    """Return a batch with its outcome's numbers; without an outcome its items are an estimate."""
+    document = batch.to_json()
+    outcome = document.pop("outcome") or {}
+
+    document["items"] = outcome.get("items", batch.items)
+    document["is_estimate"] = batch.outcome is None
+    document["seconds"] = outcome.get("seconds")
+    return document | {name: outcome.get(name) for name in OUTCOME_NAMES}
+
+
+def _batch_cell(value: Any) -> Any:
+    return 0 if value is None else value
 
 
 @click.command("verify")
@@ -140,15 +168,22 @@ def verify_command(
 
     From the raw blocks; what workers saw of the world, from their results; scores, from profiles.
     """
-    keys = selected(asset, partition, partitions)
-    with servers() as (store, ledger):
-        verdict = verify_profiles(asset, load_task(asset.task), store, ledger, keys)
-    document = {"asset": asset.name} | {k: getattr(verdict, k) for k in verdict.__struct_fields__}
+    keys = selected_partitions(asset, partition, partitions)
+    task = load_task(asset.task)
+    with servers() as (ledger, store):
+        verdict = verify_profiles(asset, task, ledger, store, keys)
+
+    document = {"asset": asset.name} | msgspec.structs.asdict(verdict)
+    show(as_json, document, lambda: _print_verdict(verdict))
+    return 0 if verdict.match else 1
+
+
+def _print_verdict(verdict: Verdict) -> None:
     word = "match" if verdict.match else "do NOT match"
     text = f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in {verdict.against}"
+
     if verdict.differing:
         text += f" ({verdict.expected_profiles:,} expected); differing: "
         text += ", ".join(verdict.differing)
         text += "\nWhat no run has taken up yet counts too; --partitions narrows the view."
-    show(as_json, document, lambda: out.print(text, markup=False))
-    return 0 if verdict.match else 1
+    out.print(text, markup=False)

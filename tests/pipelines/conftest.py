@@ -1,4 +1,4 @@
-"""The command line, called as a shell would, and those who hear of units."""
+"""The command line, called as a shell would, and those who hear of runs."""
 
 import json
 import sys
@@ -16,10 +16,10 @@ def fanfold(pipeline, capsys, monkeypatch):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["fanfold", *arguments])
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exit_:
             main()
-        said = capsys.readouterr()
-        return left.value.code or 0, said.out, said.err
+        output = capsys.readouterr()
+        return exit_.value.code or 0, output.out, output.err
 
     return call
 
@@ -32,12 +32,12 @@ def told(answer):
 
 @pytest.fixture
 def hook(monkeypatch):
-    with Hook() as made:
-        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv("FANFOLD_NOTIFY_WEBHOOK", made.url)
+    with Hook() as hook:
+        threading.Thread(target=hook.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("FANFOLD_NOTIFY_WEBHOOK", hook.url)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        yield made
-        made.shutdown()
+        yield hook
+        hook.shutdown()
 
 
 @pytest.fixture

@@ -30,24 +30,26 @@ NAMES = [
 
 
 def test_the_location_has_the_names_that_operators_rely_on():
-    found = definitions()
-    repository = found.get_repository_def()
-    keys = found.resolve_asset_graph().get_all_asset_keys()
+    location = definitions()
+    repository = location.get_repository_def()
+    keys = location.resolve_asset_graph().get_all_asset_keys()
     assert sorted(key.to_user_string() for key in keys) == NAMES
-    assert [one.name for one in repository.schedule_defs] == [f"{name}_schedule" for name in NAMES]
+    assert [schedule.name for schedule in repository.schedule_defs] == [
+        f"{name}_schedule" for name in NAMES
+    ]
     for name in NAMES:
         assert repository.has_job(f"{name}_job")
         assert repository.has_job(f"{name}_redrive_job")
     watched = [name for name in NAMES if name != "influence_scores"]  # no blocks of its own
-    assert {one.name for one in repository.sensor_defs} == {
+    assert {sensor.name for sensor in repository.sensor_defs} == {
         *(f"{name}_sensor" for name in watched),
-        "notices_sensor",
+        "alerts_sensor",
         "lost_runs_sensor",
         "default_automation_condition_sensor",
     }
 
 
-def test_scores_hang_on_the_profiles_they_are_made_of():
+def test_scores_hang_on_the_profiles_that_they_are_made_of():
     graph = definitions().resolve_asset_graph()
     parents = graph.get(dg.AssetKey("influence_scores")).parent_keys
     assert parents == {dg.AssetKey("user_profiles")}
@@ -77,11 +79,11 @@ def schedule_of(asset):
     return definitions().get_repository_def().get_schedule_def(f"{asset}_schedule")
 
 
-def scheduled(schedule, at):
+def scheduled(schedule, time):
     """Return what a schedule requests at a tick."""
     repository = definitions().get_repository_def()
     with dg.build_schedule_context(
-        scheduled_execution_time=at, repository_def=repository
+        scheduled_execution_time=time, repository_def=repository
     ) as context:
         return schedule.evaluate_tick(context).run_requests
 
@@ -94,8 +96,9 @@ def test_the_schedule_asks_for_the_partition_that_closed():
 
 
 def test_a_schedule_of_what_is_current_asks_for_the_partition_that_time_is_in():
-    at = [datetime(2026, 4, 2, hour, tzinfo=UTC) for hour in (0, 6)]
-    (first,), (second,) = (scheduled(schedule_of("page_profiles"), one) for one in at)
+    schedule = schedule_of("page_profiles")
+    (first,) = scheduled(schedule, datetime(2026, 4, 2, 0, tzinfo=UTC))
+    (second,) = scheduled(schedule, datetime(2026, 4, 2, 6, tzinfo=UTC))
     assert first.partition_key == second.partition_key == "2026-04-02"
     assert first.run_key != second.run_key
 
@@ -107,15 +110,15 @@ def test_a_schedule_that_ticks_by_another_clock_asks_for_the_partition_in_utc():
     )
     schedule = asset_schedule(asset)
     assert schedule.execution_timezone == "Asia/Tokyo"
-    at = datetime(1998, 4, 3, 0, 15, tzinfo=tokyo)
-    (request,) = scheduled(schedule, at)
+    (request,) = scheduled(schedule, datetime(1998, 4, 3, 0, 15, tzinfo=tokyo))
     assert request.partition_key == DAY
 
 
-def test_only_what_harms_nobody_is_scheduled_without_being_turned_on():
-    found = definitions().get_repository_def().schedule_defs
-    running = [one.name for one in found if one.default_status == dg.DefaultScheduleStatus.RUNNING]
-    assert running == ["influence_scores_schedule"]
+def test_only_a_schedule_that_harms_nobody_is_on_without_being_turned_on():
+    schedules = definitions().get_repository_def().schedule_defs
+    running = dg.DefaultScheduleStatus.RUNNING
+    names = [schedule.name for schedule in schedules if schedule.default_status == running]
+    assert names == ["influence_scores_schedule"]
 
 
 @pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of the function that evaluates
@@ -126,21 +129,21 @@ def test_scores_follow_new_profiles_in_the_newest_partition_alone_where_that_is_
     now = datetime(2026, 4, 3, 12, tzinfo=UTC)
     with dg.DagsterInstance.ephemeral() as instance:
 
-        def asked(cursor):
+        def evaluate(cursor):
             result = dg.evaluate_automation_conditions(
                 definitions(), instance, evaluation_time=now, cursor=cursor
             )
             return result.get_requested_partitions(dg.AssetKey("influence_scores")), result.cursor
 
-        def folded(*days):
+        def materialise_days(*days):
             for day in days:
-                said = dg.AssetMaterialization("user_profiles", partition=day)
-                instance.report_runless_asset_event(said)
+                materialisation = dg.AssetMaterialization("user_profiles", partition=day)
+                instance.report_runless_asset_event(materialisation)
 
-        nothing, cursor = asked(None)
-        folded("2026-03-01", "2026-04-02")
-        newest, cursor = asked(cursor)
-        again, cursor = asked(cursor)
+        nothing, cursor = evaluate(None)
+        materialise_days("2026-03-01", "2026-04-02")
+        newest, cursor = evaluate(cursor)
+        again, cursor = evaluate(cursor)
     assert (nothing, newest, again) == (set(), {"2026-04-03"}, set())
 
 
@@ -151,7 +154,7 @@ def test_a_range_that_is_too_large_for_a_run_is_split_by_the_backfill_policy():
         for key in graph.materializable_asset_keys
     }
     sizes = {name: asset.sizes.partitions_per_run for name, asset in assets().items()}
-    assert {name: one.max_partitions_per_run for name, one in policies.items()} == sizes
+    assert {name: policy.max_partitions_per_run for name, policy in policies.items()} == sizes
 
 
 def dagster(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -190,15 +193,15 @@ def test_a_range_has_the_numbers_of_each_partition_in_its_materialisation(pipeli
     summary = materialise(pipeline.asset, [DAY, "1998-04-02"])
     assert summary["profiles"] == 2
     with dg.DagsterInstance.get() as instance:
-        found = {
-            record.partition_key: record.asset_materialization.metadata["profiles"].value
-            for record in instance.fetch_materializations(dg.AssetKey("user_profiles"), 2).records
-        }
-    assert found == {DAY: 2, "1998-04-02": 1}
+        records = instance.fetch_materializations(dg.AssetKey("user_profiles"), 2).records
+    profiles = {
+        record.partition_key: record.asset_materialization.metadata["profiles"].value
+        for record in records
+    }
+    assert profiles == {DAY: 2, "1998-04-02": 1}
 
 
 def test_references_between_ops_are_json(pipeline):
-
     pipeline.put([event("ann")])
     summary = materialise(pipeline.asset, [DAY])
     keys = [block.key for block in pipeline.store.list(f"_fanfold/runs/{summary['run_id']}/")]
@@ -222,15 +225,13 @@ def test_a_worker_runs_a_batch_with_dagster_unimportable(pipeline, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["used"] == 1
-    assert pipeline.ledger.batch(batch)["state"] == "done"
+    assert pipeline.ledger.batch(batch).is_done
     pipeline.run()
     assert pipeline.verify().match
 
 
 def test_workers_import_neither_dagster_nor_the_other_rooms():
-    code = (
-        "import workers.__main__, workers.verify, workers.reconcile, workers.tasks.user_profiles\n"
-    )
+    code = "import workers.__main__, workers.verify, workers.steps, workers.tasks.user_profiles\n"
     code += "import sys; print([m for m in sys.modules if m.split('.')[0] in "
     code += "('dagster', 'resources', 'pipelines')])"
     done = subprocess.run(

@@ -23,8 +23,7 @@ from pipelines.runs import (
     resolve,
 )
 from tests.support.pipeline import DAY, event, fragile
-from workers.batch import _Worker
-from workers.ledger.counts import Counts
+from workers.batch import Worker
 
 NEXT = "1998-04-02"
 
@@ -38,74 +37,68 @@ def no_waiting(monkeypatch):
 def checks(pipeline, run_id):
     """Return the check results of a run by name."""
     with dagster_instance() as instance:
-        said = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
-    events = [
-        one.asset_check_evaluation_data
-        for one in said
-        if one.event_type_value == "ASSET_CHECK_EVALUATION"
-    ]
-    return {one.check_name: one for one in events}
+        entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    results = [entry.dagster_event.asset_check_evaluation_data for entry in entries]
+    return {result.check_name: result for result in results}
 
 
 def test_a_clean_run_passes_its_three_checks(pipeline):
     pipeline.put([event("ann"), event("bo")])
     summary = materialise(pipeline.asset, [DAY])
-    found = checks(pipeline, summary["run_id"])
-    assert {name: one.passed for name, one in found.items()} == {
+    results = checks(pipeline, summary["run_id"])
+    assert {name: result.passed for name, result in results.items()} == {
         "nothing_lost": True,
         "nothing_twice": True,
         "within_tolerance": True,
     }
-    assert "2 profiles compared with the raw blocks" in found["nothing_twice"].description
+    assert "2 profiles compared with the raw blocks" in results["nothing_twice"].description
 
 
 def test_checks_executed_by_themselves_look_at_the_newest_partition(pipeline):
-
-    assert folded_plans(pipeline.ledger, pipeline.asset, "a run of checks") == []
+    assert folded_plans(pipeline.asset, pipeline.ledger, "a run of checks") == []
     for day in (DAY, NEXT):
         pipeline.put([event("ann")], day)
         pipeline.run(day)
-    (plan,) = folded_plans(pipeline.ledger, pipeline.asset, "a run of checks")
-    assert plan["partition"] == NEXT
+    (plan,) = folded_plans(pipeline.asset, pipeline.ledger, "a run of checks")
+    assert plan.partition == NEXT
 
 
 def test_dead_letters_within_tolerance_warn_and_say_what_to_type(pipeline):
     pipeline.put([event("ann"), b"bad"])
     summary = materialise(pipeline.asset, [DAY])
     assert summary["success"]
-    found = checks(pipeline, summary["run_id"])
-    assert found["nothing_lost"].passed
-    warned = found["within_tolerance"]
+    results = checks(pipeline, summary["run_id"])
+    assert results["nothing_lost"].passed
+    warned = results["within_tolerance"]
     assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "1 of 2 items of 1998-04-01" in warned.description
     assert f"`fanfold redrive user_profiles --partition {DAY}`" in warned.description
 
 
-def test_profiles_that_differ_from_the_raw_blocks_fail_nothing_twice(pipeline, monkeypatch):
-
+def test_profiles_that_differ_from_the_raw_blocks_fail_nothing_twice(pipeline):
     pipeline.put([event("ann"), event("bo")])
     pipeline.run()
     pipeline.profiles.update_one({"_id": "ann"}, {"$set": {f"_fold.open.{DAY}.fields.events": 2}})
-    plans = list(pipeline.ledger.plans.find())
-    result = nothing_twice(pipeline.ledger, pipeline.asset, pipeline.store, plans)
-    assert not result["passed"]
-    assert "1 differ: ann" in result["description"]
+    plan = pipeline.ledger.last_plan("user_profiles", DAY)
+    result = nothing_twice(pipeline.asset, pipeline.ledger, pipeline.store, [plan])
+    assert not result.passed
+    assert "1 differ: ann" in result.description
 
 
 def test_a_letter_that_went_missing_fails_nothing_lost(pipeline):
-
     pipeline.put([event("ann"), b"bad"])
     pipeline.run()
     pipeline.ledger.dead_letters.collection.delete_many({})
-    plans = list(pipeline.ledger.plans.find())
-    result = nothing_lost(pipeline.ledger, plans, [Counts.of(one["counts"]) for one in plans])
-    assert not result["passed"]
-    assert "1 dead and 0 failed; 0 dead letters" in result["description"]
+    plan = pipeline.ledger.last_plan("user_profiles", DAY)
+    result = nothing_lost(pipeline.asset, pipeline.ledger, [plan])
+    assert not result.passed
+    assert "1 dead and 0 failed; 0 dead letters" in result.description
 
 
 def unlucky(monkeypatch):
     """Let each attempt at a batch of the first day raise; return the attempts, as they come."""
-    real, broken = _Worker.run, []
+    real = Worker.run
+    broken = []
 
     def run(worker):
         if worker.batch.partition == DAY:
@@ -113,7 +106,7 @@ def unlucky(monkeypatch):
             raise RuntimeError("out of luck")
         return real(worker)
 
-    monkeypatch.setattr(_Worker, "run", run)
+    monkeypatch.setattr(Worker, "run", run)
     return broken
 
 
@@ -166,7 +159,7 @@ def test_the_redrive_job_of_the_ui_runs_dead_letters_again(pipeline, monkeypatch
     assert pipeline.verify().match
 
 
-def test_a_redrive_mends_a_partition_that_was_beyond_tolerance(pipeline, monkeypatch):
+def test_a_redrive_brings_a_partition_back_within_tolerance(pipeline, monkeypatch):
     fragile(monkeypatch, lambda user: user.startswith("bo"))
     pipeline.put([event("ann")] * 50 + [event(f"bo{n}") for n in range(50)])
     assert "50 of 100 items" in materialise(pipeline.asset, [DAY])["errors"][0]
@@ -217,14 +210,14 @@ def executed_again(run_id, days):
 
 
 def test_a_run_is_lost_only_where_its_process_was_here_and_is_gone():
-    def of(process):
+    def is_process_lost(process):
         return is_lost(None, dg.DagsterRun("job", tags={"fanfold/process": process}))
 
     host, pid, born = this_process().split()
-    assert not of(f"{host} {pid} {born}")
-    assert of(f"{host} {pid} {float(born) - 60:.0f}")  # another one with its number
-    assert of(f"{host} {2**22 + 1} {born}")
-    assert not of(f"elsewhere {2**22 + 1} {born}")
+    assert not is_process_lost(f"{host} {pid} {born}")
+    assert is_process_lost(f"{host} {pid} {float(born) - 60:.0f}")  # another one with its number
+    assert is_process_lost(f"{host} {2**22 + 1} {born}")
+    assert not is_process_lost(f"elsewhere {2**22 + 1} {born}")
 
 
 def run_anew(days):
@@ -258,7 +251,9 @@ def test_a_run_killed_before_its_fold_and_executed_from_its_failure_is_whole_or_
         pipeline, lambda: pipeline.ledger.plans.count_documents({"state": "folding"}) > 0
     )
     success, errors = executed_again(run_id, days)
-    assert success or any("Start a new run of the same partitions" in one for one in errors), errors
+    assert success or any("Start a new run of the same partitions" in error for error in errors), (
+        errors
+    )
     assert success == pipeline.verify().match
     run_anew(days)
     assert pipeline.verify().match

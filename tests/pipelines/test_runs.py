@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import runs
-from pipelines.runs import check_servers, joined, materialise_all, split_partitions
+from pipelines.runs import check_servers, materialise_all, split_partitions
+from pipelines.summaries import join_summaries
 from tests.support.pipeline import DAY, USER_PROFILES, event
 from workers.assets import assets
 from workers.batch import attempt_batch
@@ -42,8 +43,8 @@ def test_parts_are_ranges_without_gaps_and_not_too_long_oldest_first(offsets, mo
     for part in parts:
         assert part == asset.partitions.between(part[0], part[-1])
         assert len(part) <= most
-    for one, other in pairwise(parts):
-        assert len(one) == most or asset.partitions.shift(one[-1], 1) != other[0]
+    for part, later in pairwise(parts):
+        assert len(part) == most or asset.partitions.shift(part[-1], 1) != later[0]
 
 
 def test_hours_are_split_by_time_and_not_by_text():
@@ -53,8 +54,8 @@ def test_hours_are_split_by_time_and_not_by_text():
 
 
 def test_one_run_is_told_as_it_is_with_its_id_in_a_list():
-    one = {"run_id": "a", "asset": "x", "success": True, "partitions": [DAY], "seconds": 1.5}
-    assert joined([one]) == one | {"runs": ["a"]}
+    summary = {"run_id": "a", "asset": "x", "success": True, "partitions": [DAY], "seconds": 1.5}
+    assert join_summaries([summary]) == summary | {"runs": ["a"]}
 
 
 def test_several_runs_are_told_in_sums_and_by_what_failed():
@@ -62,7 +63,7 @@ def test_several_runs_are_told_in_sums_and_by_what_failed():
     first = good | {"run_id": "a", "partitions": DAYS[:2]}
     bad = {"run_id": "b", "asset": "x", "success": False, "partitions": DAYS[2:4], "seconds": 1.1}
     last = good | {"run_id": "c", "partitions": DAYS[4:5]}
-    assert joined([first, bad | {"errors": ["no", "never"]}, last]) == {
+    assert join_summaries([first, bad | {"errors": ["no", "never"]}, last]) == {
         "run_id": "c",
         "asset": "x",
         "success": False,
@@ -74,22 +75,23 @@ def test_several_runs_are_told_in_sums_and_by_what_failed():
         "errors": [f"{DAYS[2]}...{DAYS[3]}: no", f"{DAYS[2]}...{DAYS[3]}: never"],
         "runs": ["a", "b", "c"],
     }
-    whole = joined([first, last])
+    whole = join_summaries([first, last])
     assert (whole["success"], whole["partitions_failed"]) == (True, [])
     assert "errors" not in whole
 
 
-def test_a_server_that_is_away_ends_it_and_what_was_not_run_is_named(pairs, pipeline, monkeypatch):
-    real, asked = check_servers, []
+def test_a_server_that_is_away_ends_the_runs_that_follow(pairs, pipeline, monkeypatch):
+    real = check_servers
+    asked = []
 
-    def reach(settings, asset, partition):
+    def reach(asset, settings, partition):
         asked.append(partition)
         if len(asked) > 1:
             raise Unavailable("S3 did not answer")
-        real(settings, asset, partition)
+        real(asset, settings, partition)
 
     monkeypatch.setattr(runs, "check_servers", reach)
-    summary = joined(list(materialise_all(pairs, DAYS)))
+    summary = join_summaries(list(materialise_all(pairs, DAYS)))
     assert asked == [DAYS[0], DAYS[2]]
     assert summary["partitions_failed"] == DAYS[2:]
     assert summary["errors"] == [f"{DAYS[2]}...{DAYS[5]}: not run: S3 did not answer"]
@@ -101,13 +103,13 @@ def test_a_server_that_is_away_ends_it_and_what_was_not_run_is_named(pairs, pipe
 def test_whoever_stops_a_run_stops_those_after_it_too(pairs, pipeline, monkeypatch):
     real = attempt_batch
 
-    def interrupted(batch_id, *args):
-        if pipeline.ledger.batch(batch_id)["partition"] == DAYS[2]:
+    def interrupted(ledger, store, batch_id, *args):
+        if ledger.batch(batch_id).partition == DAYS[2]:
             signal.raise_signal(signal.SIGINT)
-        return real(batch_id, *args)
+        return real(ledger, store, batch_id, *args)
 
-    monkeypatch.setattr("pipelines.fanout.attempt_batch", interrupted)
-    summary = joined(list(materialise_all(pairs, DAYS)))
+    monkeypatch.setattr("workers.steps.attempt_batch", interrupted)
+    summary = join_summaries(list(materialise_all(pairs, DAYS)))
     assert len(summary["runs"]) == 2
     assert summary["partitions_failed"] == DAYS[2:]
     assert "was stopped before its end. Start a new run" in summary["errors"][0]

@@ -13,14 +13,14 @@ from dagster._core.remote_origin import (
 )
 
 from pipelines.definitions import definitions
-from tests.support.notifications import left, notice, queueing, send
+from tests.support.notifications import count_messages, message, queueing, send
 from tests.support.pipeline import event
 
 
 @pytest.fixture
 def queue():
-    with queueing() as made:
-        yield made
+    with queueing() as queue:
+        yield queue
 
 
 class Location:
@@ -44,9 +44,9 @@ class Location:
 
 @pytest.fixture
 def location():
-    made = Location()
-    with made.instance:
-        yield made
+    location = Location()
+    with location.instance:
+        yield location
 
 
 @pytest.fixture
@@ -105,10 +105,10 @@ def test_with_a_queue_the_sensor_reads_it_and_does_not_list_the_window(
     monkeypatch.setenv("FANFOLD_EVENTS_QUEUE", queue.url)
     old = "1997-12-24"
     pipeline.put([event()], old)
-    send(queue, notice(pipeline.store.bucket, f"events/dt%3D{old}/a.jsonl"), "hello")
-    looked = {"looked": time.time(), "waiting": {old: 0}}
-    other = location.tick(json.dumps({"looked": time.time()}), "device_profiles")
+    send(queue, message(pipeline.store.bucket, f"events/dt%3D{old}/a.jsonl"), "hello")
+    scanned = {"scanned": time.time(), "waiting": {old: 0}}
+    other = location.tick(json.dumps({"scanned": time.time()}), "device_profiles")
     assert other.run_requests == []
-    assert left(queue) == 0
-    tick = location.tick(json.dumps(looked))
-    assert [one.partition_key for one in tick.run_requests] == [old]
+    assert count_messages(queue) == 0
+    tick = location.tick(json.dumps(scanned))
+    assert [request.partition_key for request in tick.run_requests] == [old]

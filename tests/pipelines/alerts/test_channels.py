@@ -1,4 +1,4 @@
-"""Where notices go: through a webhook and SNS that fail, and without the secret in an address."""
+"""Where alerts go: through a webhook and SNS that fail, and without the secret in an address."""
 
 import json
 import logging
@@ -8,8 +8,11 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from pipelines.alerts.alert import Alert, AlertKind
 from pipelines.alerts.channels import channels
-from pipelines.alerts.sensor import GIVE_UP
+from pipelines.alerts.report import RunOutcome
+from pipelines.alerts.run_records import Command
+from pipelines.alerts.sensor import GIVE_UP_AFTER
 from pipelines.runs import dagster_instance, materialise
 from tests.support.pipeline import DAY
 from tests.support.webhook import Answering, begun, refused
@@ -17,7 +20,7 @@ from workers.settings import read_settings
 
 
 @pytest.mark.parametrize("status", [503, 429, 404, 302, 100])
-def test_what_the_webhook_does_not_take_waits_and_is_delivered_once_and_in_order(
+def test_an_alert_that_the_webhook_does_not_take_waits_and_is_delivered_once_and_in_order(
     pipeline, hook, watch, monkeypatch, status
 ):
     hook.status = status
@@ -27,14 +30,14 @@ def test_what_the_webhook_does_not_take_waits_and_is_delivered_once_and_in_order
             materialise(pipeline.asset, [DAY])
         watch.tick()
     assert hook.texts == []
-    assert "2 notices wait for the next tick" in watch.said
+    assert "2 alerts wait for the next tick" in watch.message
     hook.status = 200
     watch.tick().tick()
     assert ["no seat" in text for text in hook.texts] == [True, False]
     assert [level for level, _ in watch.logged].count("WARNING") == 4  # 2 failures, 2 ticks
 
 
-def test_a_notice_that_the_webhook_refuses_does_not_hold_up_the_next(pipeline, hook, watch):
+def test_an_alert_that_the_webhook_refuses_does_not_hold_up_the_next(pipeline, hook, watch):
     with dagster_instance() as instance:
         instance.report_run_failed(begun(instance), "one")
     hook.status = 400
@@ -46,20 +49,20 @@ def test_a_notice_that_the_webhook_refuses_does_not_hold_up_the_next(pipeline, h
     assert hook.requests == 3
 
 
-def test_a_notice_that_nobody_takes_for_a_day_is_given_up_and_the_log_says_so(
+def test_an_alert_that_nobody_takes_for_a_day_is_given_up_and_the_log_says_so(
     pipeline, hook, watch, monkeypatch
 ):
     refused(monkeypatch)
     hook.status = 500
     materialise(pipeline.asset, [DAY])
     watch.tick()
-    old = datetime.now(UTC) - GIVE_UP - timedelta(hours=1)
-    watch.notices.update_many({}, {"$set": {"made": old}})
+    old = datetime.now(UTC) - GIVE_UP_AFTER - timedelta(hours=1)
+    watch.alerts.update_many({}, {"$set": {"created": old}})
     watch.tick()
-    gone = "webhook did not take a notice for a day: user_profiles 1998-04-01 failed"
+    gone = "webhook did not take an alert for a day: user_profiles 1998-04-01 failed"
     assert ("WARNING", gone) in watch.logged
     hook.status = 200
-    assert watch.tick().said == "no run ended"
+    assert watch.tick().message == "no run ended"
     assert hook.texts == []
 
 
@@ -87,10 +90,10 @@ def test_the_address_of_the_webhook_shows_nowhere(
     refused(monkeypatch)
     materialise(pipeline.asset, [DAY])
     watch.tick()
-    said = [watch.said, str(watch.logged), str(list(watch.notices.find())), *capfd.readouterr()]
-    assert "webhook" in watch.said.lower()
-    assert "1 notices wait" in watch.said
-    assert "hush-hush" not in "".join(said)
+    shown = [watch.message, str(watch.logged), str(list(watch.alerts.find())), *capfd.readouterr()]
+    assert "webhook" in watch.message.lower()
+    assert "1 alerts wait" in watch.message
+    assert "hush-hush" not in "".join(shown)
 
 
 def test_mark_up_in_data_does_not_reach_slack(pipeline, hook, watch, monkeypatch):
@@ -103,7 +106,6 @@ def test_mark_up_in_data_does_not_reach_slack(pipeline, hook, watch, monkeypatch
 @pytest.fixture
 def topic(pipeline, monkeypatch):
     """A topic of SNS, with a queue that holds what was published; S3 stays the embedded one."""
-
     given = read_settings().s3
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", given["endpoint_url"])
     for name in ("aws_access_key_id", "aws_secret_access_key"):
@@ -112,21 +114,22 @@ def topic(pipeline, monkeypatch):
     with mock_aws(config={"core": {"mock_credentials": False}}):
         sns = boto3.client("sns", region_name="eu-west-1")
         sqs = boto3.client("sqs", region_name="eu-west-1")
-        arn = sns.create_topic(Name="units")["TopicArn"]
-        queue = sqs.create_queue(QueueName="told")["QueueUrl"]
-        at = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
-        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=at["QueueArn"])
+        arn = sns.create_topic(Name="runs")["TopicArn"]
+        queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
+        answer = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        queue_arn = answer["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
         monkeypatch.setenv("FANFOLD_NOTIFY_SNS", arn)
 
         def taken():
-            found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
-            return [json.loads(one["Body"]) for one in found.get("Messages", [])]
+            received = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+            return [json.loads(message["Body"]) for message in received.get("Messages", [])]
 
         yield taken
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
 
-def test_sns_takes_each_notice_once_whatever_becomes_of_the_webhook(
+def test_sns_takes_each_alert_once_whatever_becomes_of_the_webhook(
     pipeline, hook, topic, watch, monkeypatch
 ):
     hook.status = 500
@@ -145,7 +148,7 @@ def test_sns_takes_each_notice_once_whatever_becomes_of_the_webhook(
 @pytest.mark.parametrize(
     ("arn", "says"),
     [
-        ("units", "FANFOLD_NOTIFY_SNS is not the ARN of a topic"),
+        ("runs", "FANFOLD_NOTIFY_SNS is not the ARN of a topic"),
         ("arn:aws:sns:eu-west-1:123456789012:gone", "SNS answers 404 NotFound"),
     ],
 )
@@ -154,13 +157,26 @@ def test_a_topic_that_cannot_be_used_fails_no_tick(pipeline, topic, watch, monke
     refused(monkeypatch)
     materialise(pipeline.asset, [DAY])
     watch.tick()
-    assert says in watch.said
+    assert says in watch.message
 
 
-def test_the_subject_is_what_sns_takes(topic):
-
-    sink = channels(logging.getLogger())["sns"]
-    sink({"subject": "profils_privés " + "x" * 200, "text": "t"})
+def test_the_subject_is_cut_to_what_sns_takes(topic):
+    now = datetime.now(UTC)
+    alert = Alert(
+        asset="profils_privés",
+        run="r1",
+        kind=AlertKind.FAILED,
+        outcome=RunOutcome.FAILED,
+        command=Command.RUN,
+        ended=now,
+        seconds=None,
+        partitions=0,
+        states=[],
+        created=now,
+        subject="profils_privés " + "x" * 200,
+        text="t",
+    )
+    channels(logging.getLogger())["sns"](alert)
     (message,) = topic()
     assert message["Subject"].startswith("profils_priv?s xxx")
     assert len(message["Subject"]) == 100

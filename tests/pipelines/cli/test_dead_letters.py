@@ -1,12 +1,11 @@
 """The commands for what went wrong, end to end."""
 
-import importlib
-
 import msgspec
 import pytest
 
+from pipelines import runs
 from tests.pipelines.conftest import told
-from tests.support.pipeline import DAY, event, fragile
+from tests.support.pipeline import DAY, event, fragile, lines
 from workers.assets import assets
 
 NEXT = "1998-04-02"
@@ -25,12 +24,14 @@ def test_letters_are_filtered_by_reason_and_state_and_shown_whole(bad, fanfold):
     _, listed = told(fanfold("dead-letters", "user_profiles", "--json"))
     assert len(listed["dead_letters"]) == 4
     _, some = told(fanfold("dead-letters", "user_profiles", "--reason", "Malformed", "--json"))
-    assert {one["partition"] for one in some["dead_letters"]} == {DAY, "1998-04-04"}
+    assert {row["partition"] for row in some["dead_letters"]} == {DAY, "1998-04-04"}
     _, none = told(fanfold("dead-letters", "user_profiles", "--state", "redriven", "--json"))
     assert none["dead_letters"] == []
+
     letter = listed["dead_letters"][0]
-    _, one = told(fanfold("dead-letters", "user_profiles", "--id", letter["id"], "--json"))
-    assert one["dead_letters"] == [letter]
+    assert letter["place"] == f"byte {len(lines([event('ann')]))}"
+    _, whole = told(fanfold("dead-letters", "user_profiles", "--id", letter["id"], "--json"))
+    assert whole["dead_letters"] == [letter]
     code, out, _ = fanfold("dead-letters", "user_profiles", "--id", letter["id"])
     assert code == 0
     assert "item        bad\n" in out
@@ -42,30 +43,26 @@ def test_letters_are_discarded_with_a_reason_and_stay_on_record(bad, fanfold):
     call = ("dead-letters", "user_profiles", "--partition", NEXT, "--discard", "a known bug")
     assert told(fanfold(*call, "--json"))[1]["discarded"] == 1
     _, kept = told(fanfold("dead-letters", "user_profiles", "--state", "discarded", "--json"))
-    assert [one["why"] for one in kept["dead_letters"]] == ["a known bug"]
+    assert [row["why"] for row in kept["dead_letters"]] == ["a known bug"]
     assert fanfold("dead-letters", "user_profiles", "--discard", " ")[0] == 2
     assert "no such dead letter" in fanfold("dead-letters", "user_profiles", "--id", "none")[2]
 
 
-def test_redrive_takes_every_partition_that_has_letters_a_run_for_each_range(
-    bad,
-    fanfold,
-    monkeypatch,
-):
+def test_redrive_takes_every_partition_that_has_letters_a_run_for_each_range(bad, fanfold):
     code, document = told(fanfold("redrive", "user_profiles", "--json"))
     assert code == 0
     assert document["partitions"] == [DAY, NEXT, "1998-04-04"]
-    assert [one["partitions"] for one in document["runs"]] == [[DAY, NEXT], ["1998-04-04"]]
+    assert [summary["partitions"] for summary in document["runs"]] == [[DAY, NEXT], ["1998-04-04"]]
     assert (document["items_tried"], document["items_left"]) == (4, 4)
     _, listed = told(fanfold("dead-letters", "user_profiles", "--json"))
-    assert {one["attempts"] for one in listed["dead_letters"]} == {2}
+    assert {row["attempts"] for row in listed["dead_letters"]} == {2}
 
 
 def test_redrive_says_what_works_now(pipeline, fanfold, monkeypatch):
     fragile(monkeypatch, lambda user: user == "bo")
     pipeline.put([event("ann"), event("bo")])
     pipeline.run()
-    fragile(monkeypatch, lambda user: False, version="mended")
+    fragile(monkeypatch, lambda user: False, version="repaired")
     code, out, _ = fanfold("redrive", "user_profiles", "--partition", DAY)
     assert code == 0
     assert "1 items run again: 1 used now, 0 still not" in out
@@ -73,11 +70,7 @@ def test_redrive_says_what_works_now(pipeline, fanfold, monkeypatch):
     assert pipeline.verify().match
 
 
-def test_rebuild_takes_up_a_closed_partition_and_swaps_at_the_end(
-    pipeline,
-    fanfold,
-    monkeypatch,
-):
+def test_rebuild_takes_up_a_closed_partition_and_swaps_at_the_end(pipeline, fanfold, monkeypatch):
     sizes = msgspec.structs.replace(pipeline.asset.sizes, partitions_per_run=3)
     short = msgspec.structs.replace(pipeline.asset, open_partitions=1, sizes=sizes)
     monkeypatch.setitem(assets(), "user_profiles", short)
@@ -98,16 +91,14 @@ def test_rebuild_takes_up_a_closed_partition_and_swaps_at_the_end(
 
 
 def test_what_is_folded_while_a_rebuild_runs_is_taken_up_before_the_swap(
-    pipeline,
-    fanfold,
-    monkeypatch,
+    pipeline, fanfold, monkeypatch
 ):
     pipeline.put([event("ann")])
     pipeline.run()
-    runs = importlib.import_module("pipelines.runs")
-    real, seen = runs.materialise, []
+    real = runs.materialise
+    seen = []
 
-    def meddled(asset, partitions, *args, **more):
+    def materialise_and_meddle(asset, partitions, *args, **more):
         summary = real(asset, partitions, *args, **more)
         if not seen:
             pipeline.put([event("bo")], name="late.jsonl")
@@ -115,7 +106,7 @@ def test_what_is_folded_while_a_rebuild_runs_is_taken_up_before_the_swap(
         seen.append(partitions)
         return summary
 
-    monkeypatch.setattr(runs, "materialise", meddled)
+    monkeypatch.setattr(runs, "materialise", materialise_and_meddle)
     code, out, _ = fanfold("rebuild", "user_profiles")
     assert code == 0
     assert "2 profiles rebuilt" in out
@@ -132,3 +123,12 @@ def test_a_rebuild_that_fails_leaves_the_old_profiles(pipeline, fanfold):
     assert "the old profiles stay as they are" in out
     assert "50 of 52 items" in out
     assert pipeline.profile("ann")["events"] == 1
+
+
+def test_letters_of_a_block_that_was_replaced_are_superseded(pipeline, fanfold):
+    pipeline.put([event("ann"), b"bad"])
+    pipeline.run()
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.run()
+    _, listed = told(fanfold("dead-letters", "user_profiles", "--state", "superseded", "--json"))
+    assert [row["state"] for row in listed["dead_letters"]] == ["superseded"]

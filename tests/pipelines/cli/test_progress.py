@@ -7,22 +7,21 @@ import pty
 import subprocess
 import sys
 import threading
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from pipelines import runs
+from pipelines import checks, runs
 from pipelines.cli import progress
-from pipelines.cli.progress import Bars, Follower, Lines, View, bars, display, followed, line
+from pipelines.cli.display import Bars, Lines, View, open_display, to_bars, to_line
+from pipelines.cli.progress import Follower, follow_run
 from pipelines.runs import materialise
 from tests.support.pipeline import DAY, event
-from workers import batch, verify
+from workers import steps
 from workers.errors import Unavailable
-from workers.folding import fold
 from workers.ledger.claims import Claims
 from workers.ledger.mongo import open_database
-from workers.planning import plans as plan
+from workers.ledger.records import PlanState
 from workers.progress import Figures
 from workers.settings import Settings
 
@@ -42,8 +41,8 @@ WORKING = Figures(
 )
 
 
-def view(figures=WORKING, seconds=14.0, left=None, trouble=""):
-    return View(TITLE, figures, seconds, left, trouble)
+def view(figures=WORKING, seconds=14.0, remaining=None, trouble=""):
+    return View(TITLE, figures, seconds, remaining, trouble)
 
 
 def changed(**values):
@@ -54,27 +53,29 @@ class Recorder:
     """A display that keeps what it is shown; others can wait for a stage to be shown."""
 
     def __init__(self):
-        self.views, self.ended, self.news = [], [], threading.Condition()
+        self.views = []
+        self.ended = []
+        self.changes = threading.Condition()
 
     def show(self, view):
-        with self.news:
+        with self.changes:
             self.views.append(view)
-            self.news.notify_all()
+            self.changes.notify_all()
 
     def end(self, view):
         self.ended.append(view)
 
     def stages(self):
         seen = [view.figures.stage for view in self.views]
-        return [one for n, one in enumerate(seen) if n == 0 or seen[n - 1] != one]
+        return [stage for n, stage in enumerate(seen) if n == 0 or seen[n - 1] != stage]
 
     def wait_for(self, stage):
-        with self.news:
-            assert self.news.wait_for(lambda: stage in self.stages(), 60), self.stages()
+        with self.changes:
+            assert self.changes.wait_for(lambda: stage in self.stages(), 60), self.stages()
 
 
 def after(monkeypatch, owner, name, recorder, stage):
-    """Let a function do its work only once a stage is shown."""
+    """Let a function of an owner do its work only once a stage is shown."""
     real = getattr(owner, name)
 
     def waiting(*args, **more):
@@ -85,28 +86,30 @@ def after(monkeypatch, owner, name, recorder, stage):
 
 
 def test_a_line_has_all_that_is_known():
-    assert line(view()) == (
+    assert to_line(view()) == (
         f"{TITLE}  working     partitions 0/213  batches 120/213 (31 reused)  "
         "items 52,011/100,000  dead letters 0  00:14"
     )
     failing = changed(failed=2, dead=1_234, stage="publishing", folded=7)
-    assert line(view(failing, seconds=3_700.4, trouble="MongoDB is away")) == (
+    assert to_line(view(failing, seconds=3_700.4, trouble="MongoDB is away")) == (
         f"{TITLE}  publishing  partitions 7/213  batches 120/213 (31 reused, 2 failed)  "
         "items 52,011/100,000  dead letters 1,234  1:01:40  (MongoDB is away)"
     )
 
 
 def test_before_there_is_a_plan_only_the_partitions_are_known():
-    assert line(view(Figures(partitions=213))) == (f"{TITLE}  listing     partitions 0/213  00:14")
+    assert to_line(view(Figures(partitions=213))) == (
+        f"{TITLE}  listing     partitions 0/213  00:14"
+    )
 
 
-def test_the_time_left_is_told_where_it_is_known():
-    assert line(view(left=75.2)).endswith("  00:14, about 01:15 of work left")
+def test_a_line_ends_with_the_time_left_where_it_is_known():
+    assert to_line(view(remaining=75.2)).endswith("  00:14, about 01:15 of work left")
 
 
 def test_a_terminal_shows_bars_over_partitions_batches_and_items():
     console = Console(record=True, width=90, file=io.StringIO(), highlight=False)
-    console.print(bars(view(changed(dead=3, failed=1), left=9, trouble="[it] is away")))
+    console.print(to_bars(view(changed(dead=3, failed=1), remaining=9, trouble="[it] is away")))
     assert [text.rstrip() for text in console.export_text().splitlines()] == [
         f"{TITLE}  working  00:14, about 00:09 of work left",
         "  partitions                                            0/213",
@@ -114,7 +117,7 @@ def test_a_terminal_shows_bars_over_partitions_batches_and_items():
         "  items       ━━━━━━━━━━━━━━━╸                 52,011/100,000  3 dead letters",
         "  [it] is away",
     ]
-    console.print(bars(view(Figures(partitions=213))))
+    console.print(to_bars(view(Figures(partitions=213))))
     assert len(console.export_text().splitlines()) == 2
 
 
@@ -126,9 +129,9 @@ def test_bars_give_way_to_one_line_of_each_run():
         display.show(view()._replace(title=title))
         display.end(view(changed(stage="done"))._replace(title=title))
     assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h") == 2
-    left = [text for text in screen.getvalue().splitlines() if "done" in text]
-    assert [text.rpartition("\x1b[2K")[2] for text in left] == [
-        line(view(changed(stage="done"))._replace(title=title)) for title in ("1/2 a", "2/2 b")
+    kept = [text for text in screen.getvalue().splitlines() if "done" in text]
+    assert [text.rpartition("\x1b[2K")[2] for text in kept] == [
+        to_line(view(changed(stage="done"))._replace(title=title)) for title in ("1/2 a", "2/2 b")
     ]
 
 
@@ -170,9 +173,9 @@ def test_a_run_of_hours_gets_a_line_a_minute():
 def test_a_variable_that_forces_colours_makes_no_terminal_of_a_log(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    with display(as_json=False) as shown:
-        shown.show(view())
-    assert capsys.readouterr().err == f"{line(view())}\n"
+    with open_display(as_json=False) as display:
+        display.show(view())
+    assert capsys.readouterr().err == f"{to_line(view())}\n"
 
 
 def test_a_program_that_reads_json_hears_nothing_on_stderr(pipeline, fanfold):
@@ -199,19 +202,20 @@ def test_a_real_run_shows_its_stages_in_order(pipeline, monkeypatch):
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0.01)
     for day in (DAY, NEXT):
         pipeline.put([event("ann"), event("bo")], day)
-    seen, real = Recorder(), Claims.folded
-    after(monkeypatch, plan, "list_partition", seen, "listing")
-    after(monkeypatch, batch, "run_batch", seen, "working")
-    after(monkeypatch, fold, "fold_shard", seen, "folding")
-    after(monkeypatch, verify, "spot_check", seen, "checking")
+    seen = Recorder()
+    real = Claims.mark_folded
+    after(monkeypatch, steps, "list_partition", seen, "listing")
+    after(monkeypatch, steps, "attempt_batch", seen, "working")
+    after(monkeypatch, steps, "fold_profiles", seen, "folding")
+    after(monkeypatch, checks, "spot_check", seen, "checking")
 
-    def folded(*args):
-        if pipeline.ledger.plans.count_documents({"state": "folded"}):
+    def mark_folded(*args):
+        if pipeline.ledger.plans.count_documents({"state": PlanState.FOLDED}):
             seen.wait_for("publishing")
         return real(*args)
 
-    monkeypatch.setattr(Claims, "folded", folded)
-    summary = materialise(pipeline.asset, [DAY, NEXT], shown=seen, label="1/2 ")
+    monkeypatch.setattr(Claims, "mark_folded", mark_folded)
+    summary = materialise(pipeline.asset, [DAY, NEXT], display=seen, label="1/2 ")
     assert summary["success"], summary
     assert seen.stages() == ["listing", "working", "folding", "publishing", "checking"]
     (end,) = seen.ended
@@ -232,7 +236,7 @@ def test_a_real_run_shows_its_stages_in_order(pipeline, monkeypatch):
 def test_a_run_that_fails_or_breaks_off_ends_its_thread_and_says_so(pipeline, monkeypatch):
     pipeline.put([event("ann")] + [b"bad"] * 50)
     seen = Recorder()
-    assert not materialise(pipeline.asset, [DAY], shown=seen)["success"]
+    assert not materialise(pipeline.asset, [DAY], display=seen)["success"]
     assert seen.ended[0].figures.stage == "failed"
 
     def broken(*args):
@@ -240,7 +244,7 @@ def test_a_run_that_fails_or_breaks_off_ends_its_thread_and_says_so(pipeline, mo
 
     monkeypatch.setattr(runs, "_execute", broken)
     with pytest.raises(KeyboardInterrupt):
-        materialise(pipeline.asset, [DAY], shown=seen)
+        materialise(pipeline.asset, [DAY], display=seen)
     assert seen.ended[1].figures.stage == "stopped"
     assert "progress" not in {thread.name for thread in threading.enumerate()}
 
@@ -253,11 +257,12 @@ def test_a_run_goes_on_where_progress_cannot_reach_mongodb(pipeline, monkeypatch
         bucket="none",
         s3={},
     )
-    cut_off = SimpleNamespace(connect=lambda settings, patient: open_database(nowhere, patient))
-    monkeypatch.setattr(progress, "ledger", cut_off)
+    monkeypatch.setattr(
+        progress, "open_database", lambda settings, patient: open_database(nowhere, patient)
+    )
     pipeline.put([event("ann")])
     seen = Recorder()
-    assert materialise(pipeline.asset, [DAY], shown=seen)["success"]
+    assert materialise(pipeline.asset, [DAY], display=seen)["success"]
     assert seen.ended[0].figures.stage == "done"
     assert "MongoDB cannot be reached" in seen.ended[0].trouble
     assert pipeline.verify().match
@@ -276,7 +281,7 @@ def test_progress_shows_its_troubles_and_then_goes_on(servers, monkeypatch):
         return answer
 
     monkeypatch.setattr(progress, "figures", figures)
-    with followed(TITLE, 213, lambda: "a run", servers, seen):
+    with follow_run(TITLE, 213, lambda: "a run", servers, seen):
         seen.wait_for("working")
     assert [view.trouble for view in seen.views[:3]] == ["MongoDB is away", "ValueError", ""]
     assert seen.ended[0].figures == changed(stage="stopped")
@@ -285,16 +290,16 @@ def test_progress_shows_its_troubles_and_then_goes_on(servers, monkeypatch):
 def test_the_time_left_waits_for_enough_batches_and_work_of_this_run():
     follower = Follower(TITLE, 213, lambda: "a run", Recorder())
 
-    def left(seconds, **values):
+    def remaining(seconds, **values):
         follower._now = changed(**values)
         follower._first = (WORKING, progress.time.monotonic() - seconds)
-        return follower._left()
+        return follower._remaining()
 
-    assert left(10) is None
-    assert left(10, finished=127, work_done=80.0, work_left=20.0) is None
-    assert left(10, finished=128, work_done=60.1, work_left=39.9) is None
-    assert left(10, finished=128, work_done=80.0, work_left=20.0) == pytest.approx(10, abs=0.5)
-    assert left(10, finished=213, work_done=90.0, work_left=10.0, stage="folding") is None
+    assert remaining(10) is None
+    assert remaining(10, finished=127, work_done=80.0, work_left=20.0) is None
+    assert remaining(10, finished=128, work_done=60.1, work_left=39.9) is None
+    assert remaining(10, finished=128, work_done=80.0, work_left=20.0) == pytest.approx(10, abs=0.5)
+    assert remaining(10, finished=213, work_done=90.0, work_left=10.0, stage="folding") is None
 
 
 def test_a_terminal_gets_bars_even_beside_json_and_ops_logs_stay_clean(pipeline, home):
@@ -327,7 +332,7 @@ def drain(terminal, into):
     """Read a terminal until nobody writes to it any more."""
     while True:
         try:
-            piece = os.read(terminal, 1 << 16)
+            chunk = os.read(terminal, 1 << 16)
         except OSError:  # what Linux says of a terminal that everybody closed
             return
-        into.append(piece)
+        into.append(chunk)

@@ -14,6 +14,7 @@ import pytest
 from tests.pipelines.conftest import told
 from tests.support.pipeline import DAY, event
 from workers.assets import assets
+from workers.ledger.records import BatchState
 
 NEXT = "1998-04-02"
 
@@ -98,7 +99,8 @@ def test_several_runs_are_told_to_people_one_after_the_other_and_then_together(
     assert out.startswith("1 of 3 partitions are not folded:\n  1998-04-02: ")
     assert re.search(r"^items used +3$", out, re.MULTILINE)
     assert re.search(r"^profiles, run by run +3$", out, re.MULTILINE)
-    pipeline.ledger.dead_letters.discard({}, "a known bug")
+    letters = pipeline.ledger.dead_letters.find("user_profiles")
+    pipeline.ledger.dead_letters.discard([letter.id for letter in letters], "a known bug")
     assert fanfold(*single)[0] == 0
     assert pipeline.verify().match
 
@@ -108,7 +110,7 @@ def test_plan_shows_what_a_run_would_do_and_writes_nothing(pipeline, fanfold):
     code, plan = told(fanfold("plan", "user_profiles", "--partition", DAY, "--json"))
     assert code == 0
     assert (plan["blocks"], plan["batches"], plan["batches_reused"]) == (1, 1, 0)
-    assert (plan["masters"], plan["workers"], plan["learned_from_batches"]) == (1, 1, 0)
+    assert (plan["slicers"], plan["workers"], plan["learned_from_batches"]) == (1, 1, 0)
     assert plan["decided_by"] in {"max_items", "slots"}
     assert plan["work_seconds"] >= 0
     assert pipeline.database.list_collection_names() == []
@@ -126,8 +128,8 @@ def test_batches_and_dead_letters_are_listed_for_people_and_programs(pipeline, f
     assert (batch["items"], batch["attempts"]) == (2, 1)
     assert batch["seconds"] > 0
     assert set(batch["worker"]) == {"host", "pid"}
-    _, buried = told(fanfold("dead-letters", "user_profiles", "--partition", DAY, "--json"))
-    (letter,) = buried["dead_letters"]
+    _, letters = told(fanfold("dead-letters", "user_profiles", "--partition", DAY, "--json"))
+    (letter,) = letters["dead_letters"]
     assert letter["batch"] == batch["id"]
     assert letter["block"] == f"events/dt={DAY}/a.jsonl"
     assert {"id", "partition", "place", "reason", "state"} <= set(letter)
@@ -223,17 +225,22 @@ def test_env_exports_what_another_program_needs(servers, pipeline, fanfold):
 def test_clean_deletes_what_can_be_made_again_and_keeps_results(pipeline, fanfold):
     pipeline.put([event(f"user{n}") for n in range(2_000)], name="a.jsonl.gz")
     pipeline.sized(100).run()
-    assert told(fanfold("clean", "--json"))[1]["deleted"] == {"pieces": 0, "references": 0}
+    assert told(fanfold("clean", "--json"))[1]["deleted"] == {"segments": 0, "references": 0}
     _, cleaned = told(fanfold("clean", "--older-than", "-1", "--json"))
-    assert cleaned["deleted"]["pieces"] > 1
+    assert cleaned["deleted"]["segments"] > 1
     assert pipeline.run()["batches_reused"] > 1
     assert pipeline.verify().match
 
 
 def test_status_and_up_show_the_running_servers(pipeline, fanfold):
-    _, found = told(fanfold("status", "--json"))
-    assert found["mongod"]["running"]
+    _, status = told(fanfold("status", "--json"))
+    assert status["mongod"]["running"]
     assert "127.0.0.1" in fanfold("up")[1]
+
+
+def attempts_of_done_batches(pipeline):
+    batches = pipeline.ledger.batches_of_asset("user_profiles")
+    return {batch.id: batch.attempts for batch in batches if batch.is_done}
 
 
 def test_a_killed_run_is_finished_by_a_new_one_that_reuses_its_batches(pipeline, monkeypatch):
@@ -245,19 +252,19 @@ def test_a_killed_run_is_finished_by_a_new_one_that_reuses_its_batches(pipeline,
     command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    done: dict[str, str] = {"state": "done"}
+    done = {"state": BatchState.DONE}
     deadline = time.monotonic() + 60
     while pipeline.ledger.batches.count_documents(done) < 5:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    before = {b["_id"]: b["attempts"] for b in pipeline.ledger.batches.find(done)}
+    before = attempts_of_done_batches(pipeline)
     assert 5 <= len(before) < len(days)
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     summary = json.loads(again.stdout)
     assert summary["batches"] == len(days)
     assert summary["batches_reused"] >= len(before)  # workers that outlived the run finish theirs
-    after = {b["_id"]: b["attempts"] for b in pipeline.ledger.batches.find(done)}
+    after = attempts_of_done_batches(pipeline)
     assert {batch: after[batch] for batch in before} == before
     assert pipeline.verify().match

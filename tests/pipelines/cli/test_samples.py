@@ -77,9 +77,9 @@ def test_loading_again_puts_only_what_is_not_there(cache, store):
 
 
 def test_the_demo_tells_the_whole_story_and_leaves_running_servers_alone(cache, pipeline):
-    told = Console(record=True, width=120)
-    show_demo(told)
-    text = told.export_text()
+    screen = Console(record=True, width=120)
+    show_demo(screen)
+    text = screen.export_text()
     assert "2 blocks under s3://" in text
     assert "2 batches (0 reused) over 3 items" in text
     assert "2 profiles match 3 raw items" in text
@@ -116,9 +116,9 @@ def test_a_wide_table_of_weather_becomes_long_readings_in_a_block_a_day(tmp_path
 
 
 def test_a_download_that_fails_says_why_in_one_line(tmp_path, monkeypatch):
-    def failed(said):
-        gone = subprocess.CompletedProcess([], 1, "", said)
-        monkeypatch.setattr(subprocess, "run", lambda *_, **__: gone)
+    def failed(stderr):
+        finished = subprocess.CompletedProcess([], 1, "", stderr)
+        monkeypatch.setattr(subprocess, "run", lambda *_, **__: finished)
         with pytest.raises(Refused) as error:
             weather(tmp_path)
         return str(error.value)
@@ -149,8 +149,8 @@ def test_a_year_of_real_weather_is_what_pandas_makes_of_the_whole_file(pipeline)
     assert readings["value"].isna().sum() == 23_974
     for (device, metric), values in readings.groupby(["device", "metric"])["value"]:
         profile = devices.profile(device)
-        found = {name: profile[name][metric] for name in ("count", "missing", "min", "max")}
-        assert found == {
+        numbers = {name: profile[name][metric] for name in ("count", "missing", "min", "max")}
+        assert numbers == {
             "count": values.count(),
             "missing": values.isna().sum(),
             "min": values.min(),

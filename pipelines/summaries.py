@@ -1,0 +1,67 @@
+"""What came of runs, as `--json` prints it: of each one, and of several as one.
+
+A summary has run_id, asset, success, partitions and seconds; where the run succeeded the counts
+that `publish` recorded, else `errors`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from workers.declare.asset import Asset, span
+
+Summary = dict[str, Any]
+
+
+def summary_of_none(asset: Asset, ranges: Sequence[Sequence[str]], why: str) -> Summary:
+    """Return the summary of runs over ranges of partitions that were not started."""
+    return {
+        "run_id": None,
+        "asset": asset.name,
+        "success": False,
+        "partitions": [key for keys in ranges for key in keys],
+        "errors": [f"not run: {why}"],
+        "seconds": 0.0,
+    }
+
+
+def join_summaries(summaries: Sequence[Summary]) -> Summary:
+    """Return the summaries of runs, of which there is one at least, as one.
+
+    Numbers are sums over the runs that succeeded: a profile that two of them folded counts twice.
+    """
+    run_ids = [summary["run_id"] for summary in summaries if summary["run_id"]]
+    if len(summaries) == 1:
+        return {**summaries[0], "runs": run_ids}
+
+    failed = [summary for summary in summaries if not summary["success"]]
+    joined: Summary = {
+        "run_id": run_ids[-1],
+        "asset": summaries[0]["asset"],
+        "success": not failed,
+        "partitions": _partitions(summaries),
+        "partitions_failed": _partitions(failed),
+    }
+
+    sums: Counter[str] = Counter()
+    for summary in summaries:
+        sums.update({name: value for name, value in summary.items() if is_number(value)})
+    joined.update(sums)
+    joined["seconds"] = round(joined["seconds"], 3)
+
+    if failed:
+        joined["errors"] = [
+            f"{span(summary['partitions'])}: {error}"
+            for summary in failed
+            for error in summary["errors"]
+        ]
+    return joined | {"runs": run_ids}
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a summary is one to add up."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _partitions(summaries: Sequence[Summary]) -> list[str]:
+    return [partition for summary in summaries for partition in summary["partitions"]]

@@ -1,0 +1,180 @@
+"""How alerts read, and when they are news."""
+
+import re
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from pipelines.alerts.alert import AlertKind
+from pipelines.alerts.messages import MAX_SENTENCE_CHARACTERS, message_text
+from pipelines.alerts.report import RunOutcome, RunReport
+from pipelines.alerts.run_records import Command
+from pipelines.jobs import redrive_job_name
+from pipelines.runs import materialise
+from tests.support.pipeline import DAY, event, fragile
+from tests.support.webhook import anonymous, redeclare, unlucky
+from workers.declare import Tolerance
+from workers.declare.asset import Sizes
+
+NEXT = "1998-04-02"
+
+
+def test_a_run_with_40_failed_batches_is_one_message_that_says_what_to_know(
+    pipeline, hook, watch, monkeypatch
+):
+    pipeline.put([event(f"user{n}") for n in range(400)])
+    sizes = Sizes(min_items=10, max_items=10)
+    # Only the last of them passes the tolerance, so that none is left out.
+    asset = redeclare(monkeypatch, pipeline.asset, sizes=sizes, tolerance=Tolerance(count=395))
+    unlucky(monkeypatch)
+    assert not materialise(asset, [DAY])["success"]
+    assert pipeline.ledger.batches.count_documents({"state": "failed"}) == 40
+    for _ in range(3):
+        watch.tick()
+    (text,) = hook.texts
+    assert anonymous(text) == (
+        "user_profiles 1998-04-01 failed\n"
+        "Too many items of 1998-04-01 could not be used (tolerated: 395, or 0.00%), "
+        "so nothing is folded\n"
+        "400 items: 0 used, 0 dead letters, 40 failed batches (about 400 items)\n"
+        "400 x batch failed: RuntimeError: out of luck\n"
+        "T s\n"
+        "http://127.0.0.1:3000/runs/ID\n"
+        "When the cause is mended: fanfold redrive user_profiles --partition 1998-04-01"
+    )
+    ((level, line),) = watch.logged
+    assert (level, line) == ("WARNING", "; ".join(text.splitlines()))
+    assert hook.requests == 1
+
+
+def test_the_same_failure_is_told_once_then_when_it_changes_and_when_it_recovers(
+    pipeline, hook, watch, monkeypatch
+):
+    pipeline.put([event(f"user{n}") for n in range(100)])
+    for why in ("no seat 17", "no seat 4", "no bed"):
+        with monkeypatch.context() as patch:
+            unlucky(patch, why)
+            materialise(pipeline.asset, [DAY])
+        watch.tick()
+    for _ in range(2):
+        assert materialise(pipeline.asset, [DAY])["success"]
+        watch.tick()
+    assert watch.kinds() == ["failed", "repeated", "failed", "recovered", "finished"]
+    assert [text.splitlines()[0] for text in hook.texts] == [
+        "user_profiles 1998-04-01 failed",
+        "user_profiles 1998-04-01 failed",
+        "user_profiles 1998-04-01 recovered",
+    ]
+    assert anonymous(hook.texts[-1]) == (
+        "user_profiles 1998-04-01 recovered\n"
+        "100 items: 100 used, 0 dead letters, 0 failed batches; 100 profiles\n"
+        "T s\n"
+        "http://127.0.0.1:3000/runs/ID"
+    )
+    assert [level for level, _ in watch.logged] == ["WARNING", "WARNING", "INFO"]
+
+
+def test_a_warning_is_told_once_and_again_with_other_numbers(pipeline, hook, watch):
+    pipeline.put([event("ann"), b"bad", b'{"user": 1}', b'{"user": 2}'])
+    for _ in range(2):
+        materialise(pipeline.asset, [DAY])
+        watch.tick()
+    pipeline.put([b"bad"], name="b.jsonl")
+    materialise(pipeline.asset, [DAY])
+    watch.tick()
+    assert watch.kinds() == ["warned", "finished", "warned"]
+    first, second = hook.texts
+    assert anonymous(first) == (
+        "user_profiles 1998-04-01 finished with warnings\n"
+        "4 items: 1 used, 3 dead letters, 0 failed batches; 1 profiles\n"
+        "2 x Expected `str`, got `int` - at `$.user`\n"
+        "1 x JSON is malformed: invalid character (byte N)\n"
+        "T s\n"
+        "http://127.0.0.1:3000/runs/ID\n"
+        "When the cause is mended: fanfold redrive user_profiles --partition 1998-04-01"
+    )
+    assert "5 items: 1 used, 4 dead letters" in second
+
+
+def test_a_redrive_that_clears_a_warned_partition_leaves_nothing_to_tell(
+    pipeline, hook, watch, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        fragile(patch, lambda user: user == "bo")
+        pipeline.put([event("ann"), event("bo")])
+        materialise(pipeline.asset, [DAY])
+    fragile(monkeypatch, lambda user: False)
+    materialise(pipeline.asset, [DAY], redrive_job_name(pipeline.asset))
+    watch.tick()
+    assert watch.kinds() == ["warned", "finished"]
+    assert len(hook.texts) == 1
+
+
+def test_ranges_and_single_partitions_share_the_state_of_a_partition(
+    pipeline, hook, watch, monkeypatch
+):
+    for day in (DAY, NEXT):
+        pipeline.put([event("ann"), *[b"bad"] * 30], day)
+    asset = redeclare(monkeypatch, pipeline.asset, tolerance=Tolerance())
+    for days in ([DAY, NEXT], [DAY], [NEXT]):
+        materialise(asset, days)
+        watch.tick()
+    asset = redeclare(monkeypatch, pipeline.asset, tolerance=Tolerance(count=50, rate=0.01))
+    for days in ([NEXT], [DAY, NEXT], [DAY]):
+        materialise(asset, days)
+        watch.tick()
+    # The second day had not been run when the first ended the range, so its own failure is news.
+    assert watch.kinds() == ["failed", "repeated", "failed", "recovered", "recovered", "finished"]
+    subjects = [text.splitlines()[0] for text in hook.texts]
+    assert subjects[0] == "user_profiles 1998-04-01...1998-04-02 (2 partitions) failed"
+    assert hook.texts[0].endswith("fanfold redrive user_profiles --partition 1998-04-01")
+    assert hook.texts[3].endswith("fanfold redrive user_profiles")
+    assert subjects[2] == "user_profiles 1998-04-02 recovered, with warnings"
+
+
+def test_runs_that_finished_are_told_by_setting_with_their_usual_duration(
+    pipeline, hook, watch, monkeypatch
+):
+    monkeypatch.setenv("FANFOLD_NOTIFY_ON", "finished")
+    monkeypatch.setenv("FANFOLD_UI_URL", "https://dagster.example.org/")
+    pipeline.put([event("ann")])
+    materialise(pipeline.asset, [DAY])
+    watch.tick()
+    watch.alerts.update_many({}, {"$set": {"seconds": 3000.0}})
+    materialise(pipeline.asset, [DAY])
+    materialise(pipeline.asset, [DAY, NEXT, "1998-04-03"])
+    watch.tick()
+    alone, as_usual, larger = hook.texts
+    assert "usually" not in alone
+    assert re.search(r"^[\d.]+ s, usually 50 min$", as_usual, re.MULTILINE)
+    assert "usually" not in larger  # that much was not run before
+    assert "\nhttps://dagster.example.org/runs/" in alone
+
+
+def test_a_kind_that_does_not_exist_is_named(pipeline, watch, monkeypatch):
+    monkeypatch.setenv("FANFOLD_NOTIFY_ON", "failed,everything")
+    with pytest.raises(dg.Failure, match="FANFOLD_NOTIFY_ON names everything; it can name failed"):
+        watch.tick()
+
+
+def test_long_and_many_sentences_are_cut(pipeline):
+    nothing = {"counts": [], "incomplete": [], "intolerable": [], "reasons": []}
+    report = RunReport(
+        asset=pipeline.asset,
+        run="r1",
+        ended=datetime.now(UTC),
+        outcome=RunOutcome.FAILED,
+        command=Command.RUN,
+        partitions=[],
+        seconds=None,
+        sentences=[f"step{number}: " + "no " * 300 for number in range(5)],
+        profiles=None,
+        causes={"": "it"},
+        **nothing,
+    )
+    head, *sentences, more, link = message_text(report, AlertKind.FAILED, []).splitlines()
+    assert head == "user_profiles (no partition) failed"
+    assert [len(sentence) for sentence in sentences] == [MAX_SENTENCE_CHARACTERS + 3] * 3
+    assert more == "and 2 more, in the run's log"
+    assert link == "http://127.0.0.1:3000/runs/r1"
