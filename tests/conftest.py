@@ -1,11 +1,14 @@
 """A real mongod and a real SeaweedFS for the whole session; each test has a bucket and a database
-of its own, and no way to a cloud."""
+of its own, and no way to a cloud.
+
+Each process of pytest-xdist has a session, and so a pair of servers: they start in 3 s and stop in
+2 s, in all processes at once, and no test meets what a test of another process does to them.
+"""
 
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pymongo.database import Database
@@ -20,27 +23,31 @@ from workers.store import BlockStore, open_store
 from workers.values import Document
 
 PROJECT = Path(__file__).parent.parent
+FOREIGN_VARIABLES = ("AWS_", "MONGODB_", "FANFOLD_", "DAGSTER_")
+MAX_KEYS_PER_DELETE = 1_000  # S3 takes no more at once
 
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Local state of the session; settings of the developer's shell do not reach the tests."""
+    """The session's folder of state; settings of the developer's shell do not reach the tests."""
     folder = tmp_path_factory.mktemp("fanfold")
+    config = (PROJECT / "dagster.yaml").read_text()
+    (folder / "dagster.yaml").write_text(config.replace(".fanfold/dagster", f"{folder}/dagster"))
+
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("AWS_", "MONGODB_", "FANFOLD_", "DAGSTER_")):
+            if name.startswith(FOREIGN_VARIABLES):
                 patch.delenv(name)
+
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setenv("AWS_CONFIG_FILE", str(folder / "none"))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "none"))
         patch.setenv("FANFOLD_HOME", str(folder))
         patch.setenv("FANFOLD_EXECUTOR", "in_process")
         patch.setenv("DAGSTER_HOME", str(folder))
-        text = (PROJECT / "dagster.yaml").read_text()
-        (folder / "dagster.yaml").write_text(
-            text.replace(".fanfold/dagster", str(folder / "dagster"))
-        )
+
         yield folder
+
         stop_servers()
 
 
@@ -59,24 +66,29 @@ def servers(home: Path) -> Settings:
 def store(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockStore]:
     """An empty bucket, which the settings name too."""
     monkeypatch.setenv("FANFOLD_BUCKET", f"test-{uuid.uuid4().hex[:12]}")
-    made = open_store(read_settings())
-    made.ensure()
-    yield made
-    keys = [{"Key": block.key} for block in made.list("")]
-    for start in range(0, len(keys), 1000):  # S3 takes no more at once
-        some: Any = {"Objects": keys[start : start + 1000], "Quiet": True}
-        assert "Errors" not in made.client.delete_objects(Bucket=made.bucket, Delete=some)
-    made.client.delete_bucket(Bucket=made.bucket)
+    store = open_store(read_settings())
+    store.ensure()
+
+    yield store
+
+    keys = [{"Key": block.key} for block in store.list("")]
+    for start in range(0, len(keys), MAX_KEYS_PER_DELETE):
+        objects = keys[start : start + MAX_KEYS_PER_DELETE]
+        answer = store.client.delete_objects(
+            Bucket=store.bucket, Delete={"Objects": objects, "Quiet": True}
+        )
+        assert "Errors" not in answer
+    store.client.delete_bucket(Bucket=store.bucket)
 
 
 @pytest.fixture
 def database(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database[Document]]:
     """An empty database, which the settings name too."""
     monkeypatch.setenv("FANFOLD_DATABASE", f"test_{uuid.uuid4().hex[:12]}")
-    made = open_database(read_settings())
-    with made.client:
-        yield made
-        made.client.drop_database(made.name)
+    database = open_database(read_settings())
+    with database.client:
+        yield database
+        database.client.drop_database(database.name)
 
 
 @pytest.fixture

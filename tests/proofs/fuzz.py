@@ -1,17 +1,18 @@
 """Odd and damaged blocks by the thousand, through the real servers.
 
-No batch may raise, and every item is used or a dead letter. `python -m tests.fuzz --blocks 10000
---seed 1` starts embedded servers where none are given, and prints the counts by kind of mutation.
+    python -m tests.proofs.fuzz [--blocks 10000] [--seed 1]
+
+No batch may raise, and every item is used or a dead letter. The command starts embedded servers
+where none are given, and prints the counts by kind of block.
 """
 
 import argparse
 import json
 import sys
 import time
-import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -21,238 +22,238 @@ from typing import Any
 import msgspec
 
 from resources.embedded import running_settings
-from tests.support import cheap_task
-from tests.support.damaged_blocks import DAMAGE, FORMATS, KINDS, Case, count, drawn
+from tests.proofs.fuzz_processes import (
+    BlockToPut,
+    DaysToVerify,
+    connected,
+    put_block,
+    run_batch,
+    verify_days,
+)
+from tests.support.damaged_blocks import DAMAGE, FORMATS, KINDS, Case
 from tests.support.pipeline import Pipeline
-from workers.batch import attempt_batch
 from workers.declare import Tolerance
-from workers.declare.asset import Asset
-from workers.folding.publish import record_folded
-from workers.ledger.ledger import Ledger
-from workers.ledger.mongo import open_database
 from workers.settings import Settings
-from workers.store import open_store
 from workers.tasks import user_profiles
+from workers.values import Place
 
 USER_PROFILES = user_profiles.asset
 
-FIRST = "1998-04-01"
-SMALL = range(1, 7)  # items of a block, before its mutation
-LARGE = range(400, 600)
+FIRST_DAY = "1998-04-01"
+SMALL_BLOCK_ITEMS = range(1, 7)  # before damage
+LARGE_BLOCK_ITEMS = range(400, 600)
+LARGE_BLOCK_KINDS = ("whole", "shapes", "line ends", "blank lines", "members", *DAMAGE)
 PROCESSES = 3
-
-sys.modules["workers.tasks.cheap_task"] = cheap_task  # where workers look for a task
-
-
-def tolerant(asset: Asset, **changes: Any) -> Asset:
-    """Return an asset that folds whatever the share of dead letters is, and keeps all open."""
-    return msgspec.structs.replace(
-        asset, tolerance=Tolerance(rate=1.0), open_partitions=100, **changes
-    )
-
-
-# In a process of their own
-
-
-WORLDS: dict[str, Pipeline] = {}
-
-
-def connected(settings: Settings) -> Pipeline:
-    """Return the world that the settings name; each process connects once."""
-    if settings.bucket not in WORLDS:
-        database = open_database(settings)
-        WORLDS[settings.bucket] = Pipeline(open_store(settings), database, Ledger(database))
-    return WORLDS[settings.bucket]
-
-
-def put(settings: Settings, job: tuple[str, str, str, range, dict[str, int]]) -> tuple[str, Case]:
-    """Make a block and put it; return its key, and what is to be known of it."""
-    key, kind, seed, rows, suffixes = job
-    made = drawn(kind, seed, rows, suffixes)
-    if key.startswith("lines/"):
-        made = made._replace(items=count(made.suffix, made.body, multiline=False))
-    connected(settings).store.put(key + made.suffix, made.body)
-    return key + made.suffix, made._replace(body=b"")
-
-
-def work(settings: Settings, batch: str) -> str:
-    """Run a batch; return its traceback where it raises anything at all."""
-    pipeline = connected(settings)
-    try:
-        attempt_batch(batch, pipeline.ledger, pipeline.store)
-    except Exception:  # noqa: BLE001  any at all is what this looks for
-        return traceback.format_exc()
-    return ""
-
-
-def verify(settings: Settings, job: tuple[Asset, list[str]]) -> bool:
-    """Tell whether the profiles hold what the blocks of some partitions say."""
-    pipeline = connected(settings)
-    return (
-        Pipeline(pipeline.store, pipeline.database, pipeline.ledger, job[0]).verify(*job[1]).match
-    )
+VERIFY_JOBS = 6
+MAX_KEYS_PER_DELETE = 1_000
 
 
 class Fuzz:
-    """Puts blocks, a partition for each kind of mutation, and holds the outcomes against them."""
+    """Puts blocks, a partition for each kind of block, and holds the outcomes against them."""
 
     def __init__(self, settings: Settings, pool: Executor, seed: int) -> None:
-        self.settings, self.pool, self.seed = settings, pool, seed
+        self.settings = settings
+        self.pool = pool
+        self.seed = seed
         self.pipeline = connected(settings)
         self.cases: dict[str, Case] = {}  # by key
         self.kinds: dict[str, str] = {}  # by partition
-        self.raised: list[str] = []
+        self.tracebacks: list[str] = []
         self.matches = True
 
-    def _map(self, function: Any, jobs: Iterable[Any], chunk: int = 1) -> list[Any]:
-        return list(self.pool.map(partial(function, self.settings), jobs, chunksize=chunk))
+    def run_small_blocks(self, blocks: int) -> None:
+        """Run many blocks of a few items, packed into a few batches of each partition."""
+        self._declare("small", batch_items=400, task="cheap_task")
+        days = [self._add_day(kind) for kind in KINDS]
 
-    def small(self, blocks: int) -> None:
-        """Many blocks of a few items, packed into a few batches of each partition."""
-        self._asset("small", items=400, task="cheap_task")
-        days = [self._day(kind) for kind in KINDS]
         jobs = []
         for number in range(blocks):
-            which = number % len(KINDS)
-            key = f"small/dt={days[which]}/{number:06}"
-            jobs.append((key, KINDS[which], f"{self.seed}/{number}", SMALL, FORMATS))
+            kind_number = number % len(KINDS)
+            key = f"small/dt={days[kind_number]}/{number:06}"
+            seed = f"{self.seed}/{number}"
+            jobs.append(BlockToPut(key, KINDS[kind_number], seed, SMALL_BLOCK_ITEMS, FORMATS))
+
         self._run(days, jobs)
 
-    def large(self, each: int) -> None:
-        """Blocks that are cut: into ranges, pieces and row groups."""
-        self._asset("events", items=80, task=USER_PROFILES.task)
-        self._cut({suffix: f"cut {suffix}" for suffix in FORMATS}, "events", each)
+    def run_large_blocks(self, blocks_per_format: int) -> None:
+        """Run blocks that are cut: into ranges, segments and row groups."""
+        self._declare("events", batch_items=80, task=USER_PROFILES.task)
+        titles = {suffix: f"cut {suffix}" for suffix in FORMATS}
+        self._run_cut_blocks("events", titles, blocks_per_format)
 
-    def lines_of_csv(self, each: int) -> None:
-        """CSV that is declared to have no newline in a cell, and so is cut like lines."""
-        self._asset("lines", items=80, format="csv multiline=no")
-        self._cut({".csv": "cut CSV lines"}, "lines", each)
+    def run_csv_lines(self, blocks: int) -> None:
+        """Run CSV that is declared to have no newline in a cell, and so is cut like lines."""
+        self._declare("lines", batch_items=80, format="csv multiline=no")
+        self._run_cut_blocks("lines", {".csv": "cut CSV lines"}, blocks)
 
-    def _cut(self, suffixes: dict[str, str], folder: str, each: int) -> None:
-        days, jobs = [], []
-        for suffix, title in suffixes.items():
-            day = self._day(title)
+    # Running
+
+    def _run_cut_blocks(self, folder: str, titles: dict[str, str], blocks_per_format: int) -> None:
+        """Run blocks of each suffix, in a partition that has its title."""
+        days = []
+        jobs = []
+        for suffix, title in titles.items():
+            day = self._add_day(title)
             days.append(day)
-            for number in range(each):
+            is_compressed = "." in suffix[1:]
+            kinds = [kind for kind in LARGE_BLOCK_KINDS if is_compressed or kind != "members"]
+
+            for number in range(blocks_per_format):
+                key = f"{folder}/dt={day}/{number:06}"
                 seed = f"{self.seed}/{day}/{number}"
-                kinds = ["whole", "shapes", "line ends", "blank lines", "members", *DAMAGE]
-                kinds = [kind for kind in kinds if "." in suffix[1:] or kind != "members"]
                 kind = Random(seed).choice(kinds)
-                jobs.append((f"{folder}/dt={day}/{number:06}", kind, seed, LARGE, {suffix: 1}))
+                jobs.append(BlockToPut(key, kind, seed, LARGE_BLOCK_ITEMS, {suffix: 1}))
+
         self._run(days, jobs)
 
-    def _asset(self, folder: str, items: int, **changes: Any) -> None:
-        name, template = f"profiles_of_{folder}", f"{folder}/dt={{partition}}/"
-        asset = tolerant(self.pipeline.asset, name=name, template=template, **changes)
-        known = self.pipeline
-        self.pipeline = Pipeline(known.store, known.database, known.ledger, asset).sized(items)
+    def _declare(self, folder: str, batch_items: int, **declared: Any) -> None:
+        """Go on with an asset over a folder, which folds however many dead letters there are."""
+        asset = msgspec.structs.replace(
+            self.pipeline.asset,
+            name=f"profiles_of_{folder}",
+            template=f"{folder}/dt={{partition}}/",
+            tolerance=Tolerance(rate=1.0),
+            open_partitions=100,
+            **declared,
+        )
+        before = self.pipeline
+        pipeline = Pipeline(before.store, before.database, before.ledger, asset)
+        self.pipeline = pipeline.sized(batch_items)
 
-    def _day(self, kind: str) -> str:
-        day = self.pipeline.asset.partitions.shift(FIRST, len(self.kinds))
+    def _add_day(self, kind: str) -> str:
+        """Return a partition of its own for a kind of block."""
+        day = self.pipeline.asset.partitions.shift(FIRST_DAY, len(self.kinds))
         self.kinds[day] = kind
         return day
 
-    def _run(self, days: Sequence[str], jobs: Sequence[Any]) -> None:
-        self.cases.update(self._map(put, jobs, chunk=20))
-        planned = self.pipeline.plan(*days)
-        self.raised += filter(None, self._map(work, planned.to_run))
-        if self.raised:
+    def _run(self, days: Sequence[str], jobs: Sequence[BlockToPut]) -> None:
+        """Put the blocks, and run their partitions to the end unless a batch raises."""
+        self.cases.update(self._map(put_block, jobs, chunk_size=20))
+
+        work = self.pipeline.plan(*days)
+        self.tracebacks += filter(None, self._map(run_batch, work.to_run))
+        if self.tracebacks:
             return
-        reconciled = self.pipeline.reconcile(planned)
-        record_folded(
-            self.pipeline.ledger, self.pipeline.asset, reconciled, self.pipeline.fold(reconciled)
-        )
-        parts = [(self.pipeline.asset, list(days)[part::6]) for part in range(6)]
-        self.matches &= all(self._map(verify, [part for part in parts if part[1]]))
+
+        reconciled = self.pipeline.reconcile(work)
+        self.pipeline.publish(reconciled, self.pipeline.fold(reconciled))
+
+        parts = [list(days)[start::VERIFY_JOBS] for start in range(VERIFY_JOBS)]
+        verifies = [DaysToVerify(self.pipeline.asset, part) for part in parts if part]
+        self.matches &= all(self._map(verify_days, verifies))
+
+    def _map(
+        self, function: Callable[[Settings, Any], Any], jobs: Iterable[Any], chunk_size: int = 1
+    ) -> list[Any]:
+        """Return what a function of fuzz_processes returns for each job."""
+        with_settings = partial(function, self.settings)
+        return list(self.pool.map(with_settings, jobs, chunksize=chunk_size))
 
     # Counts
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts in all, and by kind of mutation."""
-        kinds = {kind: self._of(day) for day, kind in self.kinds.items()}
+        """Return the counts in all, and by kind of block."""
+        by_kind = {kind: self._day_counts(day) for day, kind in self.kinds.items()}
         total: Counter[str] = Counter()
-        for counts in kinds.values():
+        for counts in by_kind.values():
             total.update(counts)
-        outcome = {"raised": len(self.raised), "matches": self.matches}
-        return {**total, **outcome, "kinds": kinds}
 
-    def _of(self, day: str) -> dict[str, int]:
-        batches = list(self.pipeline.ledger.batches.find({"partition": day, "state": "done"}))
-        inputs = {key for key in self.cases if f"/dt={day}/" in key}
         return {
-            "inputs": len(inputs),
-            "items": sum(map(self._items, inputs)),
-            "used": sum(batch["outcome"]["used"] for batch in batches),
-            "dead": sum(batch["outcome"]["dead"] for batch in batches),
-            "letters": self.pipeline.ledger.dead_letters.collection.count_documents(
-                {"partition": day}
-            ),
-            "unaccounted": sum(self._unaccounted(inputs, batches)),
+            **total,
+            "raised": len(self.tracebacks),
+            "matches": self.matches,
+            "kinds": by_kind,
         }
 
-    def _unaccounted(self, inputs: set[str], batches: list[Any]) -> Iterator[int]:
+    def _day_counts(self, day: str) -> dict[str, int]:
+        ledger = self.pipeline.ledger
+        batches = list(ledger.batches.find({"partition": day, "state": "done"}))
+        keys = {key for key in self.cases if f"/dt={day}/" in key}
+
+        return {
+            "inputs": len(keys),
+            "items": sum(map(self._items, keys)),
+            "used": sum(batch["outcome"]["used"] for batch in batches),
+            "dead": sum(batch["outcome"]["dead"] for batch in batches),
+            "letters": ledger.dead_letters.collection.count_documents({"partition": day}),
+            "unaccounted": sum(self._unaccounted(keys, batches)),
+        }
+
+    def _unaccounted(self, keys: set[str], batches: list[Any]) -> Iterator[int]:
         """Yield how far each batch of whole blocks is off, and the rest of the partition."""
-        left, rest = set(inputs), 0
+        rest_keys = set(keys)
+        rest_items = 0
+
         for batch in batches:
-            keys = {one["key"] for one in batch["ranges"]}
-            if all(one["start"] == 0 and one["end"] == one["size"] for one in batch["ranges"]):
-                left -= keys
-                yield abs(sum(map(self._items, keys)) - batch["outcome"]["items"])
+            ranges = batch["ranges"]
+            items = batch["outcome"]["items"]
+            if all(range_["start"] == 0 and range_["end"] == range_["size"] for range_ in ranges):
+                batch_keys = {range_["key"] for range_ in ranges}
+                rest_keys -= batch_keys
+                yield abs(sum(map(self._items, batch_keys)) - items)
             else:
-                rest += batch["outcome"]["items"]
-        yield abs(sum(map(self._items, left)) - rest)
+                rest_items += items
+
+        yield abs(sum(map(self._items, rest_keys)) - rest_items)
 
     def _items(self, key: str) -> int:
-        made = self.cases[key]
-        whole = {"block": key, "place": "byte 0 to the end"}
-        if made.or_one and self.pipeline.ledger.dead_letters.collection.find_one(whole):
+        """Return how many items a block holds: one where it is a dead letter as a whole."""
+        case = self.cases[key]
+        whole_block = {"block": key, "place": Place.rest(0).to_json()}
+        letters = self.pipeline.ledger.dead_letters.collection
+        if case.or_one and letters.find_one(whole_block):
             return 1
-        return made.items
+        return case.items
 
 
 def fuzz(settings: Settings, blocks: int, seed: int) -> tuple[dict[str, Any], list[str]]:
     """Run the whole of it; return the counts, and the traceback of each batch that raised."""
     started = time.monotonic()
+
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         run = Fuzz(settings, pool, seed)
-        run.small(blocks)
-        run.large(each=3)
-        run.lines_of_csv(each=10)
+        run.run_small_blocks(blocks)
+        run.run_large_blocks(blocks_per_format=3)
+        run.run_csv_lines(blocks=10)
         summary = run.summary()
-    return summary | {"seconds": round(time.monotonic() - started)}, run.raised
+
+    return summary | {"seconds": round(time.monotonic() - started)}, run.tracebacks
 
 
-def clear(pipeline: Pipeline) -> None:
+def delete_all(pipeline: Pipeline) -> None:
     """Delete all objects, a thousand a request."""
     keys = [block.key for block in pipeline.store.list("")]
-    for first in range(0, len(keys), 1_000):
-        wanted = [{"Key": key} for key in keys[first : first + 1_000]]
+    for first in range(0, len(keys), MAX_KEYS_PER_DELETE):
+        objects = [{"Key": key} for key in keys[first : first + MAX_KEYS_PER_DELETE]]
         pipeline.store.client.delete_objects(
-            Bucket=pipeline.store.bucket, Delete={"Objects": wanted}
+            Bucket=pipeline.store.bucket, Delete={"Objects": objects}
         )
 
 
 def main() -> None:
-    """Run against the servers of the environment, or embedded ones."""
+    """Run against the servers of the environment, or embedded ones; fail where a count is off."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    options = parser.parse_args()
+
     name = f"fuzz-{uuid.uuid4().hex[:12]}"
     settings = msgspec.structs.replace(running_settings(), bucket=name, database=name)
     pipeline = connected(settings)
     pipeline.store.ensure()
     try:
-        summary, raised = fuzz(settings, given.blocks, given.seed)
+        summary, tracebacks = fuzz(settings, options.blocks, options.seed)
     finally:
         pipeline.database.client.drop_database(name)
-        clear(pipeline)
+        delete_all(pipeline)
         pipeline.store.client.delete_bucket(Bucket=name)
-    sys.stderr.write("\n".join(raised[:5]))
+
+    sys.stderr.write("\n".join(tracebacks[:5]))
     for kind, counts in summary.pop("kinds").items():
         sys.stdout.write(f"{kind:15} {json.dumps(counts)}\n")
     sys.stdout.write(json.dumps(summary) + "\n")
-    is_good = not raised and summary["matches"] and not summary["unaccounted"]
+
+    is_good = not tracebacks and summary["matches"] and not summary["unaccounted"]
     sys.exit(not (is_good and summary["letters"] == summary["dead"]))
 
 

@@ -1,6 +1,6 @@
 """Two processes that materialise the same or different partitions at once, again and again.
 
-    python -m tests.side_by_side [--rounds 50] [--seed 1] [--plain]
+    python -m tests.proofs.side_by_side [--rounds 50] [--seed 1] [--plain]
 
 After each round the profiles must match the raw blocks. Each process runs Dagster's jobs, or with
 --plain the same functions as plain calls. Uses the servers, bucket and database of the settings.
@@ -27,13 +27,13 @@ from workers.store import open_store
 from workers.tasks import user_profiles
 
 ASSET = user_profiles.asset
-
 DAYS = ASSET.partitions.between("1998-04-01", "1998-04-06")
+STOP_SECONDS = 60
 
 
 @contextmanager
-def pipeline() -> Iterator[Pipeline]:
-    """Give the servers of the settings."""
+def open_pipeline() -> Iterator[Pipeline]:
+    """Give a pipeline on the servers, bucket and database of the settings."""
     settings = running_settings()
     database = open_database(settings)
     store = open_store(settings)
@@ -42,20 +42,33 @@ def pipeline() -> Iterator[Pipeline]:
         yield Pipeline(store, database, Ledger(database))
 
 
-def serve(here: Pipeline, is_plain: bool) -> None:
-    """Materialise the days of each line on stdin; answer what came of it, a line each."""
+# In each of the two processes
+
+
+def serve(pipeline: Pipeline, is_plain: bool) -> None:
+    """Materialise the days of each line on stdin; answer each with a line: "folded", or errors."""
     for line in sys.stdin:
         days = json.loads(line)
-        if is_plain:
-            try:
-                here.run(*days)
-                answer = "folded"
-            except FanfoldError as error:
-                answer = str(error)
-        else:
-            summary = materialise(ASSET, days)
-            answer = "folded" if summary["success"] else "; ".join(summary["errors"])
+        answer = run_plainly(pipeline, days) if is_plain else run_by_dagster(days)
         print(json.dumps(answer), flush=True)
+
+
+def run_plainly(pipeline: Pipeline, days: list[str]) -> str:
+    """Run some days as plain calls; return "folded", or the error."""
+    try:
+        pipeline.run(*days)
+    except FanfoldError as error:
+        return str(error)
+    return "folded"
+
+
+def run_by_dagster(days: list[str]) -> str:
+    """Run some days as a job of Dagster's; return "folded", or the errors."""
+    summary = materialise(ASSET, days)
+    return "folded" if summary["success"] else "; ".join(summary["errors"])
+
+
+# In the process that starts them
 
 
 def start(is_plain: bool) -> subprocess.Popen[str]:
@@ -67,72 +80,89 @@ def start(is_plain: bool) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environ, text=True, **pipes)
 
 
-def change(here: Pipeline, random: Random) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process that serves."""
+    process.stdin.close()
+    process.wait(STOP_SECONDS)
+    process.stdout.close()
+
+
+def run_at_once(processes: list[subprocess.Popen[str]], days_of_each: list[list[str]]) -> list[str]:
+    """Let each process run its days, all at the same time; return their answers."""
+    for process, days in zip(processes, days_of_each, strict=True):
+        process.stdin.write(json.dumps(days) + "\n")
+        process.stdin.flush()
+    return [json.loads(process.stdout.readline()) for process in processes]
+
+
+def change_blocks(pipeline: Pipeline, random: Random) -> None:
     """Add, replace and remove blocks of some days."""
     for day in random.sample(DAYS, random.randint(1, len(DAYS))):
         name = f"{random.randrange(4)}.jsonl"
         if random.random() < 0.2:
-            here.remove(f"events/dt={day}/{name}")
+            pipeline.remove(f"events/dt={day}/{name}")
             continue
+
         users = [f"user{random.randrange(60)}" for _ in range(random.randint(1, 200))]
-        here.put([event(user, item=f"{random.random()}") for user in users], day, name)
+        events = [event(user, item=f"{random.random()}") for user in users]
+        pipeline.put(events, day, name)
 
 
-def some_days(random: Random) -> list[str]:
-    """Return a range of days."""
+def draw_days(random: Random) -> list[str]:
+    """Return a random range of days."""
     first, last = sorted(random.choices(range(len(DAYS)), k=2))
     return DAYS[first : last + 1]
 
 
-def play(here: Pipeline, rounds: int, seed: int, is_plain: bool) -> Counter[str]:
+def play(pipeline: Pipeline, rounds: int, seed: int, is_plain: bool) -> Counter[str]:
     """Play the rounds; return how often what happened."""
-    random, seen = Random(seed), Counter[str]()
+    random = Random(seed)
+    counts: Counter[str] = Counter()
     if not is_plain:
         dagster_instance().dispose()  # Dagster cannot make its tables in two processes at once
-    both = [start(is_plain), start(is_plain)]
+
+    processes = [start(is_plain), start(is_plain)]
     try:
         for number in range(rounds):
-            change(here, random)
-            mine = some_days(random)
-            theirs = mine if random.random() < 0.5 else some_days(random)
-            for process, days in zip(both, (mine, theirs), strict=True):
-                process.stdin.write(json.dumps(days) + "\n")
-                process.stdin.flush()
-            answers = [json.loads(process.stdout.readline()) for process in both]
-            is_shared = bool(set(mine) & set(theirs))
-            seen["rounds over the same days" if is_shared else "rounds over different days"] += 1
-            for answer in answers:
-                was = "overtaken" if "another run took over" in answer else answer
-                seen[was] += 1
-            ran = sorted({*mine, *theirs})
-            verdict = here.verify(*ran)
-            seen["matches" if verdict.match else f"round {number} differs: {verdict}"] += 1
-        here.run(*DAYS)
-        seen["matches at the end"] += here.verify().match
+            change_blocks(pipeline, random)
+            first_days = draw_days(random)
+            second_days = first_days if random.random() < 0.5 else draw_days(random)
+            is_shared = bool(set(first_days) & set(second_days))
+            counts["rounds over the same days" if is_shared else "rounds over different days"] += 1
+
+            for answer in run_at_once(processes, [first_days, second_days]):
+                is_overtaken = "another run took over" in answer
+                counts["overtaken" if is_overtaken else answer] += 1
+
+            verdict = pipeline.verify(*sorted({*first_days, *second_days}))
+            counts["matches" if verdict.match else f"round {number} differs: {verdict}"] += 1
+
+        pipeline.run(*DAYS)
+        counts["matches at the end"] += pipeline.verify().match
     finally:
-        for process in both:
-            process.stdin.close()
-            process.wait(60)
-            process.stdout.close()
-    return seen
+        for process in processes:
+            stop(process)
+    return counts
 
 
 def main() -> int:
-    """Play, and print how often what happened; 1 where profiles did not match."""
+    """Play, and print how often what happened; return 1 where profiles did not match."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    with pipeline() as here:
-        if asked.serve:
-            serve(here, asked.plain)
+    options = parser.parse_args()
+
+    with open_pipeline() as pipeline:
+        if options.serve:
+            serve(pipeline, options.plain)
             return 0
-        seen = play(here, asked.rounds, asked.seed, asked.plain)
-    for what, times in sorted(seen.items()):
-        print(f"{times:5}  {what}")
-    return 0 if seen["matches"] == asked.rounds and seen["matches at the end"] else 1
+        counts = play(pipeline, options.rounds, options.seed, options.plain)
+
+    for event_name, times in sorted(counts.items()):
+        print(f"{times:5}  {event_name}")
+    return 0 if counts["matches"] == options.rounds and counts["matches at the end"] else 1
 
 
 if __name__ == "__main__":

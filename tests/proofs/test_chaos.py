@@ -3,29 +3,22 @@
 import subprocess
 import sys
 
-from tests.proofs.chaos import PROJECT
+from tests.proofs.chaos_processes import PROJECT
 
 SECONDS = 600  # many times what it takes; a machine that does other things is slow
 
 
 def test_six_kills_lose_nothing_and_count_nothing_twice(servers):
-    """A short run of tests/chaos.py, with servers of its own; `python -m tests.chaos` is longer."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.proofs.chaos",
-        "--kills",
-        "6",
-        "--days",
-        "2",
-        "--seed",
-        "4",
-    ]
+    """A short run of tests/proofs/chaos.py, which has servers of its own."""
+    command = [sys.executable, "-m", "tests.proofs.chaos"]
+    command += ["--kills", "6", "--days", "2", "--seed", "4"]
     chaos = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+
     try:
-        told, _ = chaos.communicate(timeout=SECONDS)
+        report, _ = chaos.communicate(timeout=SECONDS)
     finally:
         if chaos.poll() is None:
             chaos.terminate()  # it stops its servers then
             chaos.wait(SECONDS)
-    assert chaos.returncode == 0, told
+
+    assert chaos.returncode == 0, report

@@ -5,8 +5,7 @@ Ten thousand blocks are about reading them; what a larger task costs for each is
 
 import pandas as pd
 
-from workers.contributions.fields import Sum, SumBy
-from workers.declare.task import Contributions, Task, rows
+from workers.declare import Contributions, Sum, SumBy, Task, rows
 from workers.tasks.user_profiles import Event
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 BOM = b"\xef\xbb\xbf"
-STEP = 64 << 10  # compressed bytes that the readers promise to take at a time
+STEP_BYTES = 64 << 10  # compressed bytes that the readers promise to take at a time
 FORMATS = {
     ".jsonl": 34, ".jsonl.gz": 12, ".jsonl.zst": 5, ".jsonl.bz2": 4, ".jsonl.xz": 4,
     ".csv": 16, ".csv.gz": 5, ".csv.zst": 2, ".parquet": 18,
@@ -35,8 +35,11 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 # What stands for a value, as JSON writes it.
 NAMES = [
-    *(json.dumps(one) for one in ("$set", "$", "a.b", ".", "..", "%2E", "%", "_id", "_fold", "")),
-    *(json.dumps(one) for one in ("a\0b", "\0", "null", "ünï", "🦄", "\u202e", "\ufeff", "\uffff")),
+    *(json.dumps(name) for name in ("$set", "$", "a.b", ".", "..", "%2E", "%", "_id", "_fold", "")),
+    *(
+        json.dumps(name)
+        for name in ("a\0b", "\0", "null", "ünï", "🦄", "\u202e", "\ufeff", "\uffff")
+    ),
     '"' + "k" * 1024 + '"',
 ]
 NUMBERS = [
@@ -71,7 +74,7 @@ class Case(NamedTuple):
 
 
 def drawn(kind: str, seed: str, rows: range, suffixes: Mapping[str, int] = FORMATS) -> Case:
-    """Return the block that a seed means: its format and its number of items are drawn, too."""
+    """Return the block of a seed: its format and its number of items are drawn, too."""
     random = Random(seed)
     (suffix,) = random.choices(list(suffixes), list(suffixes.values()))
     return case(kind, suffix, random, random.choice(rows))
@@ -83,13 +86,15 @@ def case(kind: str, suffix: str, random: Random, rows: int) -> Case:
         return _parquet(kind, random, rows)
     layout, _, end = suffix[1:].partition(".")
     end = end and f".{end}"
+
     plain = _csv(kind, random, rows) if layout == "csv" else _json(kind, random, rows)
-    inside = not end or random.random() < 0.5
-    if kind in DAMAGE and inside:
+    is_inside = not end or random.random() < 0.5
+    if kind in DAMAGE and is_inside:
         plain = DAMAGE[kind](plain, random)
     body = _members(plain, end, random) if kind == "members" else COMPRESS[end](plain)
-    if kind in DAMAGE and not inside:
+    if kind in DAMAGE and not is_inside:
         body = DAMAGE[kind](body, random)
+
     body = b"" if kind == "empty" else body
     return Case(suffix, body, count(suffix, body))
 
@@ -98,7 +103,7 @@ def case(kind: str, suffix: str, random: Random, rows: int) -> Case:
 
 
 def _event(random: Random) -> dict[str, str]:
-    """Return an event as JSON by field."""
+    """Return an event: the JSON of each field."""
     return {
         "user": f'"user{random.randrange(40)}"',
         "action": random.choice(['"view"', '"like"', '"dislike"', '"click"']),
@@ -112,6 +117,7 @@ def _odd_event(kind: str, random: Random) -> dict[str, str]:
     event = _event(random)
     if random.random() < 0.5:
         return event
+
     field = "ts" if kind == "times" else random.choice(FIELDS)
     if kind in PLACES:
         event[field] = random.choice(PLACES[kind])
@@ -123,6 +129,7 @@ def _odd_event(kind: str, random: Random) -> dict[str, str]:
         event[field] = '"' + random.choice("xé$.") * long + '"'
     elif kind == "fields":
         event.pop(field, None)
+
     if random.random() < 0.1:
         event[random.choice(NAMES)[1:-1]] = "1"
     return event
@@ -142,6 +149,7 @@ def _csv(kind: str, random: Random, rows: int) -> bytes:
     header = ["user", "action", "ts", "item", "topics", "unused"]
     if kind == "fields":
         header = random.choices([*header, "", "user"], k=random.randrange(8))
+
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(header)
     for _ in range(rows):
@@ -172,8 +180,9 @@ def _laid_out(lines: list[bytes], kind: str, random: Random) -> bytes:
 
 def _members(plain: bytes, end: str, random: Random) -> bytes:
     """Compress a body in two members, with something between or behind them."""
-    at = random.randrange(len(plain) + 1)
-    first, last = COMPRESS[end](plain[:at]), COMPRESS[end](plain[at:])
+    offset = random.randrange(len(plain) + 1)
+    first = COMPRESS[end](plain[:offset])
+    last = COMPRESS[end](plain[offset:])
     middle = random.choice([b"", b"", bytes(4), bytes(512), b"\n", b"garbage", last[:9]])
     return random.choice([first + middle + last, first + last + middle])
 
@@ -212,14 +221,17 @@ def _parquet(kind: str, random: Random, rows: int) -> Case:
     events = [_odd_event(kind, random) for _ in range(rows)]
     columns: dict[str, Any] = {}
     for name in ("user", "action", "ts", "item", "topics"):
-        columns[name] = [_value(event.get(name)) for event in events]
-        if name != "topics" and len({type(one) for one in columns[name]}) > 1:
-            columns[name] = [None if one is None else str(one) for one in columns[name]]
-        elif name == "topics":
-            columns[name] = [one if _is_texts(one) else None for one in columns[name]]
+        values = [_value(event.get(name)) for event in events]
+        if name == "topics":
+            values = [value if _is_texts(value) else None for value in values]
+        elif len({type(value) for value in values}) > 1:
+            values = [None if value is None else str(value) for value in values]
+        columns[name] = values
+
     if kind in ("fields", "shapes"):
         columns[random.choice([*columns, "unknown"])] = random.choice(COLUMNS)(list(range(rows)))
         columns.pop(random.choice([*columns, "", "", ""]), None)
+
     file = io.BytesIO()
     pq.write_table(
         pa.table(columns),
@@ -229,7 +241,8 @@ def _parquet(kind: str, random: Random, rows: int) -> Case:
         use_dictionary=random.random() < 0.5,
         data_page_version=random.choice(["1.0", "2.0"]),
     )
-    body, items = file.getvalue(), rows if columns else 0
+    body = file.getvalue()
+    items = rows if columns else 0
     if kind in DAMAGE:
         body = DAMAGE[kind](body, random)
         return Case(".parquet", body, items if body else 0, or_one=bool(body))
@@ -237,7 +250,7 @@ def _parquet(kind: str, random: Random, rows: int) -> Case:
 
 
 def _value(text: str | None) -> Any:
-    """Return the value of a piece of JSON, as far as a column can hold it."""
+    """Return the value of a JSON text, as far as a column can hold it."""
     try:
         value = json.loads(text or "null", parse_int=_integer)
         json.dumps(value, ensure_ascii=False).encode()
@@ -251,7 +264,7 @@ def _integer(text: str) -> int | str:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 # Damage
@@ -270,14 +283,16 @@ def _truncate(body: bytes, random: Random) -> bytes:
 
 
 def _duplicate(body: bytes, random: Random) -> bytes:
-    start, at = random.randrange(len(body) + 1), random.randrange(len(body) + 1)
-    return body[:at] + body[start : start + random.choice([1, 40, len(body)])] + body[at:]
+    start = random.randrange(len(body) + 1)
+    offset = random.randrange(len(body) + 1)
+    copied = body[start : start + random.choice([1, 40, len(body)])]
+    return body[:offset] + copied + body[offset:]
 
 
 def _insert(body: bytes, random: Random) -> bytes:
-    at = random.randrange(len(body) + 1)
+    offset = random.randrange(len(body) + 1)
     odd = [b"\0", b'"', b"\n", b"\r", b"\xff", b"\xed\xa0\x80", BOM, b"{", b"\\", b",", b"\x1a"]
-    return body[:at] + random.choice(odd) * random.choice([1, 1, 3]) + body[at:]
+    return body[:offset] + random.choice(odd) * random.choice([1, 1, 3]) + body[offset:]
 
 
 def _randomise(body: bytes, random: Random) -> bytes:
@@ -308,6 +323,7 @@ def count(suffix: str, body: bytes, multiline: bool = True) -> int:
     last = lines.pop()
     if last and not is_broken:
         lines.append(last)
+
     if not suffix.startswith(".csv"):
         return sum(1 for line in lines if line.strip()) + is_broken
     return _records(lines, is_broken, multiline)
@@ -320,10 +336,12 @@ def decompressed(body: bytes, suffix: str) -> tuple[bytes, bool]:
         return _from_zstd(body)
     if end not in DECODERS:
         return body, False
-    plain, decoder = b"", DECODERS[end]()
+
+    plain = b""
+    decoder = DECODERS[end]()
     is_begun, is_first = False, True
-    for at in range(0, len(body), STEP):
-        data = body[at : at + STEP]
+    for start in range(0, len(body), STEP_BYTES):
+        data = body[start : start + STEP_BYTES]
         while data := data if is_begun or is_first else data.lstrip(b"\0"):
             is_begun, is_first = True, False
             try:
@@ -344,10 +362,11 @@ DECODERS: dict[str, Callable[[], Any]] = {
 
 
 def _from_zstd(body: bytes) -> tuple[bytes, bool]:
-    stream, plain = pa.input_stream(pa.BufferReader(body), compression="zstd"), b""
+    stream = pa.input_stream(pa.BufferReader(body), compression="zstd")
+    plain = b""
     try:
-        while piece := stream.read(STEP):
-            plain += piece
+        while chunk := stream.read(STEP_BYTES):
+            plain += chunk
     except OSError:
         return plain, True
     return plain, False
@@ -359,24 +378,25 @@ class _BreaksOff(Exception):
 
 def _records(lines: list[bytes], is_broken: bool, multiline: bool) -> int:
     """Return the records of a CSV without a header that can be read."""
-    found = bytearray()
+    raw = bytearray()
 
-    def text(of: list[bytes]) -> Iterator[str]:
-        for line in of:
-            found.extend(line)
+    def text(of_reader: list[bytes]) -> Iterator[str]:
+        for line in of_reader:
+            raw.extend(line)
             yield line.decode("latin-1") + "\n"  # keeps every quote and comma where it is
         if is_broken and multiline:
             raise _BreaksOff
 
     readers = [lines] if multiline else [[line] for line in lines]
-    records, header = int(is_broken), None
-    for of in readers:
-        reader = csv.reader(text(of), strict=True)
+    records = int(is_broken)
+    header = None
+    for of_reader in readers:
+        reader = csv.reader(text(of_reader), strict=True)
         while True:
-            found.clear()
+            raw.clear()
             try:
                 cells = next(reader)
-                is_good = _is_text(found)
+                is_good = _is_text(raw)
             except (StopIteration, _BreaksOff):
                 break
             except csv.Error:

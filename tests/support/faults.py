@@ -17,7 +17,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from resources.servers import HOST, MONGOD, free_ports
+from resources.servers import HOST, MONGOD, ServerState, free_ports
 
 # What a fault does: `lost` serves the request and drops the answer; `break` sends half a body.
 FAULTS = ("500", "503", "reset", "lost", "break", "slow")
@@ -33,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.server.fault(self.command, self.path)
+
         if fault == "hang":
             self.server.released.wait(60)
         if fault in ("hang", "reset"):
@@ -56,6 +57,7 @@ class Handler(BaseHTTPRequestHandler):
             content = answer.read()
         finally:
             upstream.close()
+
         if fault == "lost":
             self.close_connection = True
             return
@@ -64,19 +66,23 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(
         self, status: int, headers: list[Any], content: bytes, fault: str | None = None
     ) -> None:
-        self.send_response_only(status)
+        has_body = self.command != "HEAD"
         kept = {name.lower(): value for name, value in headers}
         for name in ("transfer-encoding", "connection"):
             kept.pop(name, None)
-        if self.command != "HEAD":
+        if has_body:
             kept["content-length"] = str(len(content))
+
+        self.send_response_only(status)
         for name, value in kept.items():
             self.send_header(name, value)
         self.end_headers()
+
         if fault == "break":
-            content, self.close_connection = content[: len(content) // 2], True
+            content = content[: len(content) // 2]
+            self.close_connection = True
         step = max(1, len(content) // 4 if fault == "slow" else len(content))
-        for start in range(0, len(content) if self.command != "HEAD" else 0, step):
+        for start in range(0, len(content) if has_body else 0, step):
             time.sleep(0.01 if fault == "slow" else 0)
             self.wfile.write(content[start : start + step])
 
@@ -94,7 +100,8 @@ class Proxy(ThreadingHTTPServer):
 
     def __init__(self, upstream: int) -> None:
         super().__init__((HOST, 0), Handler)
-        self.upstream, self.released = upstream, threading.Event()
+        self.upstream = upstream
+        self.released = threading.Event()
         # Each request with the fault that it met.
         self.seen: list[tuple[str, str, str | None]] = []
         self._lock = threading.Lock()
@@ -150,15 +157,19 @@ class Mongod:
     """A mongod of one's own, alone or as a replica set of one; it can be killed and come back."""
 
     def __init__(self, folder: Path, is_replica_set: bool) -> None:
-        self.note = {"ports": free_ports(1)}
-        self.at = f"{HOST}:{self.note['ports'][0]}"
+        self.state = ServerState(ports=free_ports(1), secret="")
+        self.address = f"{HOST}:{self.state.ports[0]}"
         # Made-up errors do not wake the client's watcher, so it has to look often.
-        self.uri = f"mongodb://{self.at}/?heartbeatFrequencyMS=500"
+        self.uri = f"mongodb://{self.address}/?heartbeatFrequencyMS=500"
         self.uri += "&replicaSet=rs" if is_replica_set else ""
-        self.command = [a for a in MONGOD.command(folder, self.note) if a != "--auth"]
+
+        command = MONGOD.command(folder, self.state)
+        self.command = [argument for argument in command if argument != "--auth"]
         self.command += ["--setParameter", "enableTestCommands=1"]
         self.command += ["--replSet", "rs"] if is_replica_set else []
-        self.is_replica_set, self.is_new = is_replica_set, True
+
+        self.is_replica_set = is_replica_set
+        self.is_new = True
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -167,7 +178,7 @@ class Mongod:
         with self.admin() as client:
             self._wait(lambda: client.admin.command("ping"))
             if self.is_replica_set and self.is_new:
-                members = [{"_id": 0, "host": self.at}]
+                members = [{"_id": 0, "host": self.address}]
                 client.admin.command("replSetInitiate", {"_id": "rs", "members": members})
             self.is_new = False
             self._wait(lambda: client.admin.command("hello")["isWritablePrimary"])
@@ -199,7 +210,7 @@ class Mongod:
                 set_(mode="off")
 
     def admin(self) -> MongoClient[dict[str, Any]]:
-        return MongoClient(self.at, directConnection=True, serverSelectionTimeoutMS=5_000)
+        return MongoClient(self.address, directConnection=True, serverSelectionTimeoutMS=5_000)
 
     def _wait(self, call: Callable[[], Any]) -> None:
         deadline = time.monotonic() + 30
@@ -210,4 +221,4 @@ class Mongod:
             except PyMongoError:
                 pass
             time.sleep(0.05)
-        raise TimeoutError(f"the mongod at {self.at} is not there after 30 s")
+        raise TimeoutError(f"the mongod at {self.address} is not there after 30 s")

@@ -10,31 +10,34 @@ from workers.ledger.ledger import Ledger
 
 
 class Killed(Exception):
-    """The actor is gone, in the middle of what it did."""
+    """An actor's end, in the middle of what it did."""
 
 
 class Actor:
-    """One run; it waits for its turn before each call."""
+    """A run that waits for its turn before each call, and may die before one of them."""
 
-    def __init__(self, dies_at: int | None) -> None:
-        self.dies_at, self.calls = dies_at, 0
-        self.turn, self.waits = threading.Semaphore(0), threading.Semaphore(0)
+    def __init__(self, dies_before_call: int | None) -> None:
+        self.dies_before_call = dies_before_call
+        self.calls = 0
+        self.turn = threading.Semaphore(0)
+        self.waits = threading.Semaphore(0)
         self.is_done = False
         self.error: BaseException | None = None
 
-    def step(self) -> None:
-        """Wait for a turn; die if it is time to."""
+    def take_turn(self) -> None:
+        """Wait for a turn; die if it is the actor's last."""
         self.waits.release()
         self.turn.acquire()
+
         self.calls += 1
-        if self.calls == self.dies_at:
+        if self.calls == self.dies_before_call:
             raise Killed
 
-    def play(self, body: Callable[[], Any]) -> None:
-        """Do it all, from the first turn on."""
+    def play(self, script: Callable[[], Any]) -> None:
+        """Do all that a script says, from the first turn on."""
         try:
-            self.step()
-            body()
+            self.take_turn()
+            script()
         except (Killed, FanfoldError):
             pass  # a run that is killed, overtaken or refused
         except BaseException as error:  # noqa: BLE001  for the test's own thread to raise
@@ -44,49 +47,55 @@ class Actor:
             self.waits.release()
 
 
-class Turns:
+class TurnTaking:
     """A collection (or a database of them) whose calls each take a turn."""
 
     def __init__(self, real: Any, actor: Actor) -> None:
-        self._real, self._actor = real, actor
+        self._real = real
+        self._actor = actor
 
-    def __getitem__(self, name: str) -> "Turns":
-        return Turns(self._real[name], self._actor)
+    def __getitem__(self, name: str) -> "TurnTaking":
+        return TurnTaking(self._real[name], self._actor)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._real, name)
 
         def call(*args: Any, **more: Any) -> Any:
-            self._actor.step()
+            self._actor.take_turn()
             answer = method(*args, **more)
             return list(answer) if name in ("find", "aggregate") else answer
 
         return call
 
 
-def ledger_of(actor: Actor, real: Ledger) -> Ledger:
-    """Return a ledger whose calls each take a turn."""
-    made = Ledger(real.plans.database)
-    made.database = Turns(made.database, actor)
-    made.plans = Turns(made.plans, actor)
-    made.claims = Claims(made.plans, Turns(made.claims.assets, actor))
-    return made
+def turn_taking_ledger(actor: Actor, real: Ledger) -> Ledger:
+    """Return a ledger whose calls to MongoDB each take a turn of the actor."""
+    ledger = Ledger(real.plans.database)
+    ledger.database = TurnTaking(ledger.database, actor)
+    ledger.plans = TurnTaking(ledger.plans, actor)
+    ledger.claims = Claims(ledger.plans, TurnTaking(ledger.claims.assets, actor))
+    return ledger
 
 
-def perform(actors: Sequence[Actor], bodies: Sequence[Callable[[], Any]], order: Sequence[int]):
-    """Let the actors take turns in this order, then round by round, until all are done."""
+def perform(
+    actors: Sequence[Actor], scripts: Sequence[Callable[[], Any]], order: Sequence[int]
+) -> None:
+    """Let the actors take turns in this order, then one after the other, until all are done."""
     threads = []
-    for actor, body in zip(actors, bodies, strict=True):
-        threads.append(threading.Thread(target=actor.play, args=(body,), daemon=True))
-        threads[-1].start()
+    for actor, script in zip(actors, scripts, strict=True):
+        thread = threading.Thread(target=actor.play, args=(script,), daemon=True)
+        thread.start()
         actor.waits.acquire()
-    number = 0
+        threads.append(thread)
+
+    turn = 0
     while alive := [actor for actor in actors if not actor.is_done]:
-        choice = order[number] if number < len(order) else number
-        chosen = alive[choice % len(alive)]
-        chosen.turn.release()
-        chosen.waits.acquire()
-        number += 1
+        choice = order[turn] if turn < len(order) else turn
+        actor = alive[choice % len(alive)]
+        actor.turn.release()
+        actor.waits.acquire()
+        turn += 1
+
     for thread, actor in zip(threads, actors, strict=True):
         thread.join()
         if actor.error:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import boto3
 from moto import mock_aws
 
-from workers.watching.notifications import Queue
+from workers.watching.notifications import Notifications, Queue
 
 
-def notice(bucket, *keys):
+def message(bucket, *keys):
     """Return a message as S3 writes it; keys are URL-encoded."""
     return json.dumps(
         {
@@ -43,8 +43,14 @@ def send(queue, *bodies):
         queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
 
 
-def left(queue):
+def count_messages(queue):
     """Return how many messages are in the queue, those that were received and stay included."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    said = queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=names)["Attributes"]
-    return sum(int(said[name]) for name in names)
+    answer = queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=names)
+    return sum(int(answer["Attributes"][name]) for name in names)
+
+
+def times_named(pipeline, last):
+    """Return how often each partition up to the last was named since it was scanned."""
+    notifications = Notifications(pipeline.database).until("user_profiles", last)
+    return {notification.partition: notification.times for notification in notifications}

@@ -1,35 +1,31 @@
 """What most tests need: blocks to put, and the whole pattern as plain calls, without Dagster."""
 
 import gzip
-import importlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from pymongo.database import Database
 
-from workers import verify
+from workers import steps
 from workers.batch import attempt_batch
-from workers.declare import Tolerance
-from workers.declare.asset import Asset, Sizes
-from workers.declare.task import Task, load_task
-from workers.folding.fold import Folded, fold_profiles
-from workers.folding.publish import record_folded
-from workers.folding.reconcile import Reconciled, reconcile_plans
+from workers.declare import Asset, Sizes, Task, Tolerance
+from workers.declare.task import load_task
+from workers.folding.fold import FoldedShard
+from workers.folding.reconcile import Reconciled
+from workers.ledger.dead_letters import DeadLetter
 from workers.ledger.ledger import Ledger
-from workers.planning.listing import Listing, groups_of, list_partition
-from workers.planning.plans import Work, expected_batch_items, make_plans
-from workers.planning.redrive import list_redrive
-from workers.sources.source import source_of
+from workers.planning.plans import Work
 from workers.store import BlockStore
 from workers.tasks import user_profiles
 from workers.values import Document
-from workers.verify import verify_profiles
+from workers.verify import Verdict, verify_profiles
 
 USER_PROFILES = user_profiles.asset
+USER_TASK = user_profiles.task
 
 DAY = "1998-04-01"
 
@@ -52,11 +48,28 @@ class Pipeline:
     ledger: Ledger
     asset: Asset = USER_PROFILES
 
+    @property
+    def task(self) -> Task:
+        return load_task(self.asset.task)
+
+    @property
+    def four(self) -> tuple[Asset, Task, Ledger, BlockStore]:
+        """What each step takes first."""
+        return self.asset, self.task, self.ledger, self.store
+
     def sized(self, items: int, **more: Any) -> "Pipeline":
-        """Return the same world with batches of about this many items."""
+        """Return the same pipeline with batches of about this many items."""
         sizes = Sizes(min_items=items, max_items=items, **more)
-        changed = msgspec.structs.replace(self.asset, sizes=sizes)
-        return Pipeline(self.store, self.database, self.ledger, changed)
+        return self.changed(sizes=sizes)
+
+    def tolerant(self, count: int = 0, rate: float = 0.0) -> "Pipeline":
+        """Return the same pipeline with another tolerance."""
+        return self.changed(tolerance=Tolerance(count=count, rate=rate))
+
+    def changed(self, **declared: Any) -> "Pipeline":
+        """Return the same pipeline with another declaration of its asset."""
+        asset = msgspec.structs.replace(self.asset, **declared)
+        return Pipeline(self.store, self.database, self.ledger, asset)
 
     def put(self, items: Sequence[Any], day: str = DAY, name: str = "a.jsonl") -> str:
         """Put a block of items into a partition; a name that ends in .gz is compressed."""
@@ -68,67 +81,57 @@ class Pipeline:
     def remove(self, key: str) -> None:
         self.store.client.delete_object(Bucket=self.store.bucket, Key=key)
 
-    def plan(self, *days: str, generation: int | None = None) -> Work:
-        """List, slice and pack, and write the plans."""
-        current = (
-            self.ledger.claims.generation(self.asset.name) if generation is None else generation
-        )
-        of_asset = load_task(self.asset.task)
-        return self.planned(
-            list_partition(self.store, self.ledger, self.asset, of_asset, day, current)
-            for day in days or (DAY,)
-        )
+    # The steps
 
-    def planned(self, listed: Iterable[Listing]) -> Work:
+    def plan(self, *days: str, **how: Any) -> Work:
+        """List, slice and pack, and write the plans."""
+        return self.queue(self.list_blocks(*days, **how))
+
+    def list_blocks(self, *days: str, **how: Any) -> steps.Listed:
+        """List partitions; `how` is a generation of profiles, or that it is a redrive."""
+        return steps.list_blocks(*self.four, days or (DAY,), 1, **how)
+
+    def queue(self, listed: steps.Listed) -> Work:
         """Slice and pack what was listed, and write the plans."""
-        self.ledger.ensure_indexes()
-        listings = list(listed)
-        full = expected_batch_items(self.ledger, self.asset, slots=1)
-        sliced = [
-            source_of(self.asset, self.store, self.ledger).cut(group, self.asset.sizes, full)
-            for group in groups_of(self.asset, listings)
-        ]
-        work = make_plans(
-            self.store, self.ledger, self.asset, uuid.uuid4().hex, listings, sliced, slots=1
-        )
-        self.ledger.save(work.plans, work.new, work.again)
-        return work
+        sliced = [steps.slice_blocks(*self.four, group) for group in listed.groups]
+        return steps.queue_batches(*self.four, uuid.uuid4().hex, listed, sliced, 1).work
+
+    def preview(self, *days: str) -> steps.Queued:
+        """Return what a run would do, as `fanfold plan` shows it."""
+        return steps.plan(*self.four, days or (DAY,), 1)
 
     def work(self, work: Work) -> None:
-        for batch in work.to_run:
-            attempt_batch(batch, self.ledger, self.store)
+        """Run the batches that have no result; what goes wrong is raised."""
+        for batch_id in work.to_run:
+            attempt_batch(self.ledger, self.store, batch_id)
 
     def reconcile(self, work: Work) -> Reconciled:
-        return reconcile_plans(self.ledger, self.asset, [made.id for made in work.plans])
+        return steps.reconcile(*self.four, [plan.id for plan in work.plans])
 
-    def fold(self, reconciled: Reconciled) -> list[Folded]:
-        of_asset = load_task(self.asset.task)
-        return [
-            fold_profiles(shard, self.asset, of_asset, self.ledger, self.store)
-            for shard in reconciled.shards
-        ]
+    def fold(self, reconciled: Reconciled) -> list[FoldedShard]:
+        return [steps.fold_shard(*self.four, shard) for shard in reconciled.shards]
+
+    def publish(self, reconciled: Reconciled, folded: Sequence[FoldedShard]) -> dict[str, Any]:
+        return steps.publish(*self.four, reconciled, folded).to_json()
+
+    def finish(self, work: Work) -> dict[str, Any]:
+        """Run what was planned to its end; return the summary."""
+        self.work(work)
+        reconciled = self.reconcile(work)
+        return self.publish(reconciled, self.fold(reconciled))
 
     def run(self, *days: str, generation: int | None = None) -> dict[str, Any]:
         """Run partitions through the whole pattern; return the summary."""
-        work = self.plan(*days, generation=generation)
-        self.work(work)
-        reconciled = self.reconcile(work)
-        return record_folded(self.ledger, self.asset, reconciled, self.fold(reconciled))
+        return self.finish(self.plan(*days, generation=generation))
 
     def redrive(self, *days: str) -> dict[str, Any]:
         """Run open dead letters again; return the summary."""
-        version = load_task(self.asset.task).version
-        current = self.ledger.claims.generation(self.asset.name)
-        work = self.planned(
-            list_redrive(self.ledger, self.asset, version, day, current) for day in days or (DAY,)
-        )
-        self.work(work)
-        reconciled = self.reconcile(work)
-        return record_folded(self.ledger, self.asset, reconciled, self.fold(reconciled))
+        return self.finish(self.plan(*days, is_redrive=True))
 
-    def verify(self, *days: str) -> verify.Verdict:
-        of_asset = load_task(self.asset.task)
-        return verify_profiles(self.asset, of_asset, self.store, self.ledger, list(days) or None)
+    def verify(self, *days: str) -> Verdict:
+        return verify_profiles(*self.four, list(days) or None)
+
+    # What came of it
 
     @property
     def profiles(self) -> Any:
@@ -136,16 +139,17 @@ class Pipeline:
 
     def profile(self, user: str) -> Mapping[str, Any] | None:
         """Return a profile as readers see it."""
-        found: Mapping[str, Any] | None = self.profiles.find_one({"_id": user}, {"_fold": 0})
-        return found
+        profile: Mapping[str, Any] | None = self.profiles.find_one({"_id": user}, {"_fold": 0})
+        return profile
 
     def letters(self) -> list[Document]:
-        return list(self.ledger.dead_letters.collection.find().sort("place"))
-
-    def tolerant(self, count: int = 0, rate: float = 0.0) -> "Pipeline":
-        """Return the same world with another tolerance."""
-        changed = msgspec.structs.replace(self.asset, tolerance=Tolerance(count=count, rate=rate))
-        return Pipeline(self.store, self.database, self.ledger, changed)
+        """Return the dead letters as `fanfold dead-letters --json` shows them, by place."""
+        documents = self.ledger.dead_letters.collection.find()
+        letters = [DeadLetter.from_document(document) for document in documents]
+        letters.sort(key=lambda letter: str(letter.place))
+        return [
+            letter.to_json() | {"id": letter.id, "place": str(letter.place)} for letter in letters
+        ]
 
 
 def fragile(monkeypatch: Any, fails: Callable[[Any], bool], version: str = "") -> list[int]:
@@ -153,7 +157,7 @@ def fragile(monkeypatch: Any, fails: Callable[[Any], bool], version: str = "") -
 
     With another version it counts as changed code.
     """
-    real = importlib.import_module("workers.tasks.user_profiles").task
+    real = USER_TASK  # not the one of an earlier call, which may fail
     calls = []
 
     def contributions(items: Any) -> Any:

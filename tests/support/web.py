@@ -1,4 +1,4 @@
-"""Web servers on loopback, for tests: pages as a test says them, and a record of what was asked."""
+"""Web servers on loopback, for tests: pages as a test describes them, and a record of requests."""
 
 import asyncio
 import threading
@@ -13,15 +13,17 @@ from aiohttp import web
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+ALL_HOSTS = ""
+
 
 @dataclass
-class Asked:
+class Request:
     """A request that came."""
 
     host: str
     path: str
     headers: dict[str, str]
-    at: float  # of the monotonic clock
+    seconds: float  # of the monotonic clock
 
 
 @dataclass
@@ -29,8 +31,8 @@ class Web:
     """A server for several hosts, 127.0.0.1, 127.0.0.2 and so on; 404 where it has no page."""
 
     port: int = 0
-    asked: list[Asked] = field(default_factory=list)
-    # The most requests that were being answered at once: in all, and of each host.
+    requests: list[Request] = field(default_factory=list)
+    # The most requests that were being answered at once: of each host, and of ALL_HOSTS.
     most: dict[str, int] = field(default_factory=dict)
     _pages: dict[str, Handler] = field(default_factory=dict)
     _now: dict[str, int] = field(default_factory=dict)
@@ -57,16 +59,18 @@ class Web:
         host, slash, rest = path.partition("/")
         return self.url(slash + rest, host or "127.0.0.1")
 
-    def paths(self, host: str = "") -> list[str]:
+    def paths(self, host: str = ALL_HOSTS) -> list[str]:
         """Return the paths that were asked for, robots.txt left out."""
         return [
-            one.path for one in self.asked if one.path != "/robots.txt" and host in ("", one.host)
+            request.path
+            for request in self.requests
+            if request.path != "/robots.txt" and host in (ALL_HOSTS, request.host)
         ]
 
     def talk(self, talk: Talk) -> str:
-        """Start a server that says what it likes to each connection; return its URL."""
+        """Start a server that talks to each connection as a function does; return its URL."""
 
-        async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(ConnectionError):
                 try:
                     await talk(reader, writer)
@@ -75,7 +79,7 @@ class Web:
                     await writer.wait_closed()
 
         assert self._loop
-        starting = asyncio.start_server(served, "127.0.0.1", 0)
+        starting = asyncio.start_server(serve, "127.0.0.1", 0)
         server = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
         self._servers.append(server)
         return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
@@ -84,8 +88,8 @@ class Web:
         """Start a server that answers anything with these bytes, and hangs up; return its URL."""
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked = await reader.readuntil(b"\r\n\r\n")
-            is_robots = asked.startswith(b"GET /robots.txt")
+            request = await reader.readuntil(b"\r\n\r\n")
+            is_robots = request.startswith(b"GET /robots.txt")
             writer.write(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n" if is_robots else words)
             await writer.drain()
 
@@ -94,31 +98,34 @@ class Web:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         host = request.url.host or ""
         path = request.path
-        self.asked.append(Asked(host, path, dict(request.headers), time.monotonic()))
-        for name in ("", host):
+        self.requests.append(Request(host, path, dict(request.headers), time.monotonic()))
+        for name in (ALL_HOSTS, host):
             self._now[name] = self._now.get(name, 0) + 1
             self.most[name] = max(self.most.get(name, 0), self._now[name])
+
         try:
-            found = self._pages.get(host + path) or self._pages.get(path)
-            return await found(request) if found else web.Response(status=404)
+            answer = self._pages.get(host + path) or self._pages.get(path)
+            return await answer(request) if answer else web.Response(status=404)
         except ConnectionError:  # who asked has heard enough
             return web.Response()
         finally:
-            for name in ("", host):
+            for name in (ALL_HOSTS, host):
                 self._now[name] -= 1
 
-    async def _serve(self, hosts: int, up: Future[None]) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+    async def _serve(self, hosts: int, is_up: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
         runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.01)
         await runner.setup()
+
         try:
             for number in range(1, hosts + 1):
                 await web.TCPSite(runner, f"127.0.0.{number}", self.port).start()
                 self.port = runner.addresses[0][1]
-            up.set_result(None)
+            is_up.set_result(None)
             await self._stop.wait()
         except OSError as error:
-            up.set_exception(error)
+            is_up.set_exception(error)
         finally:
             for server in self._servers:
                 server.close()
@@ -128,13 +135,14 @@ class Web:
 @contextmanager
 def serving(hosts: int = 1) -> Iterator[Web]:
     """Serve as 127.0.0.1 to 127.0.0.<hosts>, on one free port, from a thread of its own."""
-    made, up = Web(), Future[None]()
-    thread = threading.Thread(target=lambda: asyncio.run(made._serve(hosts, up)))
+    server = Web()
+    is_up = Future[None]()
+    thread = threading.Thread(target=lambda: asyncio.run(server._serve(hosts, is_up)))
     thread.start()
     try:
-        up.result()
-        yield made
+        is_up.result()
+        yield server
     finally:
-        if made._loop and made._stop:
-            made._loop.call_soon_threadsafe(made._stop.set)
+        if server._loop and server._stop:
+            server._loop.call_soon_threadsafe(server._stop.set)
         thread.join()

@@ -1,26 +1,32 @@
-"""Who hears of units, for tests: a webhook, and the sensor that tells it."""
+"""Who hears of runs, for tests: a webhook, and the sensor that posts to it."""
 
 import json
 import logging
+import re
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dagster as dg
+import msgspec
 
 from pipelines.alerts.sensor import alerts_sensor
 from pipelines.definitions import definitions
 from pipelines.runs import resolve
 from tests.support.pipeline import DAY
+from workers.assets import assets
+from workers.batch import Worker
 from workers.errors import Refused
 
 
 class Hook(ThreadingHTTPServer):
-    """A webhook: it answers what it is told to, and keeps what it took."""
+    """A webhook: it answers with its status, and keeps the texts that it took."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answering)
-        self.status, self.requests, self.texts = 200, 0, []
+        self.status = 200
+        self.requests = 0
+        self.texts = []
         self.url = f"http://127.0.0.1:{self.server_port}/services/hush-hush"
 
 
@@ -45,12 +51,14 @@ class Watch:
     """The sensor as the daemon evaluates it: tick after tick, with the cursor of the last one."""
 
     def __init__(self, pipeline):
-        self.notices = pipeline.database["notices"]
-        self.cursor, self.logged, self.said = None, [], ""
+        self.alerts = pipeline.database["alerts"]
+        self.cursor = None
+        self.message = ""
+        self.logged = []
         self.tick()
 
-    def tick(self, **more):
-        found = definitions()
+    def tick(self):
+        location = definitions()
         handler = logging.Handler()
         handler.emit = lambda record: self.logged.append((record.levelname, record.getMessage()))
         with (
@@ -58,18 +66,20 @@ class Watch:
             dg.build_sensor_context(
                 instance=instance,
                 cursor=self.cursor,
-                resources=found.resources,
-                repository_def=found.get_repository_def(),
+                resources=location.resources,
+                repository_def=location.get_repository_def(),
             ) as context,
         ):
             context.log.addHandler(handler)
-            data = alerts_sensor.evaluate_tick(context)
-        assert not data.run_requests
-        self.cursor, self.said = data.cursor, data.skip_message
+            result = alerts_sensor.evaluate_tick(context)
+
+        assert not result.run_requests
+        self.cursor = result.cursor
+        self.message = result.skip_message
         return self
 
     def kinds(self):
-        return [one["kind"] for one in self.notices.find(sort=[("ended", 1)])]
+        return [alert["kind"] for alert in self.alerts.find(sort=[("ended", 1)])]
 
 
 def refused(monkeypatch, why="S3 refused access to s3://b/ (AccessDenied); check the policies"):
@@ -78,7 +88,7 @@ def refused(monkeypatch, why="S3 refused access to s3://b/ (AccessDenied); check
     def list_partition(*_):
         raise Refused(why)
 
-    monkeypatch.setattr("pipelines.fanout.list_partition", list_partition)
+    monkeypatch.setattr("workers.steps.list_partition", list_partition)
 
 
 def begun(instance, origin=None):
@@ -90,3 +100,23 @@ def begun(instance, origin=None):
         dg.DagsterEvent("PIPELINE_START", job.name, message="on its way"), run.run_id
     )
     return run
+
+
+def unlucky(monkeypatch, why="out of luck"):
+    """Let each attempt at a batch raise."""
+
+    def run(worker):
+        raise RuntimeError(why)
+
+    monkeypatch.setattr(Worker, "run", run)
+
+
+def redeclare(monkeypatch, asset, **changes):
+    changed = msgspec.structs.replace(asset, **changes)
+    monkeypatch.setitem(assets(), asset.name, changed)
+    return changed
+
+
+def anonymous(text):
+    """Return a message without what differs between two runs."""
+    return re.sub(r"[\d.]+ s\b", "T s", re.sub(r"runs/\S+", "runs/ID", text))

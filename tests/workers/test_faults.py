@@ -1,4 +1,4 @@
-"""MongoDB and S3 that fail: a short fault is survived, a long one is told, and a new run mends."""
+"""MongoDB and S3 that fail: short faults are survived, long ones named, and a new run completes."""
 
 import itertools
 import random
@@ -42,22 +42,25 @@ def hurried(monkeypatch):
 def proxy(pipeline, monkeypatch):
     """A proxy in front of S3, which the settings name from here on."""
     given = read_settings().s3
-    made = Proxy(int(given["endpoint_url"].rpartition(":")[2]))
-    threading.Thread(target=made.serve_forever, args=(0.02,)).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
+    proxy = Proxy(int(given["endpoint_url"].rpartition(":")[2]))
+    threading.Thread(target=proxy.serve_forever, args=(0.02,)).start()
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
     for name in ("aws_access_key_id", "aws_secret_access_key"):
         monkeypatch.setenv(name.upper(), given[name])
     monkeypatch.setenv("AWS_DEFAULT_REGION", given["region_name"])
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps credentials that it once found
-    yield made
-    made.released.set()
-    made.shutdown()
-    made.server_close()
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps credentials that it once read
+
+    yield proxy
+
+    proxy.released.set()
+    proxy.shutdown()
+    proxy.server_close()
 
 
 @pytest.fixture
 def far(pipeline, proxy):
-    """The same world, seen through the proxy."""
+    """The same pipeline, seen through the proxy."""
     return Pipeline(open_store(read_settings()), pipeline.database, pipeline.ledger)
 
 
@@ -71,7 +74,7 @@ def mongods(servers, tmp_path_factory):
     """A mongod alone and a replica set of one, each started when it is first asked for."""
     started: dict[bool, Mongod] = {}
 
-    def of_kind(is_replica_set):
+    def running(is_replica_set):
         if is_replica_set not in started:
             folder = tmp_path_factory.mktemp("mongod")
             started[is_replica_set] = Mongod(folder, is_replica_set)
@@ -79,14 +82,14 @@ def mongods(servers, tmp_path_factory):
             started[is_replica_set].start()
         return started[is_replica_set]
 
-    yield of_kind
-    for one in started.values():
-        one.kill()
+    yield running
+    for mongod in started.values():
+        mongod.kill()
 
 
 @contextmanager
-def world_on(mongod, store, uri="", name=""):
-    """A world with a database of its own, or the named one, on this mongod."""
+def pipeline_on(mongod, store, uri="", name=""):
+    """A pipeline with a database of its own, or the named one, on this mongod."""
     name = name or f"test_{uuid.uuid4().hex[:12]}"
     given = Settings(mongodb_uri=uri or mongod.uri, database=name, bucket="", s3={})
     database = open_database(given)
@@ -101,9 +104,9 @@ def replica_set(mongods):
 
 @pytest.fixture
 def elected(replica_set, store):
-    """A world whose MongoDB is a replica set."""
-    with world_on(replica_set, store) as made:
-        yield made
+    """A pipeline whose MongoDB is a replica set."""
+    with pipeline_on(replica_set, store) as pipeline:
+        yield pipeline
 
 
 def retried(call):
@@ -116,12 +119,13 @@ def retried(call):
     return retry(once, 20)
 
 
-def once_at_profiles(monkeypatch, act, at=2):
+def act_before_chunk(monkeypatch, act, number=2):
     """Act once, right before the fold writes its so-many-th chunk of profiles."""
-    original, calls = Collection.bulk_write, itertools.count(1)
+    original = Collection.bulk_write
+    calls = itertools.count(1)
 
     def bulk_write(self, *args, **more):
-        if self.name == "user_profiles" and next(calls) == at:
+        if self.name == "user_profiles" and next(calls) == number:
             act()
         return original(self, *args, **more)
 
@@ -137,8 +141,10 @@ def test_every_third_request_to_s3_fails_and_a_run_counts_each_item_once(
 ):
     pipeline.put([event(f"user{n % 50}", item=str(n)) for n in range(900)])
     pipeline.put([event(f"user{n % 50}") for n in range(900)], name="b.jsonl.gz")
+
     counter = itertools.count()
     proxy.follow(lambda method, path: fault if next(counter) % 3 == 0 else None)
+
     assert far.sized(300).run()["items_used"] == 1_800
     assert proxy.faults >= 5
     assert pipeline.verify().match
@@ -154,10 +160,12 @@ def test_a_body_that_breaks_off_is_read_on_from_there(pipeline, far, proxy):
     body = random.Random(1).randbytes(4 << 20)
     pipeline.store.put("block", body)
     (block,) = pipeline.store.list("block")
+
     proxy.fail("break", times=4)
     opened = far.store.open("block", block.etag, 10, len(body))
     assert b"".join(iter(lambda: opened.read(100_000), b"")) == body[10:]
     assert opened.bytes_read == len(body) - 10
+
     proxy.fail("break", times=1)
     assert far.store.open_whole("block").read() == body
     assert far.store.get("block") == body
@@ -184,28 +192,33 @@ def test_a_block_that_s3_breaks_off_is_unavailable_and_a_retry_counts_each_item_
     body = WRITE[kind](ITEMS)
     pipeline.store.put(f"events/dt={DAY}/a{kind}{end}", COMPRESS[end](body))
     work = pipeline.plan()
+
     impatient = open_store(read_settings(), patient=False)
     proxy.fail("break", times=1, method="GET", path="events/dt")
-    batch = next(iter(work.to_run))
+    batch_id = next(iter(work.to_run))
     with pytest.raises(Unavailable, match="S3 did not answer for s3://"):
-        attempt_batch(batch, pipeline.ledger, impatient)
-    assert pipeline.ledger.batch(batch)["state"] != "done"
-    assert attempt_batch(batch, pipeline.ledger, impatient).dead == 0
+        attempt_batch(pipeline.ledger, impatient, batch_id)
+    assert not pipeline.ledger.batch(batch_id).is_done
+
+    assert attempt_batch(pipeline.ledger, impatient, batch_id).dead == 0
+
     far.work(work)
-    assert sum(b["outcome"]["used"] for b in pipeline.ledger.batches.find()) == 3_000
-    assert pipeline.ledger.batch(batch)["attempts"] == 2
+    assert sum(batch["outcome"]["used"] for batch in pipeline.ledger.batches.find()) == 3_000
+    assert pipeline.ledger.batch(batch_id).attempts == 2
     assert pipeline.database["dead_letters"].count_documents({}) == 0
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "reset", "hang"])
-def test_an_s3_that_stays_away_is_told_in_one_sentence(pipeline, far, proxy, secret, fault):
+def test_an_s3_that_stays_away_is_named_in_one_sentence(pipeline, far, proxy, secret, fault):
     proxy.fail(fault, times=float("inf"))
+
     started = time.monotonic()
-    with pytest.raises(Unavailable) as told:
+    with pytest.raises(Unavailable) as raised:
         far.store.get("block")
-    assert str(told.value).startswith("S3 ")
-    assert "\n" not in str(told.value)
-    assert secret not in str(told.value)
+
+    assert str(raised.value).startswith("S3 ")
+    assert "\n" not in str(raised.value)
+    assert secret not in str(raised.value)
     assert 0.2 <= time.monotonic() - started < 3
     assert len(proxy.seen) >= 2
 
@@ -225,14 +238,16 @@ def test_a_run_without_s3_fails_in_a_sentence_and_a_new_run_completes(
 ):
     pipeline.put([event(f"user{n}") for n in range(20)])
     proxy.fail("503", times=float("inf"), method=method, path=path, after=path == "events")
+
     summary = materialise(pipeline.asset, [DAY])
     assert not summary["success"]
     assert summary["errors"]
-    for said in summary["errors"]:
-        assert "S3 answered 503 SlowDown for s3://" in said
-        assert "Error occurred" not in said
-        assert "\n" not in said
-        assert secret not in said
+    for error in summary["errors"]:
+        assert "S3 answered 503 SlowDown for s3://" in error
+        assert "Error occurred" not in error
+        assert "\n" not in error
+        assert secret not in error
+
     proxy.heal()
     summary = materialise(pipeline.asset, [DAY])
     assert summary["success"], summary
@@ -246,6 +261,7 @@ def test_a_run_with_faults_sprinkled_over_all_requests_succeeds(pipeline, proxy,
     pipeline.put([event(f"user{n % 50}", item=str(n)) for n in range(900)])
     pipeline.put([event(f"user{n % 50}") for n in range(900)], name="b.jsonl.gz")
     proxy.sprinkle(seed, share=0.3)
+
     summary = materialise(pipeline.asset, [DAY])
     assert summary["success"], summary
     assert summary["items_used"] == 1_800
@@ -276,6 +292,7 @@ def test_writes_that_are_not_yet_safe_are_worth_a_retry(elected, replica_set, co
     """Of one document and of many: their only problem is the write concern."""
     trouble = {"code": code, "errmsg": "not yet"}
     write = pymongo.UpdateOne({"_id": "ann"}, {"$set": {"events": 1}}, upsert=True)
+
     for call in (
         lambda: elected.profiles.update_one({"_id": "ann"}, {"$set": {"events": 1}}, upsert=True),
         lambda: elected.profiles.bulk_write([write], ordered=False),
@@ -300,12 +317,15 @@ def test_what_is_wrong_with_a_document_or_a_query_is_not_retried(elected):
 def test_a_step_down_in_the_middle_of_a_fold_is_survived(elected, replica_set, monkeypatch):
     monkeypatch.setattr(fold, "CHUNK_PROFILES", 20)
     elected.put([event(f"user{n}") for n in range(100)])
-    once_at_profiles(monkeypatch, replica_set.step_down)
+    act_before_chunk(monkeypatch, replica_set.step_down)
+
     work = elected.plan()
     elected.work(work)
     claimed = elected.reconcile(work)
+
     folded = retried(lambda: elected.fold(claimed))
-    record_folded(elected.ledger, elected.asset, claimed, folded)
+    record_folded(elected.asset, elected.ledger, claimed, folded)
+
     assert elected.verify().match
     assert elected.verify().profiles == 100
 
@@ -321,14 +341,16 @@ def test_a_mongod_killed_in_the_middle_of_a_fold_leaves_what_a_retry_completes(
         mongod.kill()
         mongod.start()
 
-    with world_on(mongod, store) as pipeline:
+    with pipeline_on(mongod, store) as pipeline:
         pipeline.put([event(f"user{n}") for n in range(100)])
         work = pipeline.plan()
         pipeline.work(work)
         claimed = pipeline.reconcile(work)
-        once_at_profiles(monkeypatch, restart, at=3)
+
+        act_before_chunk(monkeypatch, restart, number=3)
         folded = retried(lambda: pipeline.fold(claimed))
-        record_folded(pipeline.ledger, pipeline.asset, claimed, folded)
+        record_folded(pipeline.asset, pipeline.ledger, claimed, folded)
+
         assert pipeline.verify().match
         assert pipeline.verify().profiles == 100
 
@@ -336,9 +358,10 @@ def test_a_mongod_killed_in_the_middle_of_a_fold_leaves_what_a_retry_completes(
 def test_what_was_acknowledged_is_there_after_a_kill(mongods, store):
     """Without the journal, a mongod alone loses up to a tenth of a second of it."""
     mongod = mongods(False)
-    with world_on(mongod, store) as pipeline:
+    with pipeline_on(mongod, store) as pipeline:
         for number in range(50):
             pipeline.profiles.insert_one({"_id": number})
+
         mongod.kill()
         mongod.start()
         assert retried(lambda: pipeline.profiles.count_documents({})) == 50
@@ -348,22 +371,25 @@ def test_a_run_without_mongodb_fails_in_a_sentence_and_a_new_run_completes(
     pipeline, mongods, monkeypatch
 ):
     mongod = mongods(False)
-    uri = f"mongodb://{mongod.at}/?{SHORT}&appName=secret"
+    uri = f"mongodb://{mongod.address}/?{SHORT}&appName=secret"
     monkeypatch.setenv("MONGODB_URI", uri)
     pipeline.put([event(f"user{n}") for n in range(20)])
-    once_at_profiles(monkeypatch, mongod.kill, at=1)
+    act_before_chunk(monkeypatch, mongod.kill, number=1)
+
     summary = materialise(pipeline.asset, [DAY])
     assert not summary["success"]
-    (said,) = summary["errors"]
-    assert "fold_shard[0]: MongoDB cannot be reached; check MONGODB_URI" in said
-    assert "\n" not in said
-    assert "secret" not in said
+    (error,) = summary["errors"]
+    assert "fold_shard[0]: MongoDB cannot be reached; check MONGODB_URI" in error
+    assert "\n" not in error
+    assert "secret" not in error
+
     mongod.start()
     summary = materialise(pipeline.asset, [DAY])
     assert summary["success"], summary
     assert (summary["items_used"], summary["batches_reused"]) == (20, 1)
-    with world_on(mongod, pipeline.store, uri, pipeline.database.name) as mended:
-        assert mended.verify().match
+
+    with pipeline_on(mongod, pipeline.store, uri, pipeline.database.name) as healed:
+        assert healed.verify().match
 
 
 def test_a_run_outlives_a_restart_of_mongodb(pipeline, mongods, monkeypatch):
@@ -376,22 +402,25 @@ def test_a_run_outlives_a_restart_of_mongodb(pipeline, mongods, monkeypatch):
         mongod.kill()
         threading.Timer(0.2, mongod.start).start()
 
-    once_at_profiles(monkeypatch, restart, at=1)
+    act_before_chunk(monkeypatch, restart, number=1)
+
     summary = materialise(pipeline.asset, [DAY])
     assert summary["success"], summary
-    with world_on(mongod, pipeline.store, name=pipeline.database.name) as there:
-        assert there.verify().match
+    with pipeline_on(mongod, pipeline.store, name=pipeline.database.name) as restarted:
+        assert restarted.verify().match
 
 
-def test_a_mongodb_that_cannot_be_reached_is_told_within_seconds_to_the_impatient():
+def test_a_mongodb_that_cannot_be_reached_is_named_within_seconds_to_the_impatient():
     given = Settings(mongodb_uri="mongodb://me:secret@127.0.0.1:9/", database="x", bucket="", s3={})
     started = time.monotonic()
+
     client = open_database(given, patient=False).client
-    with client, pytest.raises(Unavailable) as told, mongodb_errors():
+    with client, pytest.raises(Unavailable) as raised, mongodb_errors():
         client.admin.command("ping")
+
     assert 3 < time.monotonic() - started < 6
-    assert str(told.value).startswith("MongoDB cannot be reached; check MONGODB_URI")
-    assert "secret" not in str(told.value)
+    assert str(raised.value).startswith("MongoDB cannot be reached; check MONGODB_URI")
+    assert "secret" not in str(raised.value)
 
 
 def test_a_uri_keeps_its_own_timeouts_and_writes_are_safe_all_the_same():
@@ -413,7 +442,7 @@ def test_a_uri_keeps_its_own_timeouts_and_writes_are_safe_all_the_same():
 )
 def test_a_uri_that_cannot_be_used_is_refused_without_repeating_it(uri):
     given = Settings(mongodb_uri=uri, database="x", bucket="", s3={})
-    with pytest.raises(Refused, match="MONGODB_URI cannot be used") as told:
+    with pytest.raises(Refused, match="MONGODB_URI cannot be used") as raised:
         open_database(given)
-    shown = "".join(traceback.format_exception(told.value))
+    shown = "".join(traceback.format_exception(raised.value))
     assert "s3cr" not in shown
