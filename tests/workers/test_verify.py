@@ -1,6 +1,8 @@
 """Verify: profiles held against what they have to say."""
 
 from tests.support.pipeline import DAY, event
+from workers.tasks import influence_scores
+from workers.verify import spot_check
 
 NEXT = "1998-04-02"
 
@@ -26,3 +28,18 @@ def test_verify_of_a_range_compares_what_profiles_hold_of_it(pipeline):
     pipeline.run(DAY)
     assert pipeline.verify(DAY).match
     assert not pipeline.verify(DAY, NEXT).match
+
+
+def test_a_spot_check_of_scores_compares_what_readers_see(pipeline):
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.run()
+    scores = pipeline.changed()
+    scores.asset = influence_scores.asset
+    scores.run()
+    plan = scores.ledger.last_plan("influence_scores", DAY)
+
+    check = spot_check(*scores.four, plan)
+    assert (check.compared, check.differing) == (2, [])
+
+    scores.profiles.update_one({"_id": "bo"}, {"$set": {"score": 99.0}})
+    assert spot_check(*scores.four, plan).differing == ["bo"]
