@@ -9,6 +9,10 @@ from workers.declare.asset import Asset
 
 # Runs with the same value of this tag wait for each other: see dagster.yaml.
 ASSET_TAG = "fanfold/asset"
+# Dagster's own: the partition that a run is for, or the first and the last of a range.
+PARTITION_TAG = "dagster/partition"
+FIRST_PARTITION_TAG = "dagster/asset_partition_range_start"
+LAST_PARTITION_TAG = "dagster/asset_partition_range_end"
 
 
 def job_name(asset: Asset) -> str:

@@ -15,7 +15,7 @@ from pipelines.cli.display import Display
 from pipelines.cli.progress import follow_run
 from pipelines.definitions import definitions
 from pipelines.errors import STOPPED_TEXT, run_error, step_errors, was_stopped
-from pipelines.jobs import job_name
+from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG, job_name
 from pipelines.lost_runs import PROCESS, this_process
 from pipelines.summaries import Summary, summary_of_none
 from resources.embedded import running_settings
@@ -172,10 +172,10 @@ def location() -> dg.Definitions:
 def partition_tags(partitions: Sequence[str]) -> dict[str, str]:
     """Return the tags that tell Dagster which partitions a run is for."""
     if len(partitions) == 1:
-        return {"dagster/partition": partitions[0]}
+        return {PARTITION_TAG: partitions[0]}
     return {
-        "dagster/asset_partition_range_start": partitions[0],
-        "dagster/asset_partition_range_end": partitions[-1],
+        FIRST_PARTITION_TAG: partitions[0],
+        LAST_PARTITION_TAG: partitions[-1],
     }
 
 

@@ -7,7 +7,7 @@ import dagster as dg
 
 from pipelines.errors import in_a_sentence
 from pipelines.fanout import Mongo, Store
-from pipelines.jobs import job_name
+from pipelines.jobs import PARTITION_TAG, job_name
 from workers.assets import assets
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
@@ -86,6 +86,6 @@ def is_queued(instance: dg.DagsterInstance, asset: Asset, partition: str) -> boo
     filters = dg.RunsFilter(
         job_name=job_name(asset),
         statuses=[dg.DagsterRunStatus.QUEUED],
-        tags={"dagster/partition": partition},
+        tags={PARTITION_TAG: partition},
     )
     return bool(instance.get_run_ids(filters, limit=1))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
@@ -25,6 +26,8 @@ MAX_SENTENCES = 3  # of a failed run, and partitions that one of them names
 MAX_SENTENCE_CHARACTERS = 500
 PRECISE_SECONDS = 10  # below which a duration has a decimal
 LONG_SECONDS = 600  # from which a duration is in minutes
+# What of the counts of partitions a message adds up.
+TOTALS = ("items", "used", "dead", "failed", "pending", "batches_failed")
 QUOTED_COMMAND = re.compile(r"`(fanfold [^`]+)`")
 
 
@@ -106,22 +109,18 @@ def _numbers(report: RunReport) -> list[str]:
     if not report.counts:
         return []
 
-    items = sum(counts.items for counts in report.counts)
-    used = sum(counts.used for counts in report.counts)
+    totals: Counter[str] = Counter()
+    for counts in report.counts:
+        totals.update({name: getattr(counts, name) for name in TOTALS})
 
-    dead = sum(counts.dead for counts in report.counts)
-    failed = sum(counts.failed for counts in report.counts)
+    parts = [f"{totals['used']:,} used", f"{totals['dead']:,} dead letters"]
+    about = f" (about {totals['failed']:,} items)" if totals["failed"] else ""
+    parts.append(f"{totals['batches_failed']:,} failed batches{about}")
+    if totals["pending"]:
+        parts.append(f"about {totals['pending']:,} not run")
 
-    pending = sum(counts.pending for counts in report.counts)
-    batches_failed = sum(counts.batches_failed for counts in report.counts)
-
-    parts = [f"{used:,} used", f"{dead:,} dead letters"]
-    about = f" (about {failed:,} items)" if failed else ""
-    parts.append(f"{batches_failed:,} failed batches{about}")
-    if pending:
-        parts.append(f"about {pending:,} not run")
     profiles = "" if report.profiles is None else f"; {report.profiles:,} profiles"
-    return [f"{items:,} items: {', '.join(parts)}{profiles}"]
+    return [f"{totals['items']:,} items: {', '.join(parts)}{profiles}"]
 
 
 def _duration_line(report: RunReport, usual_seconds: Sequence[float]) -> list[str]:

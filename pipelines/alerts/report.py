@@ -129,10 +129,9 @@ def _report(
     intolerable = _intolerable(asset, by_id, incomplete)
 
     causes = dict.fromkeys(partitions or [""], fingerprint(sentences))
-    if outcome is RunOutcome.FAILED:
-        causes |= _failure_causes(ledger, by_id, intolerable)
-    else:
-        causes |= _warning_causes(ledger, by_id, incomplete, sentences)
+    at_fault = intolerable if outcome is RunOutcome.FAILED else incomplete
+    for each in at_fault:
+        causes[each.partition] = _cause(ledger, by_id[each.plan], each, outcome, sentences)
 
     return RunReport(
         asset=asset,
@@ -174,32 +173,20 @@ def _intolerable(
     return [each for each in refused if exceeds_tolerance(asset, each)]
 
 
-def _failure_causes(
-    ledger: Ledger, plans: Mapping[str, Plan], intolerable: Sequence[Counts]
-) -> dict[str, str]:
-    """Return why partitions could not be folded: the same with other numbers is the same."""
-    causes = {}
-    for counts in intolerable:
-        cause = [_reasons(ledger, plans[counts.plan]), []]
-        causes[counts.partition] = digest(cause)[:CAUSE_CHARACTERS]
-    return causes
+def _cause(
+    ledger: Ledger, plan: Plan, counts: Counts, outcome: RunOutcome, sentences: list[str]
+) -> str:
+    """Return why items of a partition were not used.
 
+    A failure with other numbers is the same; a warning is not.
+    """
+    ranked = frequent_reasons(ledger, [plan])
+    reasons = fingerprint([reason for reason, _ in ranked])
 
-def _warning_causes(
-    ledger: Ledger, plans: Mapping[str, Plan], incomplete: Sequence[Counts], sentences: list[str]
-) -> dict[str, str]:
-    """Return why partitions are folded with items left out: other numbers are another cause."""
-    causes = {}
-    for counts in incomplete:
+    numbers: list[int | str] = []
+    if outcome is not RunOutcome.FAILED:
         numbers = [counts.dead, counts.discarded, counts.failed, fingerprint(sentences)]
-        cause = [_reasons(ledger, plans[counts.plan]), numbers]
-        causes[counts.partition] = digest(cause)[:CAUSE_CHARACTERS]
-    return causes
-
-
-def _reasons(ledger: Ledger, plan: Plan) -> str:
-    """Return what the most frequent reasons of a plan's unused items have in common."""
-    return fingerprint([reason for reason, _ in frequent_reasons(ledger, [plan])])
+    return digest([reasons, numbers])[:CAUSE_CHARACTERS]
 
 
 def _profiles(asset: Asset, store: BlockStore, run: str, outcome: RunOutcome) -> int | None:

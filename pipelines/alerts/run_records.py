@@ -8,14 +8,12 @@ import dagster as dg
 
 from pipelines.errors import FAILURE_EVENTS, STOPPED_TEXT, run_error, step_errors, was_stopped
 from pipelines.fanout import GENERATION_TAG, REDRIVE_TAG
+from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG
 from workers.assets import assets
 from workers.declare.asset import Asset
 
 MAX_RETRY_WAIT = timedelta(minutes=10)  # within which Dagster starts the retry of a failed run
 
-PARTITION_TAG = "dagster/partition"
-FIRST_PARTITION_TAG = "dagster/asset_partition_range_start"
-LAST_PARTITION_TAG = "dagster/asset_partition_range_end"
 RETRY_TAG = "dagster/auto_retry_run_id"
 WILL_RETRY_TAG = "dagster/will_retry"
 

@@ -67,7 +67,7 @@ def dead_letters_command(
 
     rows = [_letter_row(letter) for letter in letters]
     document = {"dead_letters": rows} | ({"discarded": discarded} if why else {})
-    show(as_json, document, lambda: _print_letters(letters, is_whole=bool(letter_id)))
+    show(as_json, document, lambda: _print_letters(rows, is_whole=bool(letter_id)))
     if why:
         err.print(f"{discarded} discarded")
 
@@ -79,15 +79,14 @@ def _letter_row(letter: DeadLetter) -> dict[str, Any]:
     return {"id": letter.id} | letter.to_json() | as_text
 
 
-def _print_letters(letters: Sequence[DeadLetter], is_whole: bool) -> None:
-    rows = [_letter_row(letter) for letter in letters]
+def _print_letters(rows: Sequence[dict[str, Any]], is_whole: bool) -> None:
     if is_whole:
         _print_whole(rows[0])
         return
 
     print_table(LETTER_COLUMNS, [[row[name] for name in LETTER_COLUMNS] for row in rows])
-    if len(letters) > 1:
-        causes = Counter(letter.cause for letter in letters)
+    if len(rows) > 1:
+        causes = Counter(row["cause"] for row in rows)
         out.print()
         print_table(
             ("letters", "reason"), [(count, cause) for cause, count in causes.most_common()]
