@@ -33,7 +33,7 @@ class Figures(Value, frozen=True, kw_only=True):
 
 def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
     """Return how far a run of so many partitions is: two requests, and sums as the answer."""
-    plans = ledger.plans_of_run(run)
+    plans = ledger.plans_under_way(run)
     if len(plans) < partitions:  # they are about to be written
         return Figures(partitions=partitions)
 

@@ -82,16 +82,6 @@ class Place(Value, frozen=True, kw_only=True):
         return cls(kind=PlaceKind.BYTE, position=position)
 
     @classmethod
-    def row(cls, position: int) -> Self:
-        """Return the place of a row."""
-        return cls(kind=PlaceKind.ROW, position=position)
-
-    @classmethod
-    def profile(cls, profile_id: str) -> Self:
-        """Return the place of a profile."""
-        return cls(kind=PlaceKind.PROFILE, position=profile_id)
-
-    @classmethod
     def rest(cls, position: int) -> Self:
         """Return the place of all that follows a byte."""
         return cls(kind=PlaceKind.REST, position=position)

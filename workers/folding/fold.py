@@ -221,15 +221,12 @@ class Folder:
                 if write is not None:
                     writes.append(write)
 
-            if not writes or self._all_written(writes):
+            if not writes or write_all(self.profiles, writes):
                 return
 
         raise Unavailable(
             f"{self.asset.name}: other writers kept changing the same profiles; run again"
         )
-
-    def _all_written(self, writes: list[Write]) -> bool:
-        return write_all(self.profiles, writes)
 
     def _write(
         self, profile_id: str, read: Bookkeeping | None, contributed: dict[str, Accumulator]

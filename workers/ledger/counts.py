@@ -91,7 +91,7 @@ def exceeds_tolerance(asset: Asset, counts: Counts) -> bool:
 
 def run_exceeds_tolerance(asset: Asset, ledger: Ledger, run_id: str) -> bool:
     """Tell whether a run is beyond tolerance already, so that no worker needs to start."""
-    plans = ledger.plans_of_run(run_id)
+    plans = ledger.plans_under_way(run_id)
     batch_ids = [batch_id for plan in plans for batch_id in plan.batches]
     unused = ledger.unused_items(batch_ids)
 

@@ -6,7 +6,6 @@ moves them, are in records.
 
 import os
 import socket
-from collections.abc import Collection as Some
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -100,6 +99,11 @@ class Ledger:
         """Return the plans that a run made."""
         return [Plan.from_document(document) for document in self.plans.find({"run": run})]
 
+    def plans_under_way(self, run: str) -> list[Plan]:
+        """Return the plans that a run made, without what reconcile and publish record of them."""
+        left_out = dict.fromkeys(("results", "counts", "failed_profiles"), 0)
+        return [Plan.from_document(plan) for plan in self.plans.find({"run": run}, left_out)]
+
     def last_plan(self, asset: str, partition: str, **where: Any) -> Plan | None:
         """Return the newest plan of a partition, whatever became of it."""
         query = {"asset": asset, "partition": partition, **where}
@@ -187,7 +191,7 @@ class Ledger:
         partitions: list[str] = self.batches.distinct("partition", query)
         return partitions
 
-    def unused_items(self, batch_ids: Some[str]) -> dict[str, int]:
+    def unused_items(self, batch_ids: Iterable[str]) -> dict[str, int]:
         """Return how many items could not be used, for those of these batches that have any."""
         with_dead_letters = {"state": BatchState.DONE, "outcome.dead": {"$gt": 0}}
         unused = {"$or": [{"state": BatchState.FAILED}, with_dead_letters]}
@@ -203,7 +207,7 @@ class Ledger:
             items[document["_id"]] = count
         return items
 
-    def sum_batches(self, batch_ids: Some[str]) -> list[BatchSums]:
+    def sum_batches(self, batch_ids: Iterable[str]) -> list[BatchSums]:
         """Return the sums of these batches by state, those of redrives apart."""
         outcome = {name: {"$sum": f"$outcome.{name}"} for name in OUTCOME_SUMS}
         sums = {

@@ -4,8 +4,7 @@ A profile document holds its fields at the top level for readers, and under `_fo
 made of: the contributions of open partitions, and the base that older ones have merged into.
 """
 
-from collections.abc import Collection as Some
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import bson
@@ -102,7 +101,7 @@ def each_profile(profiles: Collection[Document], with_bookkeeping: bool) -> Iter
 
 
 def profiles_by_id(
-    profiles: Collection[Document], profile_ids: Some[str]
+    profiles: Collection[Document], profile_ids: Iterable[str]
 ) -> dict[str, StoredProfile]:
     """Return those of these profiles that exist."""
     documents = profiles.find({"_id": {"$in": list(profile_ids)}})
@@ -110,7 +109,7 @@ def profiles_by_id(
 
 
 def known_of(
-    profiles: Collection[Document], profile_ids: Some[str], fields: Sequence[str]
+    profiles: Collection[Document], profile_ids: Sequence[str], fields: Sequence[str]
 ) -> list[Document]:
     """Return some fields of each of these profiles, in the same order; {} where there is none."""
     projection = dict.fromkeys(fields, 1)
@@ -120,7 +119,7 @@ def known_of(
 
 
 def read_bookkeeping(
-    profiles: Collection[Document], profile_ids: Some[str]
+    profiles: Collection[Document], profile_ids: Iterable[str]
 ) -> dict[str, Bookkeeping]:
     """Return the bookkeeping of those of these profiles that exist."""
     documents = profiles.find({"_id": {"$in": list(profile_ids)}}, {"_fold": 1})

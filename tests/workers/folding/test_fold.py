@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.pipeline import DAY, event
 from workers.errors import Refused
-from workers.folding.fold import Folder
 from workers.folding.publish import record_folded
+from workers.ledger.profiles import write_all
 
 NEXT = "1998-04-02"
 
@@ -180,16 +180,15 @@ def test_a_profile_that_others_keep_writing_is_read_again_and_folded(pipeline, m
     work = pipeline.plan()
     pipeline.work(work)
     claimed = pipeline.reconcile(work)
-    original = Folder._all_written
     meddled = []
 
-    def meddle(self, writes):
+    def meddle(profiles, writes):
         if not meddled:
             meddled.append(
                 pipeline.profiles.update_one({"_id": "ann"}, {"$inc": {"_fold.version": 1}})
             )
-        return original(self, writes)
+        return write_all(profiles, writes)
 
-    monkeypatch.setattr(Folder, "_all_written", meddle)
+    monkeypatch.setattr("workers.folding.fold.write_all", meddle)
     pipeline.fold(claimed)
     assert pipeline.profile("ann")["events"] == 2

@@ -196,12 +196,16 @@ def test_blank_lines_a_byte_order_mark_and_crlf_are_no_trouble():
     assert len(items) == 2
 
 
+def row_place(number):
+    return Place(kind=PlaceKind.ROW, position=number)
+
+
 def test_a_redrive_picks_the_lines_and_rows_at_its_places():
     run = Lines(10, [b"ab", b"c", b"def"])
-    picked = run.pick({Place.byte(13), Place.byte(15), Place.byte(11), Place.row(10)})
+    picked = run.pick({Place.byte(13), Place.byte(15), Place.byte(11), row_place(10)})
     assert [(part.start, part.lines) for part in picked] == [(13, [b"c"]), (15, [b"def"])]
     rows = Rows([{"n": 1}, {"n": 2}, "bad"], PlaceKind.ROW, range(5, 8), is_text=False)
-    (part,) = rows.pick({Place.row(7), Place.row(5), Place.byte(6)})
+    (part,) = rows.pick({row_place(7), row_place(5), Place.byte(6)})
     assert part.rows == [{"n": 1}, "bad"]
     assert [str(part.place(number)) for number in range(2)] == ["row 5", "row 7"]
-    assert rows.pick({Place.row(99)}) == []
+    assert rows.pick({row_place(99)}) == []
