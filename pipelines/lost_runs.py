@@ -41,6 +41,23 @@ def lost_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"{len(lost)} runs marked as failed")
 
 
+def free_lost_slots(instance: dg.DagsterInstance) -> None:
+    """Free the slots of pools that runs hold which are over, or whose process is gone.
+
+    Dagster's daemon does so a minute after a run's end. A command may run without one, and would
+    wait for a slot of a run that was killed for ever.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+
+    for pool in storage.get_concurrency_keys():
+        for run_id in storage.get_concurrency_info(pool).active_run_ids:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished or is_lost(instance, run):
+                storage.free_concurrency_slots_for_run(run_id)
+
+
 def is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Tell whether a started run ran in a process of this machine that is no more."""
     if PROCESS in run.tags:

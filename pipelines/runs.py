@@ -16,7 +16,7 @@ from pipelines.cli.progress import follow_run
 from pipelines.definitions import definitions
 from pipelines.errors import STOPPED_TEXT, run_error, step_errors, was_stopped
 from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG, job_name
-from pipelines.lost_runs import PROCESS, this_process
+from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
 from pipelines.summaries import Summary, summary_of_none
 from resources.embedded import running_settings
 from resources.io_manager import RUNS_PREFIX, summary_key
@@ -94,6 +94,7 @@ def materialise(
     all_tags |= {COMMAND: command, PROCESS: this_process()}
 
     with dagster_instance() as instance, fork_server_stopped():
+        free_lost_slots(instance)
         title = f"{label}{asset.name} {span(partitions)}"
         find_run = partial(run_of_command, instance, command)
         following = display and follow_run(title, len(partitions), find_run, settings, display)

@@ -13,7 +13,13 @@ import pytest
 from pipelines.checks import folded_plans, nothing_lost, nothing_twice
 from pipelines.fanout import REDRIVE_TAG
 from pipelines.jobs import redrive_job_name
-from pipelines.lost_runs import is_lost, lost_runs_sensor, this_process
+from pipelines.lost_runs import (
+    PROCESS,
+    free_lost_slots,
+    is_lost,
+    lost_runs_sensor,
+    this_process,
+)
 from pipelines.runs import (
     dagster_instance,
     errors_of,
@@ -257,3 +263,25 @@ def test_a_run_killed_before_its_fold_and_executed_from_its_failure_is_whole_or_
     assert success == pipeline.verify().match
     run_anew(days)
     assert pipeline.verify().match
+
+
+def test_the_slots_of_runs_that_are_gone_are_free_for_the_next_and_those_of_others_stay():
+    pool = "fold_slots_of_a_test"
+    gone = dg.DagsterRun("no_job", run_id="gone")
+    alive = dg.DagsterRun("no_job", tags={PROCESS: this_process()})
+    alive = alive.with_status(dg.DagsterRunStatus.STARTED)
+
+    with dagster_instance() as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots(pool, 2)
+        instance.run_storage.add_run(alive)
+        for run in (gone, alive):
+            assert storage.claim_concurrency_slot(pool, run.run_id, "fold_shard[0]").is_claimed
+
+        free_lost_slots(instance)
+        claimed = storage.get_concurrency_info(pool).claimed_slots
+        assert [slot.run_id for slot in claimed] == [alive.run_id]
+
+        storage.free_concurrency_slots_for_run(alive.run_id)
+        storage.delete_concurrency_limit(pool)
+        instance.delete_run(alive.run_id)
