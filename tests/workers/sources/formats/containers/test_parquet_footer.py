@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import Malformed
-from workers.sources.formats.parquet_footer import footer_bytes, read_footer
+from workers.sources.formats.containers.parquet_footer import footer_bytes, read_footer
 
 
 def parquet(rows=100, group_rows=30):

@@ -5,22 +5,13 @@ constructors behind `metadata.row_group` throw through code that does not expect
 of the footer is asked of it before the footer has passed here.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from workers.errors import Malformed
+from workers.sources.formats.containers.groups import MAX_GROUP_ROWS, Group, placed
 
 MAGIC = b"PAR1"
-MAX_GROUP_ROWS = 1 << 31  # rows of a group; a larger number is damage
 REPEATED = 2  # what a schema calls a field that may occur many times
-
-
-class Group(NamedTuple):
-    """A row group: it belongs to the range in which the byte `start` lies."""
-
-    start: int
-    # The number of its first row in the file.
-    row: int
-    rows: int
 
 
 def read_footer(tail: bytes, size: int) -> list[Group]:
@@ -36,7 +27,7 @@ def read_footer(tail: bytes, size: int) -> list[Group]:
             raise Malformed(f"its row groups have {sum(counts)} rows, and the file {footer[3]}")
 
         starts = [_start(group) for group in footer[4]]
-        return _placed(counts, starts, size)
+        return placed(counts, starts, size)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Malformed(f"its footer cannot be read ({type(error).__name__})") from error
 
@@ -93,22 +84,6 @@ def _rows(group: dict[int, Any], leaves: list[bool]) -> int:
 
 def _start(group: dict[int, Any]) -> int:
     return min((column[3].get(11) or column[3][9] for column in group[1]), default=0)
-
-
-def _placed(counts: list[int], starts: list[int], size: int) -> list[Group]:
-    """Return groups whose starts rise and lie within the file, wherever they are said to be."""
-    if len(counts) > size:
-        raise Malformed("it has more row groups than bytes")
-
-    groups = []
-    row = 0
-    least_start = 0
-    for number, (count, named_start) in enumerate(zip(counts, starts, strict=True)):
-        start = min(max(named_start, least_start), size - len(counts) + number)
-        groups.append(Group(start, row, count))
-        row += count
-        least_start = start + 1
-    return groups
 
 
 class _Compact:
