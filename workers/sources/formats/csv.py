@@ -1,142 +1,210 @@
-"""CSV: records, each with its place, and rows by column."""
+"""CSV: rows by column, whatever stray quotes have joined.
 
-import csv
-from collections.abc import Iterator
-from itertools import islice
+A quote that nobody meant makes one cell of many rows, and CSV allows it. So the lines of a record
+are looked at: where they look like rows, the record is taken apart, each line that is a row counts
+as one, and every other line is a dead letter. A cell of lines that do not is believed.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from workers.errors import Malformed
-from workers.sources.formats.compression import CHUNK_BYTES
+from workers.sources.formats.csv_records import (
+    Record,
+    record_of,
+    records,
+    text_of,
+)
 from workers.sources.formats.format import Format
-from workers.sources.formats.lines import BOM, MAX_LINE_BYTES, TOO_LONG, Lines
+from workers.sources.formats.header import Columns, check_header
+from workers.sources.formats.lines import Lines
+from workers.sources.formats.plain.compression import CHUNK_BYTES
+from workers.sources.formats.quotes import (
+    MIN_WIDTH,
+    Likeness,
+    cells_of,
+    is_tangled,
+    likenesses,
+)
 from workers.sources.formats.rows import Rows
-from workers.values import PlaceKind
+from workers.values import Place, PlaceKind
 
 CHUNK_ROWS = 10_000  # rows held at a time
-
-
-class Record(msgspec.Struct, frozen=True):
-    """One record of CSV: where it starts, its cells (or why there are none), its lines."""
-
-    start: int
-    cells: list[str] | str
-    raw: bytes
-    # A line of it was too long to be kept.
-    is_cut: bool
-
-
-class _Feed:
-    """Hands the lines of a CSV to its parser, and remembers those of the current record."""
-
-    def __init__(self, lines: Iterator[Lines]) -> None:
-        self._runs = lines
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget the last record; the next line starts a new one."""
-        self.start = -1
-        self.raw: list[bytes] = []
-        # Why the record cannot be used, where a line of it is bad.
-        self.reason = ""
-        self.is_cut = False
-
-    def __iter__(self) -> Iterator[str]:
-        for run in self._runs:
-            offset = run.start
-            for line in run.lines:
-                if self.start < 0:
-                    self.start = offset
-                self.raw.append(line)
-                yield self._text(line if offset else line.removeprefix(BOM), run.is_cut)
-                offset += len(line) + 1
-
-    def _text(self, line: bytes, is_cut: bool) -> str:
-        if is_cut:
-            self.reason = TOO_LONG
-            self.is_cut = True
-            return "\n"
-
-        try:
-            return line.decode() + "\n"
-        except UnicodeDecodeError as error:
-            self.reason = f"invalid UTF-8: {error.reason}"
-            # Its quotes still count, or the lines behind it would join this record.
-            return line.decode(errors="replace") + "\n"
-
-
-def records(lines: Iterator[Lines], form: Format) -> Iterator[Record]:
-    """Yield the records of a CSV, blank lines left out; the first may be the header."""
-    csv.field_size_limit(MAX_LINE_BYTES)
-    feed = _Feed(lines)
-    text = iter(feed)
-    reader = csv.reader(text, delimiter=form.delimiter, strict=True)
-
-    while True:
-        feed.begin()
-        if not form.multiline:  # a stray quote spoils its own line, and not those behind it
-            reader = csv.reader(islice(text, 1), delimiter=form.delimiter, strict=True)
-        cells: list[str] | str
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            cells = f"CSV is malformed: {error}"
-
-        if feed.reason or cells:
-            raw = b"\n".join(feed.raw) + b"\n"
-            yield Record(feed.start, feed.reason or cells, raw, feed.is_cut)
+LONG_CELL_LINES = 100  # a record of more lines is worth a word
+CR_ENDS = "the lines end in carriage returns alone, which part no rows: write newlines"
+STRAY_QUOTE = "the quote that opens cell {} makes one cell of {} lines that look like rows"
+BEHIND_STRAY_QUOTE = "the line stands behind a stray quote, and is no row by itself"
+REPEATED_NAMES = "the row holds the names of the columns"
 
 
 def rows_of(
     lines: Iterator[Lines],
     form: Format,
+    columns: Columns,
     offset: int,
     header: Record | None = None,
     repeats_header: bool = False,
 ) -> Iterator[Rows]:
-    """Yield rows by column. The first record is the header where none is given.
+    """Yield rows by column. The first record is the header where none is given or declared.
 
-    The lines stand at `offset` of their block. A header that cannot be read is a dead letter, and
-    so is every row behind it; a segment repeats the header, and does not count it.
+    The lines stand at `offset` of their block. Malformed, with the place of the whole block, where
+    its header cannot be read or does not fit the item. A segment repeats the header, which says
+    something new in the first one alone.
     """
-    rows: list[dict[str, Any] | str] = []
-    positions: list[int] = []
-    held_bytes = 0
-    try:
-        for record in records(lines, form):
-            if header is None or record.start <= header.start:
-                header = record
-                if repeats_header or isinstance(record.cells, list):
-                    continue
+    table = _Table(form, columns, offset)
+    if form.columns:
+        table.take_names(form.columns)
+    elif header is not None:
+        table.take_header(header)
+        table.warnings = []  # the block's first range says so
 
-            rows.append(_by_column(header, record))
-            positions.append(record.start + offset)
-            held_bytes += len(record.raw)
-            if len(rows) >= CHUNK_ROWS or held_bytes >= CHUNK_BYTES:
-                yield Rows(rows, PlaceKind.BYTE, positions, is_text=True)
-                rows = []
-                positions = []
-                held_bytes = 0
+    try:
+        for record in _in_block(records(lines, form), offset):
+            is_header = header is not None and record.start <= header.start
+            if not table.names or (is_header and not form.columns):
+                header = record
+                table.take_header(record)
+                if repeats_header and offset:
+                    table.warnings = []
+                continue
+
+            table.add(record)
+            if len(table.rows) >= CHUNK_ROWS or table.bytes >= CHUNK_BYTES:
+                yield table.take()
     except Malformed:
-        if rows:
-            yield Rows(rows, PlaceKind.BYTE, positions, is_text=True)
+        if table.rows:
+            yield table.take()
         raise
 
-    if rows:
-        yield Rows(rows, PlaceKind.BYTE, positions, is_text=True)
+    if table.rows:
+        yield table.take()
 
 
-def _by_column(header: Record, record: Record) -> dict[str, Any] | str:
-    """Return cells by column; a reason stays as it is, and a row of another length becomes one."""
-    names = header.cells
-    cells = record.cells
-    if isinstance(cells, str):
-        return cells
-    if isinstance(names, str):
-        return f"the header cannot be read: {names}"
-    if len(cells) != len(names):
-        return f"the row has {len(cells)} cells and the header {len(names)}"
-    return dict(zip(names, cells, strict=True))
+def _in_block(records: Iterator[Record], offset: int) -> Iterator[Record]:
+    """Yield records; an error of theirs says where in the block the rest begins."""
+    try:
+        yield from records
+    except Malformed as error:
+        if error.place is None:  # not of a block
+            raise
+        place = Place.rest(int(error.place.position) + offset)
+        raise Malformed(error.reason, place) from error
+
+
+class _Table:
+    """Makes rows from records, and holds them until they are taken."""
+
+    def __init__(self, form: Format, columns: Columns, offset: int) -> None:
+        self.form = form
+        self.columns = columns
+        self.offset = offset
+        self.names: list[str] = []
+        # What a person should know; the first run of rows says so.
+        self.warnings: list[str] = []
+        # A cell of many lines was met, which once a block is worth a word.
+        self._has_warned = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self.rows: list[dict[str, Any] | str] = []
+        self.positions: list[int] = []
+        self.raws: list[bytes] = []
+        self.bytes = 0
+
+    def take(self) -> Rows:
+        """Return the rows that are held, and hold none."""
+        rows = Rows(
+            self.rows,
+            PlaceKind.BYTE,
+            self.positions,
+            is_text=True,
+            raws=self.raws,
+            warnings=tuple(self.warnings),
+        )
+        self._begin()
+        self.warnings = []
+        return rows
+
+    def take_header(self, record: Record) -> None:
+        """Read names from a record; Malformed, for the whole block, where they do not fit."""
+        if isinstance(record.cells, str):
+            if b"\r" in record.lines[0].raw.rstrip(b"\r"):
+                raise Malformed(CR_ENDS, Place.rest(0))
+            raise Malformed(f"the header cannot be read: {record.cells}", Place.rest(0))
+        self.take_names(record.cells)
+
+    def take_names(self, names: Sequence[str]) -> None:
+        """Take the names of columns; Malformed where they do not fit the item."""
+        self.warnings.extend(check_header(names, self.columns))
+        self.names = list(names)
+
+    def add(self, record: Record) -> None:
+        """Hold the rows of a record: one, or those of its lines where a quote joined them."""
+        if len(record.lines) == 1:
+            self._add(self._row(record), record.start, record.raw)
+            return
+
+        width = len(self.names)
+        texts = [line.raw.decode(errors="replace") for line in record.lines]
+        alike = likenesses(texts, width, self.form)
+        if is_tangled(texts, alike, record.width == width, self.form, width):
+            self._add_lines(record, texts, alike)
+            return
+
+        self._warn(record, sum(map(bool, alike)) if width > 1 else 0)
+        self._add(self._row(record), record.start, record.raw)
+
+    def _row(self, record: Record) -> dict[str, Any] | str:
+        """Return cells by column, or the reason why there are none."""
+        cells = record.cells
+        names = self.names
+        if isinstance(cells, str):
+            self._stop_at_joined_rows(record)
+            return cells
+        if len(cells) != len(names):
+            expected = "`columns=`" if self.form.columns else "the header"
+            return f"the row has {len(cells)} cells and {expected} {len(names)}"
+        if cells == names and len(names) > 1:
+            return REPEATED_NAMES
+
+        nulls = self.form.nulls
+        if nulls:
+            cells = ["" if cell in nulls else cell for cell in cells]
+        return dict(zip(names, cells, strict=True))
+
+    def _add(self, row: dict[str, Any] | str, start: int, raw: bytes) -> None:
+        self.rows.append(row)
+        self.positions.append(start + self.offset)
+        self.raws.append(raw.removesuffix(b"\n").removesuffix(b"\r"))
+        self.bytes += len(raw)
+
+    def _add_lines(self, record: Record, texts: Sequence[str], alike: Sequence[Likeness]) -> None:
+        """Hold the lines of a record as rows of their own, where they are; else as reasons."""
+        opening = cells_of(texts[0], self.form).number
+        reason = STRAY_QUOTE.format(opening, len(texts))
+        for line, likeness in zip(record.lines, alike, strict=True):
+            row: dict[str, Any] | str = reason
+            if likeness and len(self.names) >= MIN_WIDTH:
+                row = self._row(record_of(line, self.form))
+            self._add(row, line.start, line.raw)
+            reason = BEHIND_STRAY_QUOTE
+
+    def _stop_at_joined_rows(self, record: Record) -> None:
+        """Raise Malformed for a line that holds rows between lone carriage returns."""
+        parts = text_of(record.lines).rstrip("\r").split("\r")
+        alike = likenesses(["", *parts], len(self.names), self.form)
+        if sum(map(bool, alike)) > 1:
+            raise Malformed(CR_ENDS, Place.rest(record.start + self.offset))
+
+    def _warn(self, record: Record, alike: int) -> None:
+        """Say once that a cell of lines may be a stray quote's."""
+        lines = len(record.lines)
+        if self._has_warned or not (alike or lines > LONG_CELL_LINES):
+            return
+
+        self._has_warned = True
+        what = f"{alike} that look like rows" if alike else "so many"
+        self.warnings.append(
+            f"a record of {lines} lines, {what}, stands at byte {record.start + self.offset}: "
+            "where no cell has a newline, declare multiline=no"
+        )

@@ -24,9 +24,11 @@ class Lines(msgspec.Struct, frozen=True):
     lines: list[bytes]
     # One line, of which only the beginning was kept.
     is_cut: bool = False
-    # Where each line starts, from the first: added up once, or a million bad lines would take
-    # hours.
+    # Where each line starts, from the first; of lines that follow each other added up once, as a
+    # million bad lines would take hours.
     offsets: list[int] = []
+    # Columns that the block's key says, for items that lack them; None is a missing value.
+    path: dict[str, str | None] = {}
 
     def offset(self, index: int) -> int:
         """Return the byte at which a line starts (decompressed, where the block is compressed)."""
@@ -46,21 +48,33 @@ class Lines(msgspec.Struct, frozen=True):
         """Return the lines at these places, each as a run of its own."""
         wanted = {place.position for place in places if place.kind is PlaceKind.BYTE}
         picked = []
-        offset = self.start
-        for line in self.lines:
-            if offset in wanted:
-                picked.append(Lines(offset, [line], is_cut=self.is_cut))
-            offset += len(line) + 1
+        for index, line in enumerate(self.lines):
+            start = self.offset(index)
+            if start in wanted:
+                picked.append(msgspec.structs.replace(self, start=start, lines=[line], offsets=[]))
         return picked
 
+    def between(self, first: int, last: int) -> "Lines":
+        """Return the lines from the first to the last (exclusive)."""
+        if not first and last == len(self.lines):
+            return self
+        offsets = [self.offset(index) - self.offset(first) for index in range(first, last)]
+        start = self.offset(first) if offsets else self.start
+        return msgspec.structs.replace(
+            self, start=start, lines=self.lines[first:last], offsets=offsets
+        )
 
-def split_lines(source: Iterator[bytes], start: int, end: int | None) -> Iterator[Lines]:
+
+def split_lines(
+    source: Iterator[bytes], start: int, end: int | None, is_line_start: bool = False
+) -> Iterator[Lines]:
     """Split bytes into runs of lines that start in [start, end).
 
-    Where start is not 0, the source begins one byte earlier. A Malformed source gives its whole
-    lines first; the error then says where the rest begins.
+    Where start is not 0, the source begins one byte earlier, unless a line is known to start
+    there. A Malformed source gives its whole lines first; the error then says where the rest
+    begins.
     """
-    splitter = _Splitter(start, end)
+    splitter = _Splitter(start, end, is_line_start)
     try:
         for chunk in source:
             yield from splitter.feed(chunk)
@@ -74,15 +88,15 @@ def split_lines(source: Iterator[bytes], start: int, end: int | None) -> Iterato
 class _Splitter:
     """Holds what lies between two chunks: the beginning of a line that has not ended yet."""
 
-    def __init__(self, start: int, end: int | None) -> None:
+    def __init__(self, start: int, end: int | None, is_line_start: bool) -> None:
         self.end = end
         # No line that starts in the range is to come.
         self.is_done = False
         # The beginning of the current line, and where it stands.
         self._carry = b""
-        self._offset = max(start - 1, 0)
+        self._offset = start if is_line_start else max(start - 1, 0)
         # The current line starts before the range.
-        self._is_skipping = start > 0
+        self._is_skipping = start > 0 and not is_line_start
         # The beginning of a line that is too long, and where it stands.
         self._shown: bytes | None = None
         self._shown_offset = self._offset

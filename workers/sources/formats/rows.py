@@ -17,6 +17,12 @@ class Rows(msgspec.Struct, frozen=True):
     positions: Sequence[int] | Sequence[str]
     # Rows of text, as in CSV, are converted to the item's types; others must have them.
     is_text: bool
+    # The bytes of each row as they stand, where a row was made from bytes.
+    raws: Sequence[bytes] = ()
+    # What a person should know of the block; the first run of it says so.
+    warnings: tuple[str, ...] = ()
+    # Columns that the block's key says, for rows that lack them; None is a missing value.
+    path: dict[str, str | None] = {}
 
     def place(self, index: int) -> Place:
         """Return the place of a row in its block."""
@@ -24,6 +30,8 @@ class Rows(msgspec.Struct, frozen=True):
 
     def raw(self, index: int) -> bytes:
         """Return a row as a dead letter shows it."""
+        if self.raws:
+            return self.raws[index]
         row = self.rows[index]
         return b"" if isinstance(row, str) else msgspec.json.encode(row, enc_hook=str)
 
@@ -36,4 +44,7 @@ class Rows(msgspec.Struct, frozen=True):
 
         rows = [self.rows[number] for number in numbers]
         positions: list[Any] = [self.positions[number] for number in numbers]
-        return [Rows(rows, self.kind, positions, is_text=self.is_text)]
+        raws = [self.raws[number] for number in numbers] if self.raws else []
+        return [
+            msgspec.structs.replace(self, rows=rows, positions=positions, raws=raws, warnings=())
+        ]
