@@ -1,8 +1,8 @@
 """Where items come from: blocks in S3, or another asset's profiles, listed, sliced and read.
 
-What a run needs of them belongs in planning, what items say in the tasks, and the client of S3
-in workers/store.py.
+What a run needs of them belongs in planning, the client of S3 in workers/store.py.
 
-Read: source (what both kinds can do), blocks, profiles, slicing (ranges, from samples), segments
-(of large blocks that cannot be cut), items (typed, or rejected); formats.
+Read: source (what both kinds can do), objects (which are blocks), blocks, profiles, heads (first
+bytes, asked for ahead), slicing (gaps to ranges, by sampling), segments (of what cannot be cut),
+items (typed, or rejected), rests (items that an unread one may hold); formats.
 """

@@ -1,36 +1,29 @@
 """Blocks in S3 as a source: list those of a partition, slice them, read them."""
 
 from collections.abc import Iterator, Sequence
+from urllib.parse import unquote
+
+import msgspec
 
 from workers.declare.asset import Asset, Sizes
-from workers.sources.formats.format import format_of
+from workers.errors import Malformed
+from workers.sources.formats.header import Columns
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.reader import read_range
 from workers.sources.formats.rows import Rows
-from workers.sources.slicing import Gap, Sliced, slice_gaps
+from workers.sources.gaps import Gap
+from workers.sources.heads import Head, read_heads
+from workers.sources.objects import blocks_of_partition
+from workers.sources.slicing import Sliced, slice_gaps
 from workers.store import BlockStore
-from workers.values import Block, Range
+from workers.values import Block, BrokenRange, Place, Range
 
-
-def blocks_of_partition(asset: Asset, store: BlockStore, partition: str) -> Iterator[Block]:
-    """Yield the blocks of one partition."""
-    for block, _ in aged_blocks(asset, store, partition):
-        yield block
-
-
-def aged_blocks(asset: Asset, store: BlockStore, partition: str) -> Iterator[tuple[Block, float]]:
-    """Yield the blocks of one partition, each with the seconds since it was written.
-
-    Both times are of the clock of S3, so that ours may be wrong.
-    """
-    for prefix in asset.prefixes(partition):
-        for block, age in store.list_aged(prefix):
-            if asset.partition_of(block.key) == partition:
-                yield block, age
+# What Hive, and all that writes as it does, puts into a key for a missing value.
+MISSING_IN_PATH = "__HIVE_DEFAULT_PARTITION__"
 
 
 class Blocks:
-    """Blocks in S3, written as the asset declares or as their suffixes say."""
+    """Blocks in S3, written as their first bytes, their suffixes and the asset say."""
 
     def __init__(self, store: BlockStore, declared: str) -> None:
         self.store = store
@@ -40,9 +33,44 @@ class Blocks:
         return list(blocks_of_partition(asset, self.store, partition))
 
     def slice(
-        self, gaps: Sequence[Gap], sizes: Sizes, batch_items: int, dry_run: bool = False
+        self,
+        gaps: Sequence[Gap],
+        columns: Columns,
+        sizes: Sizes,
+        batch_items: int,
+        dry_run: bool = False,
     ) -> Sliced:
-        return slice_gaps(self.store, gaps, self.declared, sizes, batch_items, dry_run)
+        return slice_gaps(self.store, gaps, self.declared, columns, sizes, batch_items, dry_run)
 
-    def read(self, range_: Range, columns: Sequence[str]) -> Iterator[Lines | Rows]:
-        return read_range(self.store, range_, format_of(range_.key, self.declared), columns)
+    def read(
+        self, ranges: Sequence[Range], columns: Columns
+    ) -> Iterator[tuple[Range, Iterator[Lines | Rows]]]:
+        heads = read_heads(self.store, [range_.block for range_ in ranges])
+        for range_, head in zip(ranges, heads, strict=True):
+            yield range_, self._read(range_, head, columns)
+
+    def _read(self, range_: Range, head: Head, columns: Columns) -> Iterator[Lines | Rows]:
+        """Yield what starts in a range, with the columns that the block's key says."""
+        if isinstance(range_, BrokenRange):
+            raise Malformed(range_.reason, range_.place)
+
+        path = path_columns(range_.key, columns)
+        form = head.look(self.declared, columns.without(path))
+        try:
+            for run in read_range(head, range_, form, columns.without(path)):
+                yield msgspec.structs.replace(run, path=path) if path else run
+        except Malformed as error:
+            # What concerns the whole block is said once, by the range that begins it.
+            if error.place != Place.rest(0) or not range_.start:
+                raise
+
+
+def path_columns(key: str, columns: Columns) -> dict[str, str | None]:
+    """Return the columns that a key says, as in `action=like/part-0.parquet`; None is missing."""
+    path: dict[str, str | None] = {}
+    for folder in key.split("/")[:-1]:
+        name, is_column, text = folder.partition("=")
+        name = unquote(name)
+        if is_column and name in columns.names:
+            path[name] = None if text == MISSING_IN_PATH else unquote(text)
+    return path

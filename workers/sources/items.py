@@ -1,8 +1,11 @@
 """From lines and rows to items of the type that a task declares, and to what they contribute."""
 
 import gc
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
+from functools import partial
 from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -11,15 +14,46 @@ import pandas as pd
 
 from workers.contributions.results import Frames
 from workers.declare.task import Task
-from workers.declare.types import Number, Time
+from workers.declare.times import Time
+from workers.declare.types import Number
 from workers.errors import FanfoldError
+from workers.sources.formats.header import Columns
 from workers.sources.formats.lines import BOM, TOO_LONG, Lines
 from workers.sources.formats.rows import Rows
+from workers.sources.formats.values import separate
 from workers.values import Place
 
+TRAILING = "trailing characters"  # what msgspec says of a line with more than one value
 # What hears of a bad item: its place, the item as it stands, and the reason.
 Reject = Callable[[Place, bytes, str], None]
+JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+# What Python and JavaScript write though no JSON has it, where a value stands.
+NO_JSON = re.compile(r"[\[:,]\s*([+-]?(?:NaN|nan|Infinity|inf|undefined|None))\b")
+HIGH_SURROGATE = rb"\\u[dD][89abAB]\w\w"
+LOW_SURROGATE = rb"\\u[dD][c-fC-F]\w\w"
+LONE_SURROGATE = re.compile(
+    rb"%b(?!%b)|(?<!%b)%b" % (HIGH_SURROGATE, LOW_SURROGATE, HIGH_SURROGATE, LOW_SURROGATE)
+)
 BAD_ITEM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def columns_of(item: type[msgspec.Struct]) -> Columns:
+    """Return the columns that items of a type have."""
+    fields = msgspec.structs.fields(item)
+    return Columns(
+        names=tuple(field.encode_name for field in fields),
+        required=frozenset(field.encode_name for field in fields if field.required),
+        is_array=item.__struct_config__.array_like,
+        verbatim=frozenset(field.encode_name for field in fields if _is_verbatim(field.type)),
+    )
+
+
+class Taken(NamedTuple):
+    """The items of a run that can be read, and the number of each in the run."""
+
+    run: Lines | Rows
+    items: list[Any]
+    numbers: list[int]
 
 
 class ItemReader:
@@ -29,45 +63,84 @@ class ItemReader:
         self._item = item
         self._decode = msgspec.json.Decoder(item, dec_hook=_custom).decode
         self._fields = msgspec.structs.fields(item)
-        self.columns = [field.encode_name for field in self._fields]
+        self.columns = columns_of(item)
+        self._types = {field.encode_name: field.type for field in self._fields}
+        self._wholes = [
+            field.encode_name
+            for field in self._fields
+            if int in (field.type, *get_args(field.type))
+        ]
         self._lists = [field.encode_name for field in self._fields if _is_list(field.type)]
         self._numbers = {field.encode_name for field in self._fields if _is_number(field.type)}
 
-    def items(self, run: Lines | Rows, reject: Reject) -> tuple[list[Any], list[int]]:
-        """Return the items of a run and the number of each; `reject` hears of every other one.
+    def items(self, run: Lines | Rows, reject: Reject) -> Taken:
+        """Return the items of a run; `reject` hears of every other one.
 
-        Blank lines are no items.
+        Blank lines are no items. A run whose lines have several values each comes back with a line
+        for each of them.
         """
+        path = self._path_values(run.path) if run.path else {}
         if isinstance(run, Rows):
             numbers: Sequence[int] = range(len(run.rows))
-            return _each(run, numbers, lambda number: self._from_row(run, number), reject)
+            return _each(run, numbers, lambda number: self._from_row(run, number, path), reject)
         if run.is_cut:
             reject(run.place(0), run.raw(0), TOO_LONG)
-            return [], []
+            return Taken(run, [], [])
 
-        lines = run.lines
-        if run.start == 0 and lines and lines[0].startswith(BOM):
-            lines = [lines[0].removeprefix(BOM), *lines[1:]]
+        if run.start == 0 and run.lines and run.lines[0].startswith(BOM):
+            lines = [run.lines[0].removeprefix(BOM), *run.lines[1:]]
+        else:
+            lines = run.lines
         numbers = [i for i, line in enumerate(lines) if line and not line.isspace()]
 
-        decode = self._decode
+        decode = partial(self._with_path, path) if path else self._decode
         try:
             with collection_paused():
-                return [decode(lines[number]) for number in numbers], numbers
-        except BAD_ITEM:
+                return Taken(run, [decode(lines[number]) for number in numbers], numbers)
+        except BAD_ITEM as error:
+            separated = separate(run) if TRAILING in str(error) else run
+            if len(separated.lines) > len(run.lines):
+                return self.items(separated, reject)
             return _each(run, numbers, lambda number: decode(lines[number]), reject)
 
-    def _from_row(self, run: Rows, number: int) -> Any:
+    def _path_values(self, path: dict[str, str | None]) -> dict[str, Any]:
+        """Return what a key says, as the types of the fields want it; what they refuse stays text.
+
+        Numbers and truth values only: other types are read from text.
+        """
+        values: dict[str, Any] = {}
+        for name, text in path.items():
+            if text is None:
+                continue
+            try:
+                value = msgspec.convert(text, self._types[name], strict=False, dec_hook=_custom)
+            except BAD_ITEM:
+                value = text
+            values[name] = value if type(value) in (int, float, bool) else text
+        return values
+
+    def _with_path(self, path: dict[str, Any], line: bytes) -> Any:
+        """Return the item of a line, with what the block's key says where the line does not."""
+        value = msgspec.json.decode(line)
+        if isinstance(value, dict):
+            value = path | value
+        return msgspec.convert(value, self._item, dec_hook=_custom)
+
+    def _from_row(self, run: Rows, number: int, path: dict[str, Any]) -> Any:
         row = run.rows[number]
         if isinstance(row, str):
             raise msgspec.ValidationError(row)
 
+        row = path | row if path else row
         if run.is_text:
             # An empty cell says nothing, but of a number it says that it is missing.
             row = {name: text for name, text in row.items() if text or name in self._numbers}
             for name in self._lists:
                 if name in row:
                     row[name] = _as_list(row[name])
+            for name in self._wholes:
+                if name in row:
+                    row[name] = _without_zeros(row[name])
         return msgspec.convert(row, self._item, strict=not run.is_text, dec_hook=_custom)
 
     def frame(self, items: list[Any]) -> pd.DataFrame:
@@ -78,7 +151,7 @@ class ItemReader:
         columns: dict[str, Any] = {}
         for field in self._fields:
             values: Any = [getattr(item, field.name) for item in items]
-            if field.type is Time:
+            if _is_time(field.type):
                 values = np.array(values, dtype="int64")
             elif _is_number(field.type):
                 values = np.array(values, dtype="float64")
@@ -88,8 +161,8 @@ class ItemReader:
 
 def _each(
     run: Lines | Rows, numbers: Sequence[int], read: Callable[[int], Any], reject: Reject
-) -> tuple[list[Any], list[int]]:
-    """Return the items that can be read and their numbers; `reject` hears of the others."""
+) -> Taken:
+    """Return the items that can be read; `reject` hears of the others."""
     items = []
     good_numbers = []
     for number in numbers:
@@ -97,8 +170,9 @@ def _each(
             items.append(read(number))
             good_numbers.append(number)
         except BAD_ITEM as error:
-            reject(run.place(number), run.raw(number), reason(error))
-    return items, good_numbers
+            raw = run.raw(number)
+            reject(run.place(number), raw, reason(error, raw))
+    return Taken(run, items, good_numbers)
 
 
 class Contribution(NamedTuple):
@@ -143,25 +217,48 @@ def _is_number(kind: Any) -> bool:
     return Number in (kind, *get_args(kind))
 
 
+def _is_verbatim(kind: Any) -> bool:
+    """Tell whether a type, or a part of it, is a date or bytes."""
+    return kind in (date, bytes) or any(_is_verbatim(part) for part in get_args(kind))
+
+
+def _without_zeros(text: Any) -> Any:
+    """Return a whole number without the zeros that pad it, as logs and registers write some."""
+    is_padded = isinstance(text, str) and text.startswith("0") and text.isdecimal()
+    return text.lstrip("0") or "0" if is_padded else text
+
+
 def _as_list(text: str) -> Any:
     """Read a list from one cell: a JSON array, or parts between bars."""
     return msgspec.json.decode(text) if text.startswith("[") else text.split("|")
 
 
+def _is_time(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Time)
+
+
 def _custom(kind: type, value: object) -> object:
-    if kind is Time:
-        return Time.read(value)
+    if issubclass(kind, Time):
+        return kind.read(value)
     if kind is Number:
         return Number.read(value)
     raise NotImplementedError(f"no rule to read a {kind.__name__}")
 
 
-def reason(error: Exception) -> str:
-    """Return one line that says what is wrong with an item."""
+def reason(error: Exception, item: bytes = b"") -> str:
+    """Return one line that says what is wrong with an item, from its bytes where these tell."""
     if isinstance(error, RecursionError):
         return "JSON is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return f"invalid UTF-8: {error.reason}"
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)
+
+    outside_texts = JSON_TEXT.sub('""', item.decode(errors="replace"))
+    if token := NO_JSON.search(outside_texts):
+        return f"{token[1]} is no JSON; a value that is missing is null, or left out"
+    if LONE_SURROGATE.search(item):
+        return "half of a surrogate pair, such as \\ud83d, is no text"
     return str(error)
 
 

@@ -8,8 +8,10 @@ from pymongo.collection import Collection
 
 from workers.declare.asset import Asset, Sizes
 from workers.ledger.ledger import Ledger
+from workers.sources.formats.header import Columns
 from workers.sources.formats.rows import Rows
-from workers.sources.slicing import Gap, Sliced, even_spans, range_items_of
+from workers.sources.gaps import Gap, even_spans
+from workers.sources.slicing import Sliced, range_items_of
 from workers.values import Block, Document, PlaceKind, ProfileRange, Range
 
 T = TypeVar("T")
@@ -42,9 +44,15 @@ class Profiles:
         return [Block(key=name, etag="profiles", size=size)] if size else []
 
     def slice(
-        self, gaps: Sequence[Gap], sizes: Sizes, batch_items: int, dry_run: bool = False
+        self,
+        gaps: Sequence[Gap],
+        columns: Columns,
+        sizes: Sizes,
+        batch_items: int,
+        dry_run: bool = False,
     ) -> Sliced:
-        del sizes, dry_run  # nothing is written, and a profile is far smaller than a batch may be
+        # Nothing is written, and a profile is far smaller than a batch may be.
+        del columns, sizes, dry_run
         cursor = self.profiles.find({}, {"_id": 1}, sort=[("_id", 1)], batch_size=CHUNK_PROFILES)
         ids = (profile["_id"] for profile in cursor)
 
@@ -58,13 +66,21 @@ class Profiles:
         ranges: dict[str, list[Range]] = {}
         for gap in gaps:
             ranges[gap.partition] = _ranges(gap, starts, counts or [1])
-        return Sliced(ranges=ranges, plain_bytes=sum(gap.bytes for gap in gaps))
+        return Sliced(ranges=ranges, plain_bytes=sum(gap.bytes for gap in gaps), looked=[])
 
-    def read(self, range_: Range, columns: Sequence[str]) -> Iterator[Rows]:
+    def read(
+        self, ranges: Sequence[Range], columns: Columns
+    ) -> Iterator[tuple[Range, Iterator[Rows]]]:
+        for range_ in ranges:
+            yield range_, self._read(range_, columns)
+
+    def _read(self, range_: Range, columns: Columns) -> Iterator[Rows]:
         assert isinstance(range_, ProfileRange)
         query = _between(range_)
         milliseconds = round(self.ledger.now() * 1000)
-        wanted = {name: 1 for name in columns if name not in ("id", "at", "gone")} | {"_id": 1}
+        wanted = {name: 1 for name in columns.names if name not in ("id", "at", "gone")} | {
+            "_id": 1
+        }
 
         order = [("_id", 1)]
         profiles = self.profiles.find(query, wanted, sort=order, batch_size=CHUNK_PROFILES)

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import msgspec
 
 from workers.errors import Malformed
-from workers.sources.formats.compression import decompress
-from workers.sources.formats.csv import records
+from workers.sources.formats.csv_records import records
 from workers.sources.formats.format import Format
 from workers.sources.formats.lines import TOO_LONG, Lines, split_lines
+from workers.sources.formats.reader import plain_bytes
+from workers.sources.formats.values import split_values
+from workers.sources.formats.w3c import is_fields_line
 from workers.store import OWN_PREFIX, BlockStore, Body
 from workers.values import Block, BrokenRange, SegmentRange, digest
 
@@ -25,7 +27,7 @@ MAX_SECTION_ITEMS = 500  # lines that are put into a segment at a time
 
 def segments_key(block: Block, form: Format) -> str:
     """Return where the list of a block's segments lies."""
-    identity = [block.key, block.etag, form.kind, form.delimiter, form.multiline]
+    identity = [block.key, block.etag, msgspec.to_builtins(form)]
     return f"{SEGMENTS_PREFIX}{digest(identity)[:20]}/manifest.json"
 
 
@@ -54,8 +56,9 @@ class _Part(NamedTuple):
     # Bytes of the block that were read when it was complete.
     bytes_read: int
     segment: str = ""
-    # Why nothing can be read, where there is no segment.
+    # Why nothing can be read, where there is no segment; and whether that is all to the end.
     reason: str = ""
+    is_rest: bool = False
 
 
 def _ranges(block: Block, parts: Sequence[_Part]) -> list[SegmentRange | BrokenRange]:
@@ -83,6 +86,7 @@ def _range(block: Block, start: int, end: int, part: _Part) -> SegmentRange | Br
             items=part.items,
             offset=part.offset,
             reason=part.reason,
+            is_rest=part.is_rest,
         )
 
     return SegmentRange(
@@ -117,7 +121,7 @@ class _Cutter:
         self.max_bytes = max_bytes
 
         self.parts: list[_Part] = []
-        # The first record of a CSV, which every segment repeats.
+        # The header of a table, which every segment of it repeats.
         self.header = b""
         # The segment that is being filled: its sections, and where the first of them starts.
         self._bodies: list[bytes] = []
@@ -128,15 +132,15 @@ class _Cutter:
     def cut(self) -> None:
         """Write the block's segments, and note what their ranges will say."""
         body = self.store.open(self.block.key, self.block.etag, 0, self.block.size)
-        lines = split_lines(decompress(body, self.form.compression), 0, None)
+        plain = plain_bytes(body, self.form)
         try:
-            for section in sections(lines, self.form, min(self.max_items, MAX_SECTION_ITEMS)):
+            for section in sections(plain, self.form, min(self.max_items, MAX_SECTION_ITEMS)):
                 self._take(section, body)
         except Malformed as error:
-            if error.place is None:  # not of the block: `split_lines` says where its rest begins
+            if error.place is None:  # not of the block: what splits it says where its rest begins
                 raise
             self._end_segment(body)
-            self._note_broken(body, int(error.place.position), error.reason)
+            self._note_broken(body, int(error.place.position), error.reason, is_rest=True)
 
         self._end_segment(body)
         if not self.parts:
@@ -144,17 +148,22 @@ class _Cutter:
 
     def _take(self, section: "Section", body: Body) -> None:
         """Add a section to the segment, and end the segment where it is large enough."""
-        is_header = self.form.kind == "csv" and not self.header
-        if is_header:
+        if section.is_header:
+            self._end_segment(body)
             self.header = BAD_HEADER if section.reason else section.body
         if section.reason:
             self._end_segment(body)
             self._note_broken(body, section.start, section.reason)
-        if is_header or section.reason:
+        if section.is_header or section.reason:
             return
 
         if not self._bodies:
             self._start = section.start
+        # What stood between values, and blank lines of a table, are as many newlines here.
+        gap = section.start - self._start - self._bytes
+        if gap:
+            self._bodies.append(b"\n" * gap)
+            self._bytes += gap
         self._bodies.append(section.body)
         self._items += section.items
         self._bytes += len(section.body)
@@ -186,22 +195,30 @@ class _Cutter:
         self.store.put(key, content)
         self.parts.append(_Part(items, offset, body.bytes_read, segment=key))
 
-    def _note_broken(self, body: Body, offset: int, reason: str) -> None:
-        self.parts.append(_Part(1, offset, body.bytes_read, reason=reason))
+    def _note_broken(self, body: Body, offset: int, reason: str, is_rest: bool = False) -> None:
+        part = _Part(1, offset, body.bytes_read, reason=reason, is_rest=is_rest)
+        self.parts.append(part)
 
 
 class Section(msgspec.Struct, frozen=True):
-    """Bytes that stay together: whole lines of JSON, or one record of CSV."""
+    """Bytes that stay together: whole lines or values of JSON, or one record of CSV."""
 
     start: int
     body: bytes
     items: int
     # Why its one item cannot be used, where it cannot be kept: too long, or the header.
     reason: str = ""
+    # It says which columns the sections behind it have.
+    is_header: bool = False
 
 
-def sections(lines: Iterator[Lines], form: Format, max_items: int) -> Iterator[Section]:
-    """Yield what stays together, of at most so many items; the header of CSV comes first."""
+def sections(plain: Iterator[bytes], form: Format, max_items: int) -> Iterator[Section]:
+    """Yield what stays together, of at most so many items; the header of a table comes first."""
+    if form.is_in_values:
+        yield from _value_sections(split_values(plain, form), max_items)
+        return
+
+    lines = split_lines(plain, 0, None)
     if form.kind == "csv":
         yield from _csv_sections(lines, form)
         return
@@ -209,18 +226,50 @@ def sections(lines: Iterator[Lines], form: Format, max_items: int) -> Iterator[S
     for run in lines:
         if run.is_cut:
             yield Section(run.start, b"", 1, TOO_LONG)
-            continue
-        start = run.start
+        elif form.kind == "w3c":
+            yield from _log_sections(run, max_items)
+        else:
+            yield from _line_sections(run, max_items)
+
+
+def _line_sections(run: Lines, max_items: int) -> Iterator[Section]:
+    start = run.start
+    for first in range(0, len(run.lines), max_items):
+        part = run.lines[first : first + max_items]
+        body = b"\n".join(part) + b"\n"
+        yield Section(start, body, sum(1 for line in part if line and not line.isspace()))
+        start += len(body)
+
+
+def _log_sections(run: Lines, max_items: int) -> Iterator[Section]:
+    """Yield the lines of a log, parted where a line says which fields those behind it have."""
+    first = 0
+    for number, line in enumerate(run.lines):
+        if is_fields_line(line):
+            yield from _line_sections(run.between(first, number), max_items)
+            yield Section(run.offset(number), line + b"\n", 0, is_header=True)
+            first = number + 1
+    yield from _line_sections(run.between(first, len(run.lines)), max_items)
+
+
+def _value_sections(runs: Iterator[Lines], max_items: int) -> Iterator[Section]:
+    """Yield values with as many newlines between them as bytes stood there."""
+    for run in runs:
         for first in range(0, len(run.lines), max_items):
-            part = run.lines[first : first + max_items]
-            body = b"\n".join(part) + b"\n"
-            yield Section(start, body, sum(1 for line in part if line and not line.isspace()))
-            start += len(body)
+            last = min(first + max_items, len(run.lines))
+            parts = [run.lines[first]]
+            end = run.offset(first) + len(run.lines[first])
+            for number in range(first + 1, last):
+                offset = run.offset(number)
+                parts += [b"\n" * (offset - end), run.lines[number]]
+                end = offset + len(run.lines[number])
+            yield Section(run.offset(first), b"".join(parts), last - first)
 
 
 def _csv_sections(lines: Iterator[Lines], form: Format) -> Iterator[Section]:
     for number, record in enumerate(records(lines, form)):
+        is_header = number == 0 and not form.columns
         reason = ""
-        if isinstance(record.cells, str) and (record.is_cut or number == 0):
+        if isinstance(record.cells, str) and (record.is_cut or is_header):
             reason = record.cells
-        yield Section(record.start, record.raw, 1, reason)
+        yield Section(record.start, record.raw, 1, reason, is_header)

@@ -1,51 +1,41 @@
 """Cut what no batch covers yet into ranges, from samples and footers."""
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from workers.declare.asset import Sizes
 from workers.errors import Malformed
-from workers.sources.formats.compression import decompress
+from workers.sources.formats.containers.groups import Group
+from workers.sources.formats.containers.kinds import GROUPS
 from workers.sources.formats.format import Format, format_of
-from workers.sources.formats.parquet import open_parquet
+from workers.sources.formats.header import Columns
+from workers.sources.formats.look import HEAD_BYTES, describe
+from workers.sources.formats.plain.compression import decompress
+from workers.sources.formats.values import split_values
+from workers.sources.gaps import Gap, cut_evenly
+from workers.sources.heads import read_heads
+from workers.sources.sampling import Density, Sample, density_of, take_sample
 from workers.sources.segments import cut_segments, segments_key
-from workers.store import BlockStore
+from workers.store import BlockStore, Opener
 from workers.values import Block, ByteRange, Range, Value
 
-SAMPLE_BYTES = 64 << 10  # bytes read of a sampled block
-SAMPLE_BZ2_BYTES = 1 << 20  # bz2 says nothing before 900 kB of what it compressed are complete
+NOT_READ = "not read"  # in place of a format
 SAMPLED_BLOCKS = 16  # blocks of a kind that a slicer samples
 RANGES_PER_BATCH = 4  # ranges that make a batch, so that packing still has a choice
 
 
-class Gap(Value, frozen=True, kw_only=True):
-    """Bytes of a block that no batch of an earlier plan covers."""
+class Looked(Value, frozen=True, kw_only=True):
+    """What a slicer saw blocks to be, and how many seem to be so."""
 
-    partition: str
-    key: str
-    etag: str
-    size: int
-    start: int
-    end: int
-
-    @property
-    def bytes(self) -> int:
-        return self.end - self.start
-
-    @property
-    def block(self) -> Block:
-        """The block that the gap is part of."""
-        return Block(key=self.key, etag=self.etag, size=self.size)
-
-
-class Density(msgspec.Struct, frozen=True):
-    """What a byte of blocks of one kind holds, on average."""
-
-    items: float
-    plain_bytes: float
+    format: str
+    blocks: int
+    # The key of one of them.
+    example: str
+    # Why it cannot be read, and what to write; empty where it can.
+    reason: str = ""
 
 
 class Sliced(Value, frozen=True, kw_only=True):
@@ -53,34 +43,14 @@ class Sliced(Value, frozen=True, kw_only=True):
 
     ranges: dict[str, list[Range]]
     plain_bytes: int
-
-
-def gaps_of(partition: str, block: Block, covered: Iterable[Range]) -> list[Gap]:
-    """Return the bytes of a block that lie beside the ranges already planned for it."""
-    gaps = []
-    covered_to = 0
-    spans = sorted((range_.start, range_.end) for range_ in covered)
-
-    for start, end in [*spans, (block.size, block.size)]:
-        if start > covered_to:
-            gaps.append(
-                Gap(
-                    partition=partition,
-                    key=block.key,
-                    etag=block.etag,
-                    size=block.size,
-                    start=covered_to,
-                    end=start,
-                )
-            )
-        covered_to = max(covered_to, end)
-    return gaps
+    looked: list[Looked]
 
 
 def slice_gaps(
     store: BlockStore,
     gaps: Sequence[Gap],
     declared: str,
+    columns: Columns,
     sizes: Sizes,
     batch_items: int,
     dry_run: bool = False,
@@ -94,15 +64,10 @@ def slice_gaps(
     for gap in gaps:
         by_format.setdefault(format_of(gap.key, declared), []).append(gap)
 
-    slicer = _Slicer(store, sizes, batch_items, dry_run)
-    ranges: dict[str, list[Range]] = {}
-    plain_bytes = 0.0
-    for form, alike in by_format.items():
-        density = Density(0, 1) if form.kind == "parquet" else sample_density(store, alike, form)
-        for gap in alike:
-            plain_bytes += gap.bytes * density.plain_bytes
-            ranges.setdefault(gap.partition, []).extend(slicer.cut(gap, form, density))
-    return Sliced(ranges=ranges, plain_bytes=round(plain_bytes))
+    slicer = Slicer(store, declared, columns, sizes, batch_items, dry_run)
+    for alike in by_format.values():
+        slicer.slice(alike)
+    return slicer.sliced()
 
 
 def range_items_of(batch_items: int) -> int:
@@ -110,29 +75,96 @@ def range_items_of(batch_items: int) -> int:
     return max(1, batch_items // RANGES_PER_BATCH)
 
 
-class _Slicer:
+class Slicer:
     """Cuts gaps of one kind after the other, by the same sizes."""
 
-    def __init__(self, store: BlockStore, sizes: Sizes, batch_items: int, dry_run: bool) -> None:
+    def __init__(
+        self,
+        store: BlockStore,
+        declared: str,
+        columns: Columns,
+        sizes: Sizes,
+        batch_items: int,
+        dry_run: bool,
+    ) -> None:
         self.store = store
+        self.declared = declared
+        self.columns = columns
         self.batch_items = batch_items
         self.range_items = range_items_of(batch_items)
         self.batch_bytes = sizes.max_batch_bytes
+        self.range_bytes = self.batch_bytes // RANGES_PER_BATCH
         self.dry_run = dry_run
 
-    def cut(self, gap: Gap, form: Format, density: Density) -> Sequence[Range]:
+        self._ranges: dict[str, list[Range]] = {}
+        self._plain_bytes = 0.0
+        # Blocks by what they seem to be, and the first key of each kind.
+        self._looked: Counter[tuple[str, str]] = Counter()
+        self._examples: dict[tuple[str, str], str] = {}
+
+    def sliced(self) -> Sliced:
+        """Return what was cut."""
+        looked = [
+            Looked(format=name, reason=reason, blocks=blocks, example=self._examples[name, reason])
+            for (name, reason), blocks in self._looked.most_common()
+        ]
+        plain_bytes = round(self._plain_bytes)
+        return Sliced(ranges=self._ranges, plain_bytes=plain_bytes, looked=looked)
+
+    def slice(self, alike: Sequence[Gap]) -> None:
+        """Cut gaps whose keys say the same of their format.
+
+        Some of them are looked at, and all that are large enough to be cut.
+        """
+        samples = self._look(alike[:: max(1, len(alike) // SAMPLED_BLOCKS)])
+        density = density_of(samples.values())
+        usual = Counter(map(_name, samples.values())).most_common(1)[0][0]
+
+        large = [
+            gap
+            for gap in alike
+            if gap.block not in samples
+            and (gap.size > HEAD_BYTES or gap.bytes * density.items > self.range_items)
+        ]
+        samples |= self._look(large)
+
+        for gap in alike:
+            sample = samples.get(gap.block)
+            self._note(gap, _name(sample) if sample else usual)
+            own = density_of([sample]) if sample else density
+            self._plain_bytes += gap.bytes * own.plain_bytes
+            self._ranges.setdefault(gap.partition, []).extend(self._cut(gap, sample, own))
+
+    def _look(self, gaps: Sequence[Gap]) -> dict[Block, Sample]:
+        blocks = list(dict.fromkeys(gap.block for gap in gaps))
+        samples = {}
+        for head in read_heads(self.store, blocks):
+            samples[head.block] = take_sample(head, self.declared, self.columns)
+        return samples
+
+    def _note(self, gap: Gap, name: tuple[str, str]) -> None:
+        self._looked[name] += 1
+        self._examples.setdefault(name, gap.key)
+
+    def _cut(self, gap: Gap, sample: Sample | None, density: Density) -> Sequence[Range]:
         """Return the ranges of a gap."""
-        if form.kind == "parquet":
-            return self._by_row_groups(gap)
+        if sample is None or sample.form is None:
+            return cut_evenly(gap, 1, gap.bytes * density.items)
+
+        form = sample.form
+        if groups_of := GROUPS.get(form.kind):
+            return self._by_groups(gap, groups_of)
         if form.is_splittable:
             return self._by_bytes(gap, density)
-        return self._whole_or_segments(gap, form, density)
+        return self._whole_or_parts(gap, form, density)
 
-    def _by_row_groups(self, gap: Gap) -> list[ByteRange]:
-        """Return ranges that hold whole row groups, as many as make a range's items."""
+    def _by_groups(
+        self, gap: Gap, groups_of: Callable[[Opener, Block], list[Group]]
+    ) -> list[ByteRange]:
+        """Return ranges that hold whole groups of rows, as many as make a range's items."""
         whole = cut_evenly(gap, 1, 1)[0]
         try:
-            groups = open_parquet(self.store, whole).groups
+            groups = groups_of(self.store, gap.block)
         except Malformed:
             return [whole]  # the worker will say so, in a dead letter
 
@@ -156,75 +188,54 @@ class _Slicer:
 
     def _by_bytes(self, gap: Gap, density: Density) -> list[ByteRange]:
         items = gap.bytes * density.items
-        range_bytes = self.batch_bytes / RANGES_PER_BATCH
-        parts = math.ceil(max(items / self.range_items, gap.bytes / range_bytes))
+        parts = math.ceil(max(items / self.range_items, gap.bytes / self.range_bytes))
         return cut_evenly(gap, min(max(parts, 1), gap.bytes), items)
 
-    def _whole_or_segments(self, gap: Gap, form: Format, density: Density) -> Sequence[Range]:
-        """Return a small block as it is, and the segments of a large one in a gap."""
+    def _whole_or_parts(self, gap: Gap, form: Format, density: Density) -> Sequence[Range]:
+        """Return a small block as it is, and the parts of a large one in a gap."""
         items = gap.size * density.items
         plain_bytes = gap.size * density.plain_bytes
         is_whole = gap.bytes == gap.size
         if is_whole and items <= 1.5 * self.batch_items and plain_bytes <= self.batch_bytes:
             return cut_evenly(gap, 1, items)
 
-        range_bytes = self.batch_bytes // RANGES_PER_BATCH
-        if self.dry_run and not self.store.exists(segments_key(gap.block, form)):
-            parts = math.ceil(max(items / self.range_items, plain_bytes / range_bytes))
-            return cut_evenly(gap, parts, items)
+        is_plain = form.is_in_values and not form.compression and not form.encoding
+        has_segments = not is_plain and self.store.exists(segments_key(gap.block, form))
+        if self.dry_run and not has_segments:
+            parts = math.ceil(max(items / self.range_items, plain_bytes / self.range_bytes))
+            return cut_evenly(gap, min(max(parts, 1), gap.bytes), items)
 
-        segments = cut_segments(self.store, gap.block, form, self.range_items, range_bytes)
+        if is_plain:
+            return self._by_values(gap, form)
+        segments = cut_segments(self.store, gap.block, form, self.range_items, self.range_bytes)
         return [
             range_ for range_ in segments if gap.start <= range_.start and range_.end <= gap.end
         ]
 
+    def _by_values(self, gap: Gap, form: Format) -> list[ByteRange]:
+        """Return ranges that start where JSON values do, as only reading them all tells."""
+        whole = cut_evenly(gap, 1, 1)[0]
+        body = self.store.open(gap.key, gap.etag, gap.start, gap.end)
+        ranges: list[ByteRange] = []
+        start = gap.start
+        items = 0
 
-def cut_evenly(gap: Gap, parts: int, items: float) -> list[ByteRange]:
-    """Cut a gap into ranges of equal bytes that together cover it exactly."""
-    ranges = []
-    range_items = max(1, round(items / parts))
-
-    for start, end in even_spans(gap, parts):
-        ranges.append(
-            ByteRange(
-                key=gap.key,
-                etag=gap.etag,
-                size=gap.size,
-                start=start,
-                end=end,
-                items=range_items,
-            )
-        )
-    return ranges
-
-
-def even_spans(gap: Gap, parts: int) -> list[tuple[int, int]]:
-    """Return where equal parts of a gap start and end."""
-    edges = [gap.start + gap.bytes * part // parts for part in range(parts + 1)]
-    return list(pairwise(edges))
-
-
-def sample_density(store: BlockStore, gaps: Sequence[Gap], form: Format) -> Density:
-    """Estimate the density of blocks of one kind from the beginnings of some of them."""
-    sample_bytes = SAMPLE_BZ2_BYTES if form.compression == "bz2" else SAMPLE_BYTES
-    items = 0
-    read_bytes = 0
-    plain_bytes = 0
-
-    for gap in gaps[:: max(1, len(gaps) // SAMPLED_BLOCKS)]:
-        start = gap.start if form.is_splittable else 0
-        end = min(start + sample_bytes, gap.size)
-        body = store.open(gap.key, gap.etag, start, end)
-        tail = b""
         try:
-            for chunk in decompress(body, form.compression):
-                lines = (tail + chunk).split(b"\n")
-                tail = lines.pop()
-                items += sum(1 for line in lines if line and not line.isspace())
-                plain_bytes += len(chunk)
+            for run in split_values(decompress(body), form, gap.start):
+                for index in range(len(run.lines)):
+                    offset = run.offset(index)
+                    if items >= self.range_items or offset - start >= self.range_bytes:
+                        part = msgspec.structs.replace(whole, start=start, end=offset, items=items)
+                        ranges.append(part)
+                        start = offset
+                        items = 0
+                    items += 1
         except Malformed:
-            pass  # a sample breaks off by nature; a block that does is for the worker to say
+            pass  # the last range holds the rest, and its worker will say so
+        ranges.append(msgspec.structs.replace(whole, start=start, end=gap.end, items=max(items, 1)))
+        return ranges
 
-        items += bool(tail.strip()) and end == gap.size
-        read_bytes += end - start
-    return Density(max(items, 1) / max(read_bytes, 1), max(plain_bytes, 1) / max(read_bytes, 1))
+
+def _name(sample: Sample) -> tuple[str, str]:
+    """Return what people call a block's format, and why it is not read."""
+    return (describe(sample.form), "") if sample.form else (NOT_READ, sample.reason)

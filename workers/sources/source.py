@@ -11,10 +11,12 @@ from workers.declare.asset import Asset, Sizes
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Batch
 from workers.sources.blocks import Blocks
+from workers.sources.formats.header import Columns
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.rows import Rows
+from workers.sources.gaps import Gap
 from workers.sources.profiles import Profiles
-from workers.sources.slicing import Gap, Sliced
+from workers.sources.slicing import Sliced
 from workers.store import BlockStore
 from workers.values import Block, Range
 
@@ -26,12 +28,23 @@ class Source(Protocol):
         """Return the blocks of a partition."""
 
     def slice(
-        self, gaps: Sequence[Gap], sizes: Sizes, batch_items: int, dry_run: bool = False
+        self,
+        gaps: Sequence[Gap],
+        columns: Columns,
+        sizes: Sizes,
+        batch_items: int,
+        dry_run: bool = False,
     ) -> Sliced:
         """Cut gaps into ranges of a fraction of a batch each; a dry run writes nothing."""
 
-    def read(self, range_: Range, columns: Sequence[str]) -> Iterator[Lines | Rows]:
-        """Yield what starts in a range; Malformed where it breaks off, after all that was good."""
+    def read(
+        self, ranges: Sequence[Range], columns: Columns
+    ) -> Iterator[tuple[Range, Iterator[Lines | Rows]]]:
+        """Yield each range with what starts in it.
+
+        Malformed comes out of the inner iterator where a block breaks off, after all that was
+        good; the ranges behind are read all the same.
+        """
 
 
 def source_of(owner: Asset | Batch, ledger: Ledger, store: BlockStore) -> Source:

@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.declare import Time
 from workers.errors import Malformed
-from workers.sources.formats import compression, reader
+from workers.sources.formats import reader
 from workers.sources.formats.format import format_of
+from workers.sources.formats.header import Columns
 from workers.sources.formats.lines import BOM, Lines, split_lines
+from workers.sources.formats.plain import compression
 from workers.sources.formats.reader import read_range
 from workers.sources.formats.rows import Rows
 from workers.sources.items import ItemReader
 from workers.tasks.user_profiles import Event
 from workers.values import ByteRange, Place, PlaceKind
+
+NO_COLUMNS = Columns(())
 
 
 class Shelf:
@@ -33,7 +36,7 @@ class Shelf:
 
 def read(body: bytes, start: int, end: int, key: str = "a.jsonl") -> list[bytes]:
     range_ = ByteRange(key=key, etag="e", size=len(body), start=start, end=end, items=1)
-    runs = read_range(Shelf(body), range_, format_of(key), [])
+    runs = read_range(Shelf(body), range_, format_of(key), NO_COLUMNS)
     return [line for run in runs for line in run.lines]
 
 
@@ -78,7 +81,7 @@ def test_a_truncated_gzip_gives_its_whole_lines_and_then_says_where_it_breaks_of
     range_ = ByteRange(key="a.gz", etag="e", size=len(body), start=0, end=len(body), items=1)
     whole = []
     with pytest.raises(Malformed, match=r"byte \d+ to the end: the gzip stream breaks off"):
-        for run in read_range(Shelf(body), range_, format_of("a.gz"), []):
+        for run in read_range(Shelf(body), range_, format_of("a.gz"), NO_COLUMNS):
             whole += run.lines
     assert 0 < len(whole) < 5000
     assert whole == lines[: len(whole)]
@@ -108,54 +111,38 @@ def test_a_block_that_is_no_gzip_at_all_is_malformed():
 
 
 @pytest.mark.parametrize(
-    ("value", "milliseconds"),
-    [
-        (891388800, 891388800000),
-        (1.5, 1500),
-        (-1, -1000),
-        ("1998-04-01T00:00:00Z", 891388800000),
-        ("1998-04-01", 891388800000),
-        ("1998-04-01T02:00:00+02:00", 891388800000),
-        ("1998-04-01 00:00:00.123456", 891388800123),
-        ("0001-01-01T00:00:00Z", -62135596800000),
-    ],
-)
-def test_a_time_is_iso_8601_or_epoch_seconds(value, milliseconds):
-    assert Time.read(value) == milliseconds
-
-
-@pytest.mark.parametrize("value", [True, None, [], 1e300, float("nan"), -1e12, 1_700_000_000_000])
-def test_a_time_out_of_bounds_or_of_another_type_is_none(value):
-    with pytest.raises((ValueError, TypeError)):
-        Time.read(value)
-
-
-@pytest.mark.parametrize(
     ("line", "why"),
     [
         (b"nonsense", "JSON is malformed"),
         (b"[1]", "Expected `object`, got `array`"),
-        (b'{"action":"like","ts":1}', "missing required field `user`"),
-        (b'{"user":"a","ts":1}', "missing required field `action`"),
+        (b'{"action":"like","ts":891388800}', "missing required field `user`"),
+        (b'{"user":"a","ts":891388800}', "missing required field `action`"),
         (b'{"user":"a","action":"like"}', "missing required field `ts`"),
-        (b'{"user":7,"action":"like","ts":1}', "Expected `str`, got `int` - at `$.user`"),
-        (b'{"user":"","action":"like","ts":1}', "length >= 1 - at `$.user`"),
+        (b'{"user":7,"action":"like","ts":891388800}', "Expected `str`, got `int` - at `$.user`"),
+        (b'{"user":"","action":"like","ts":891388800}', "length >= 1 - at `$.user`"),
         (b'{"user":"a","action":"like","ts":"soon"}', "$.ts"),
         (b'{"user":"a","action":"like","ts":1e400}', "out of range"),
-        (b'{"user":"a","action":"like","ts":1,"topics":"x"}', "$.topics"),
-        (b'{"user":"\xff","action":"like","ts":1}', "invalid UTF-8"),
-        (b'{"user":"a","action":"like","ts":1} {}', "trailing characters"),
-        (b'{"user":"a","action":"like","ts":1,"x":' + b"[" * 100_000, "nested too deeply"),
+        (
+            b'{"user":"NaN, NaN","action":"like","ts":NaN}',
+            "NaN is no JSON; a value that is missing",
+        ),
+        (b'{"user":"a","action":"like","ts": -Infinity }', "-Infinity is no JSON"),
+        (b'{"user":"a\\ud83d","action":"like","ts":891388800}', "half of a surrogate pair"),
+        (b'{"user":"\\ude00a","action":"like","ts":891388800}', "half of a surrogate pair"),
+        (b'{"user":"a","action":"like","ts":891388800,"topics":"x"}', "$.topics"),
+        (b'{"user":"\xff","action":"like","ts":891388800}', "invalid UTF-8"),
+        (b'{"user":"a","action":"like","ts":891388800} and so on', "trailing characters"),
+        (b'{"user":"a","action":"like","ts":891388800,"x":' + b"[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_line_that_is_no_event_is_rejected_with_its_place_and_the_reason(line, why):
-    good = b'{"user":"a","action":"like","ts":1}'
+    good = b'{"user":"a","action":"like","ts":891388800}'
     rejected = []
-    items, numbers = ItemReader(Event).items(
+    taken = ItemReader(Event).items(
         Lines(100, [good, line, good]), lambda *bad: rejected.append(bad)
     )
-    assert numbers == [0, 2]
-    assert len(items) == 2
+    assert taken.numbers == [0, 2]
+    assert len(taken.items) == 2
     ((place, item, reason),) = rejected
     assert place == Place.byte(100 + len(good) + 1)
     assert item == line
@@ -175,25 +162,26 @@ def test_a_reason_does_not_repeat_a_long_text():
     reasons = []
     line = b'{"user":"a","action":"like","ts":"' + b"x" * 1_000_000 + b'"}'
     ItemReader(Event).items(Lines(0, [line]), lambda *bad: reasons.append(bad[2]))
-    assert reasons[0] == "Expected ISO 8601 or epoch seconds - at `$.ts`"
+    assert reasons[0].startswith("Expected ISO 8601 or epoch seconds, got 'xxx")
+    assert len(reasons[0]) < 130
 
 
 def test_a_key_of_a_profile_is_bounded():
-    event = b'{"user":"a","action":"like","ts":1,"item":"%b","topics":["%b"]}'
+    event = b'{"user":"a","action":"like","ts":891388800,"item":"%b","topics":["%b"]}'
     kept = b"k" * 10_000
     reasons = []
     lines = [event % (kept, kept), event % (kept + b"k", b"t"), event % (b"i", kept + b"k")]
-    _, numbers = ItemReader(Event).items(Lines(0, lines), lambda *bad: reasons.append(bad[2]))
-    assert numbers == [0]
+    taken = ItemReader(Event).items(Lines(0, lines), lambda *bad: reasons.append(bad[2]))
+    assert taken.numbers == [0]
     assert [reason.rpartition(" ")[2] for reason in reasons] == ["`$.item`", "`$.topics[0]`"]
 
 
 def test_blank_lines_a_byte_order_mark_and_crlf_are_no_trouble():
-    good = b'{"user":"a","action":"like","ts":1}'
+    good = b'{"user":"a","action":"like","ts":891388800}'
     run = Lines(0, [BOM + good, b"", b"  ", good + b"\r"])
-    items, numbers = ItemReader(Event).items(run, pytest.fail)
-    assert numbers == [0, 3]
-    assert len(items) == 2
+    taken = ItemReader(Event).items(run, pytest.fail)
+    assert taken.numbers == [0, 3]
+    assert len(taken.items) == 2
 
 
 def row_place(number):

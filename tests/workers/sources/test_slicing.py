@@ -3,7 +3,10 @@ from hypothesis import strategies as st
 
 from tests.support.pipeline import event
 from workers.declare import Sizes
-from workers.sources.slicing import Gap, cut_evenly, gaps_of, slice_gaps
+from workers.sources.gaps import Gap, cut_evenly, gaps_of
+from workers.sources.items import columns_of
+from workers.sources.slicing import slice_gaps
+from workers.tasks.user_profiles import Event
 from workers.values import Block, ByteRange
 
 
@@ -38,7 +41,7 @@ def test_a_plain_block_is_cut_by_samples_and_a_gzip_block_stays_whole(pipeline):
     for name in ("a.jsonl", "b.jsonl.gz"):
         pipeline.put(items, name=name)
     gaps = [gap for block in pipeline.store.list("events/") for gap in gaps_of("p", block, [])]
-    ranges = slice_gaps(pipeline.store, gaps, "", Sizes(), 20_000).ranges["p"]
+    ranges = slice_gaps(pipeline.store, gaps, "", columns_of(Event), Sizes(), 20_000).ranges["p"]
     plain = [range_ for range_ in ranges if range_.key.endswith(".jsonl")]
     assert 4 <= len(plain) <= 5
     (whole,) = [range_ for range_ in ranges if range_.key.endswith(".gz")]
