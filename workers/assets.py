@@ -1,31 +1,81 @@
-"""The assets that the files of workers/tasks/ declare, each tried once before anything runs."""
+"""The assets that the files of workers/tasks/ declare, each tried once before anything runs.
+
+A file with a mistake costs its own asset, and those that are made of its profiles; the others run.
+"""
 
 import pkgutil
 from functools import cache
-
-import msgspec
+from typing import NamedTuple
 
 from workers import tasks
 from workers.declare.asset import Asset
 from workers.declare.task import load_module, load_task
 from workers.errors import Refused
 from workers.rehearsal import rehearse
-from workers.sources.formats.format import format_of
+from workers.sources.formats.declared import check_declared
+
+
+class Catalogue(NamedTuple):
+    """What the files declare, by name: assets, and why the others are none."""
+
+    assets: dict[str, Asset]
+    broken: dict[str, str]
+
+
+def assets() -> dict[str, Asset]:
+    """Return the assets whose files are right, by name."""
+    return catalogue().assets
+
+
+def broken_assets() -> dict[str, str]:
+    """Return what is wrong with the other files, by the names of their assets."""
+    return catalogue().broken
+
+
+def asset_named(name: str) -> Asset:
+    """Return the asset with this name; Refused where there is none, or its file has a mistake."""
+    known, broken = catalogue()
+    if name in broken:
+        raise Refused(broken[name])
+    if name not in known:
+        raise Refused(f"there is no asset {name!r}; there are: {', '.join(sorted(known))}")
+    return known[name]
 
 
 @cache
-def assets() -> dict[str, Asset]:
-    """Return the assets by name; Refused, naming the file and the mistake, where one is wrong."""
-    names = sorted(module.name for module in pkgutil.iter_modules(tasks.__path__))
-    declared = {name: _load_asset(name) for name in names}
+def catalogue() -> Catalogue:
+    """Return what all files declare, each loaded and tried once."""
+    declared: dict[str, Asset] = {}
+    broken: dict[str, str] = {}
+    for module in sorted(pkgutil.iter_modules(tasks.__path__), key=lambda module: module.name):
+        try:
+            declared[module.name] = _load_asset(module.name)
+        except Refused as error:
+            broken[module.name] = str(error)
 
-    for name, asset in declared.items():
-        if asset.source and asset.source not in declared:
-            raise Refused(f"{_file(name)}: the source {asset.source!r} is no asset")
-    return declared
+    _take_out_orphans(declared, broken)
+    return Catalogue(declared, broken)
+
+
+def _take_out_orphans(declared: dict[str, Asset], broken: dict[str, str]) -> None:
+    """Move assets whose source is none to the broken ones, and then those made of these."""
+    while True:
+        orphans = {
+            name: asset.source
+            for name, asset in declared.items()
+            if asset.source and asset.source not in declared
+        }
+        if not orphans:
+            return
+
+        for name, source in orphans.items():
+            why = "cannot be loaded" if source in broken else "is no asset"
+            broken[name] = f"{_file(name)}: the source {source!r} {why}"
+            del declared[name]
 
 
 def _load_asset(name: str) -> Asset:
+    """Return the asset that a file declares; Refused, naming the file and the mistake."""
     asset = getattr(load_module(name), "asset", None)
     if not isinstance(asset, Asset) or asset.name != name:
         actual = f"names it {asset.name!r}" if isinstance(asset, Asset) else "has none"
@@ -33,10 +83,12 @@ def _load_asset(name: str) -> Asset:
 
     try:
         Asset.of(asset.to_json())  # msgspec checks the types of what it reads, not of arguments
-        format_of("", asset.format)
-        rehearse(load_task(asset.task))
-    except (Refused, msgspec.ValidationError) as error:
-        raise Refused(f"{_file(asset.task)}: {error}") from error
+        check_declared(asset.format)
+        rehearse(load_task(asset.task), asset.format, asset.template)
+    except (Refused, TypeError, ValueError) as error:  # msgspec's errors are among the latter
+        file = _file(asset.task)
+        reason = str(error).removeprefix(f"{file}: ")
+        raise Refused(f"{file}: {reason}") from error
     return asset
 
 

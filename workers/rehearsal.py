@@ -1,77 +1,147 @@
-"""Try a task on a made-up item before anything runs, so that a mistake is named when it loads."""
+"""Try a task on an item before anything runs, so that a mistake is named when it loads.
+
+An item that the author gives is a real one: all that goes wrong on it is a mistake. On a made-up
+one only that counts which no item could excuse, and whatever else goes wrong says nothing: a right
+parser refuses a line that nobody wrote.
+"""
 
 import traceback
-import typing
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import bson
 import msgspec
 import pandas as pd
 
-from workers.contributions.accumulators import Accumulator, build_accumulators, to_reader
+from workers.contributions.accumulators import (
+    Accumulator,
+    ProfileError,
+    build_accumulators,
+    to_reader,
+)
+from workers.contributions.columns import WrongType
 from workers.contributions.fields import Fields
-from workers.contributions.results import to_table
 from workers.declare.task import FIELD_NAME, Task
 from workers.errors import Refused
+from workers.examples import given, made_up
 from workers.ledger.dead_letters import task_lines
 from workers.sources.items import ItemReader
 
-# The made-up value of each type; a time is EXAMPLE_TIME.
-EXAMPLES: dict[type, Any] = {bool: True, int: 1, float: 1.5, str: "1"}
-EXAMPLE_TIME = datetime(2001, 2, 3, tzinfo=UTC)
+UNIONS = (Union, UnionType)
+# Types whose items all have values of the same kind in this column.
+CERTAIN_TYPES = (str, int, float, bool)
 
 
-def rehearse(task: Task) -> None:
-    """Try a task on one made-up item; Refused where it uses or returns what is not declared.
+def rehearse(task: Task, declared: str = "", key: str = "") -> None:
+    """Try a task on one item; Refused where it uses or returns what is not declared.
 
-    What else goes wrong may be the made-up item's fault; a real one's is told by its batch.
+    `declared` and `key` are the format of the asset's blocks, and a key that one of them may have:
+    an example that is text is read as such a block.
     """
-    item = example(task.observation_type)
-    items = ItemReader(task.observation_type).frame([item])
+    _check_derived(task, {}, is_real=True)  # a profile about which nothing was said yet
 
+    item = given(task, declared, key)
+    is_real = item is not None
+    if item is None:
+        item = made_up(task.observation_type)
+    if item is None:
+        return
+
+    contributions = _contributions(task, item, is_real)
+    for accumulator in _accumulators(task.fields, contributions):
+        _check_derived(task, accumulator, is_real)
+
+
+def _contributions(task: Task, item: Any, is_real: bool) -> Mapping[str, pd.DataFrame]:
+    """Return what an item contributes; nothing where it fails and may be at fault itself."""
+    items = ItemReader(task.observation_type).frame([item])
     try:
-        contributions = task.contribute(items)
+        return task.contribute(items)
     except Refused:
         raise
     except Exception as error:
-        mistake = _mistake(error, items, task.file)
+        lines = task_lines(error, task.file)
+        where = f"; {lines[0]}" if lines else ""
+        mistake = _mistake(error, items, task.observation_type)
+        if not mistake and is_real:
+            mistake = f"contributions fails on the example, {type(error).__name__}: {error}"
+
         if mistake:
-            raise Refused(mistake) from error
-        contributions = {}
-
-    _check_derived(task, {})  # a profile about which nothing was said yet
-    for accumulator in _accumulators(task.fields, contributions):
-        _check_derived(task, accumulator)
+            raise Refused(f"{mistake}{where}") from error
+        return {}
 
 
-def _mistake(error: Exception, items: pd.DataFrame, file: str) -> str:
-    """Return what the code did wrong, or "" where the made-up item may be at fault."""
-    lines = task_lines(error, file)
-    where = f"; {lines[0]}" if lines else ""
-
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    is_in_pandas = "pandas" in raised_in.parts
-    if isinstance(error, KeyError) and is_in_pandas:  # else a dict of the task's does not know it
-        return f"contributions asks for {error}; the items have {', '.join(items.columns)}{where}"
-
-    if isinstance(error, NameError | AttributeError):
-        return f"contributions fails, {type(error).__name__}: {error}{where}"
+def _mistake(error: Exception, items: pd.DataFrame, item: type[msgspec.Struct]) -> str:
+    """Return the mistake that an error shows, or "" where another item may do without it."""
+    if isinstance(error, KeyError) and _is_asked_of_items(error, items):
+        return f"contributions asks for {error}; the items have {', '.join(items.columns)}"
+    if isinstance(error, AttributeError) and _is_unknown_name(error):
+        return f"contributions fails, AttributeError: {error}"
+    if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
+        return f"contributions fails, {type(error).__name__}: {error}"
+    if isinstance(error, WrongType) and _is_column_of_items(error.column, items, item):
+        return str(error)
     return ""
 
 
-def _check_derived(task: Task, accumulator: Accumulator) -> None:
+def _is_asked_of_items(error: KeyError, items: pd.DataFrame) -> bool:
+    """Tell whether pandas missed a name among the columns of items, or of some of these."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if "pandas" not in Path(frames[-1].f_code.co_filename).parts:
+        return False  # a dict of the task's does not know it
+
+    for frame in reversed(frames):
+        for name in ("self", "obj"):
+            asked = frame.f_locals.get(name)
+            labels = asked.columns if isinstance(asked, pd.DataFrame) else asked
+            if isinstance(labels, pd.Index):
+                return len(labels) > 0 and set(labels) <= set(items.columns)
+    return False
+
+
+def _is_unknown_name(error: AttributeError) -> bool:
+    """Tell whether a name is unknown to what is the same for each item."""
+    owner = error.obj
+    if isinstance(owner, pd.Series | pd.Index):  # an accessor fails on values that it is not for
+        return not hasattr(type(owner), error.name or "")
+    return isinstance(owner, pd.DataFrame | msgspec.Struct | ModuleType)
+
+
+def _is_column_of_items(column: pd.Series, items: pd.DataFrame, item: type[msgspec.Struct]) -> bool:
+    """Tell whether a column is pandas' own times, or as it stands in items, of whatever item."""
+    if column.dtype.kind in "mM":
+        return True
+
+    fields = msgspec.structs.fields(item)
+    kinds = [_kind(field.type) for field in fields if column.equals(items[field.name])]
+    return bool(kinds) and all(
+        isinstance(kind, type) and issubclass(kind, CERTAIN_TYPES) for kind in kinds
+    )
+
+
+def _kind(type_: Any) -> Any:
+    """Return a type without its bounds, and without None."""
+    if get_origin(type_) is Annotated:
+        return _kind(get_args(type_)[0])
+    others = [part for part in get_args(type_) if part is not type(None)]
+    return _kind(others[0]) if len(others) == 1 and get_origin(type_) in UNIONS else type_
+
+
+def _check_derived(task: Task, accumulator: Accumulator, is_real: bool) -> None:
     """Refuse a `derive` that fails on a profile, or whose answer MongoDB cannot hold."""
     try:
         profile = to_reader(task.fields, task.derive, accumulator)
+    except ProfileError as error:
+        if not is_real and not isinstance(error.__cause__, NameError):
+            return  # the keys and values of a made-up item
+        raise _refused(task, error) from error
+
+    try:
         bson.encode(profile)
     except Exception as error:
-        raise Refused(
-            f"derive fails on a profile ({error}); it has to work for every one, empty maps and "
-            f"None included. It gets {', '.join(task.fields)}"
-        ) from error
+        raise _refused(task, error) from error
 
     for name in profile:
         if not FIELD_NAME.fullmatch(name):
@@ -80,52 +150,18 @@ def _check_derived(task: Task, accumulator: Accumulator) -> None:
             )
 
 
+def _refused(task: Task, error: Exception) -> Refused:
+    return Refused(
+        f"derive fails on a profile ({error}); it has to work for every one, empty maps and "
+        f"None included. It gets {', '.join(task.fields)}"
+    )
+
+
 def _accumulators(fields: Fields, contributions: Mapping[str, pd.DataFrame]) -> list[Accumulator]:
-    """Return what contributions make of each profile; Refused where a value has a wrong type."""
+    """Return what contributions make of each profile."""
     parts = {}
     for name, rows in contributions.items():
-        field = fields[name]
-        try:
-            reduced = field.reduce(rows, ["profile"])
-        except TypeError as error:
-            raise Refused(f"contributions to {name!r} have a wrong type: {error}") from error
-
-        to_table(name, reduced, field.column)
-        parts[name] = reduced.assign(partition="")
+        parts[name] = fields[name].reduce(rows, ["profile"]).assign(partition="")
 
     profiles = build_accumulators(parts, fields)
     return [by_partition[""] for by_partition in profiles.values()]
-
-
-def example(kind: Any) -> Any:
-    """Return a made-up value of a type."""
-    arguments = typing.get_args(kind)
-    match typing.get_origin(kind):
-        case None:
-            return _example_of_class(kind)
-
-        case origin if origin is Literal:
-            return arguments[0]
-
-        case origin if origin is dict:
-            return {example(arguments[0]): example(arguments[1])}
-
-        case origin if origin in (list, tuple, set):
-            return origin([example(arguments[0])])
-
-        case _:  # a union, or a type with bounds
-            return example(next(part for part in arguments if part is not type(None)))
-
-
-def _example_of_class(kind: Any) -> Any:
-    if issubclass(kind, msgspec.Struct):
-        fields = msgspec.structs.fields(kind)
-        return kind(**{field.name: example(field.type) for field in fields})
-
-    if issubclass(kind, datetime):
-        return EXAMPLE_TIME
-
-    for known, value in EXAMPLES.items():
-        if issubclass(kind, known):
-            return kind(value)
-    return None

@@ -3,6 +3,7 @@
 import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
@@ -11,9 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.contributions.fields import Field, Fields, Gone, to_key
+from workers.contributions.results import values_of
 from workers.store import BlockStore
-from workers.values import Document
+from workers.values import BUCKETS, Document
 
+RESULTS_AT_ONCE = 4  # read at a time; of large ones each may have some 20 MB
 # What a partition contributes to a profile: states by field, keys as MongoDB holds them.
 Accumulator = dict[str, Any]
 # The contributions to a shard: profile id -> partition (its fold key) -> accumulator.
@@ -35,8 +38,11 @@ def read_result(
     store: BlockStore, key: str, buckets: range, columns: list[str] | None = None
 ) -> pa.Table:
     """Return the rows of some buckets of a result."""
+    body = io.BytesIO(store.get(key))
+    if buckets == range(BUCKETS):
+        return pq.ParquetFile(body).read(columns)
     filters = [("bucket", ">=", buckets.start), ("bucket", "<", buckets.stop)]
-    return pq.read_table(io.BytesIO(store.get(key)), columns=columns, filters=filters)
+    return pq.read_table(body, columns=columns, filters=filters)
 
 
 def read_accumulators(
@@ -46,17 +52,18 @@ def read_accumulators(
     if not results:
         return {}
 
-    tables = []
-    for partition, key in results:
+    def read(partition: str, key: str) -> pa.Table:
         table = read_result(store, key, buckets)
-        tables.append(table.append_column("partition", pa.repeat(partition, len(table))))
-    table = pa.concat_tables(tables)
+        return table.append_column("partition", pa.repeat(partition, len(table)))
+
+    with ThreadPoolExecutor(RESULTS_AT_ONCE) as pool:
+        table = pa.concat_tables(pool.map(read, *zip(*results, strict=True)))
 
     parts = {}
     for name, field in fields.items():
-        columns = ["partition", "profile", *field.columns[:-1], field.column]
-        part = table.filter(pc.field("field") == name).select(columns).to_pandas()
-        part = part.rename(columns={field.column: "value"})
+        of_field = table.filter(pc.field("field") == name)
+        part = of_field.select(["partition", "profile", *field.columns[:-1]]).to_pandas()
+        part["value"] = values_of(of_field, field.column)
         parts[name] = field.reduce(part, ["partition", "profile"])
     return build_accumulators(parts, fields)
 

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import pandas as pd
 
+from workers.contributions.columns import WrongType, as_floats, as_text, as_whole_numbers
 from workers.contributions.exact import ZERO, add, to_float, to_fraction, totals
-from workers.errors import Refused
+from workers.contributions.few import FEW_ROWS, latest_of_few, merge_few, sum_few
 
 Rule = Literal["sum", "min", "max", "latest"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The times that there are: the years 1 to 9999.
+FIRST_MILLISECOND = -62_135_596_800_000
+LAST_MILLISECOND = 253_402_300_799_999
 
 # The column of a result that holds a value of this type. Times are milliseconds since 1970.
 COLUMNS: dict[type, str] = {
@@ -58,44 +61,63 @@ class Field:
         return "text" if self.is_sum_of_floats else COLUMNS[self.type]
 
     def checked(self, rows: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Return contributions to this field, called `name`, as they can be merged.
+        """Return contributions to this field, called `name`, as they can be merged: see `columns`.
 
-        Floats come back as float64, and -0.0 as 0.0: these are equal but print differently, so
-        which of them stays would show the order. ValueError where something is missing or not
-        finite, which concerns items; Refused where no value could be right.
+        ValueError where something is missing, WrongType where it is of a kind that the field
+        cannot hold; both concern items.
         """
         if rows.isna().any(axis=None):
             raise ValueError(f"a contribution to {name!r} lacks a profile, a key or a value")
-        if rows.empty or self.type is str:
-            return rows
 
-        if self.type is not float:
-            kind = pd.api.types.infer_dtype(rows["value"])
-            if kind not in ("integer", "boolean", "floating"):
-                # Arrow would take text, and the microseconds of pandas' own times.
-                meant = "the milliseconds of a Time" if self.type is datetime else "whole numbers"
-                raise Refused(f"contributions to {name!r} need {meant} as values, not {kind}")
-            return rows
+        what = f"contributions to {name!r} need"
+        columns = {"profile": as_text(rows["profile"], f"{what} text as profiles")}
+        if self.keyed:
+            columns["key"] = as_text(rows["key"], f"{what} text as keys")
+        if self.rule == "latest":
+            columns["at"] = as_whole_numbers(rows["at"], f"{what} the milliseconds of a Time as at")
+        columns["value"] = self._checked_values(rows["value"], what)
+        return pd.DataFrame(columns)
 
-        values = rows["value"].infer_objects()
-        if values.dtype.kind not in "iuf":
-            raise Refused(f"contributions to {name!r} need numbers as values, not {values.dtype}")
-        floats = values.to_numpy("float64") + 0.0
-        if not np.isfinite(floats).all():
-            raise ValueError(f"a contribution to {name!r} is infinite")
-        return rows.assign(value=floats)
+    def _checked_values(self, values: pd.Series, what: str) -> pd.Series:
+        """Return a column of this field's values; `what` begins the sentence of a WrongType."""
+        if self.type is str:
+            return as_text(values, f"{what} text as values")
+        if self.type is float:
+            return as_floats(values, f"{what} finite numbers as values")
+        if self.type is not datetime:
+            return as_whole_numbers(values, f"{what} whole numbers (of 64 bits) as values")
+
+        what = f"{what} the milliseconds of a Time as values"
+        times = as_whole_numbers(values, what)
+        is_within = times.between(FIRST_MILLISECOND, LAST_MILLISECOND)
+        if not is_within.all():
+            raise WrongType(what, times[~is_within].iloc[0], values)
+        return times
 
     def reduce(self, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         """Merge the rows that agree in the columns `by` (and the key) into one row each."""
         by = [*by, "key"] if self.keyed else by
+        if self.is_sum_of_floats:
+            return totals(rows, by)
+        if 0 < len(rows) <= FEW_ROWS:
+            return self._reduce_few(rows, by)
+
         if self.rule == "latest":
             latest = rows.sort_values([*by, "at", "value"], kind="stable")
             return latest.drop_duplicates(by, keep="last", ignore_index=True)
-        if self.is_sum_of_floats:
-            return totals(rows, by)
         if self.rule == "sum":
             rows = rows.assign(value=_addable(rows["value"]))
         return rows.groupby(by, sort=False)["value"].agg(self.rule).reset_index()
+
+    def _reduce_few(self, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+        if self.rule == "sum":
+            sums = sum_few(rows, by)
+            # Those beyond 64 bits stay Python's: beside others, unsigned ones would become floats.
+            is_signed = sums["value"].dtype.kind != "u"
+            return sums if is_signed else sums.astype({"value": object})
+        if self.rule == "latest":
+            return latest_of_few(rows, by)
+        return merge_few(rows, by, self._merge_values)
 
     def merge(self, first: Any, second: Any) -> Any:
         """Return two states, merged: what `reduce` does, on what profiles hold."""

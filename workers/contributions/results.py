@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workers.contributions.columns import LARGEST_WHOLE, LEAST_WHOLE
 from workers.contributions.fields import Fields
-from workers.errors import Refused
 from workers.values import bucket
 
 MAX_HELD_ROWS = 500_000  # contribution rows a worker holds before it merges them
@@ -72,23 +72,43 @@ class Merger:
 
 
 def to_table(field: str, frame: pd.DataFrame, value: str) -> pa.Table:
-    """Return a field's contributions by FIELD_SCHEMA; Refused where a value has a wrong type.
+    """Return a field's contributions by FIELD_SCHEMA; `value` names the column of the values.
 
-    `value` names the column that holds the values.
+    A total beyond 64 bits stands as text, and its number is null: see `values_of`.
     """
-    columns = {"profile": frame["profile"], value: frame["value"]}
+    columns: dict[str, pd.Series | pa.Array] = {"profile": frame["profile"], value: frame["value"]}
     columns |= {name: frame[name] for name in ("key", "at") if name in frame}
+    if value == "number" and frame["value"].dtype == object:
+        columns |= _beyond_64_bits(frame["value"].tolist())
 
     arrays = {"field": pa.repeat(field, len(frame))}
     for column in FIELD_SCHEMA:
         if column.name in columns:
-            try:
-                arrays[column.name] = pa.array(columns[column.name], type=column.type)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-                raise Refused(f"contributions to {field!r} have a wrong type: {error}") from error
+            arrays[column.name] = pa.array(columns[column.name], type=column.type)
         elif column.name not in arrays:
             arrays[column.name] = pa.nulls(len(frame), column.type)
     return pa.table([arrays[column.name] for column in FIELD_SCHEMA], schema=FIELD_SCHEMA)
+
+
+def _beyond_64_bits(totals: list[int]) -> dict[str, pa.Array]:
+    """Return totals as numbers where 64 bits hold them, and as text where not."""
+    numbers = []
+    texts = []
+    for total in totals:
+        is_held = LEAST_WHOLE <= total <= LARGEST_WHOLE
+        numbers.append(total if is_held else None)
+        texts.append(None if is_held else str(total))
+    return {"number": pa.array(numbers, pa.int64()), "text": pa.array(texts, pa.string())}
+
+
+def values_of(table: pa.Table, column: str) -> pd.Series:
+    """Return the values that a field's rows hold, those of `to_table`'s column."""
+    if column != "number" or not table["number"].null_count:
+        values: pd.Series = table[column].to_pandas()
+        return values
+
+    pairs = zip(table["number"].to_pylist(), table["text"].to_pylist(), strict=True)
+    return pd.Series([int(text) if text else number for number, text in pairs], dtype=object)
 
 
 def buckets_of(profiles: pa.ChunkedArray) -> pa.Array:

@@ -3,8 +3,9 @@
 An asset's file needs this one import: `from workers.declare import Asset, Task, Sum, ...`. How
 values merge belongs in contributions, how items are read in sources.
 
-Read: asset (partitions, sizes, tolerance, schedule, watch), template (where blocks lie), types
-(what an item's fields can be), task (what items say; how a task observes the world).
+Read: asset (partitions, sizes, tolerance, schedule, watch), template (where blocks lie), beside
+(what lies there and is no data), types and times (what an item's fields can be), task (what items
+say; how a task observes the world).
 """
 
 from workers.contributions.exact import root, squares
@@ -23,7 +24,8 @@ from workers.contributions.fields import (
 )
 from workers.declare.asset import Asset, Partitions, Schedule, Sizes, Tolerance, Watch
 from workers.declare.task import Contributions, Observe, Task, rows
-from workers.declare.types import Key, Number, Text, Time
+from workers.declare.times import Time
+from workers.declare.types import Key, Number, Text
 from workers.values import Document, digest
 
 __all__ = [

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from workers.declare.beside import HIDDEN_ENDS, has_hidden, may_be_hidden
 from workers.declare.template import Template, template
 from workers.errors import Refused
 from workers.values import Value
@@ -103,7 +104,9 @@ class Tolerance(Value, frozen=True, kw_only=True):
     """How many items that could not be used a partition is folded without.
 
     At most `count` of them, or at most the part `rate` of all its items, whichever allows more.
-    With more, nothing of the partition is folded. A batch that failed for good counts whole.
+    With more, nothing of the partition is folded. Nor is it, whatever is tolerated, where their
+    number is not known (a block that was not read whole, a batch that failed for good), or where
+    not one item was used.
     """
 
     count: int = 0
@@ -161,6 +164,9 @@ class Asset(Value, frozen=True, kw_only=True):
     source: str = ""
     # How blocks are written, where the suffix of a key does not say; see docs/data.md.
     format: str = ""
+    # What lies beside data counts as data too: objects without a byte, and those that other tools
+    # hide (a name in the path begins with `_` or `.`, or the key ends in `.crc` or `_$folder$`).
+    reads_hidden: bool = False
     sizes: Sizes = Sizes()
     tolerance: Tolerance = Tolerance()
     schedule: Schedule = Schedule()
@@ -197,7 +203,24 @@ class Asset(Value, frozen=True, kw_only=True):
         """Return the prefixes under which the blocks of one partition lie."""
         return self.layout.prefixes(self.partitions.time(partition))
 
-    def partition_of(self, key: str) -> str | None:
-        """Return the partition a block's key belongs to, or None where it fits no partition."""
+    def owner_of(self, key: str) -> str | None:
+        """Return the partition in whose place a key lies, or None where it fits no partition."""
         time = self.layout.owns(key)
         return self.partitions.key(time) if time else None
+
+    def is_beside_data(self, key: str) -> bool:
+        """Tell whether an object in a partition's place is none of its blocks, by its key."""
+        if self.reads_hidden or not may_be_hidden(key):
+            return False
+
+        is_meant = self.template.endswith(HIDDEN_ENDS)
+        ends_hidden = key.endswith(HIDDEN_ENDS) and not is_meant
+        return ends_hidden or has_hidden(self.layout.free_names(key))
+
+    def partition_of(self, key: str) -> str | None:
+        """Return the partition a block's key belongs to.
+
+        None where it fits no partition, or lies beside data.
+        """
+        owner = self.owner_of(key)
+        return None if owner is None or self.is_beside_data(key) else owner

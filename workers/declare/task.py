@@ -56,6 +56,9 @@ class Task:
     derive: optional; from a profile's fields, as readers see them but with plain keys, to more
         fields.
     observe: optional; for a task whose answer depends on more than its items.
+    example: optional; an item that stands for real ones: the line of a block, or its first lines,
+        as text or bytes; a dict by column; or what contributions gets a row for. The task is tried
+        on it when it loads; without one, on a made-up item that excuses much.
     """
 
     item: type[msgspec.Struct]
@@ -63,6 +66,7 @@ class Task:
     contributions: Callable[[pd.DataFrame], Contributions]
     derive: Callable[[Document], Document] | None = None
     observe: Observe | None = None
+    example: Any = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.item, type) and issubclass(self.item, msgspec.Struct)):
@@ -117,7 +121,7 @@ def _check_columns(name: str, field: Field, frame: object) -> None:
     """Refuse contributions to a field that are no frame of its columns."""
     expected = ["profile", *field.columns]
     if isinstance(frame, pd.DataFrame):
-        if set(frame.columns) == set(expected):
+        if sorted(map(str, frame.columns)) == sorted(expected):
             return
         actual = f"the columns {', '.join(map(str, frame.columns))}"
     else:
@@ -168,7 +172,7 @@ def load_module(name: str) -> Any:
     file = f"workers/tasks/{name}.py"
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             raise Refused(f"there is no task {name!r}: {file} does not exist") from error
 

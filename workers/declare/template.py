@@ -22,7 +22,7 @@ TOKENS: dict[str, tuple[str, Callable[[datetime], str]]] = {
     "epoch": (r"\d+", lambda time: str(round(time.timestamp()))),
     "epoch_ms": (r"\d+", lambda time: str(round(time.timestamp() * 1000))),
 }
-WILDCARDS = {"*": "[^/]*", "**": ".*"}  # any text without, and with slashes
+WILDCARDS = {"*": "([^/]*)", "**": "(.*)"}  # any text without, and with slashes
 GROUPS = {"YYYY": "year", "MM": "month", "DD": "day", "HH": "hour", "H": "hour"}
 
 TOKEN = re.compile(r"\{([^{}]*)\}")
@@ -41,6 +41,7 @@ class Template(msgspec.Struct, frozen=True, dict=True):
     every: Literal["day", "hour"] = "day"
 
     def __post_init__(self) -> None:
+        self._check_start()
         groups = set(self.pattern.groupindex)
         if "epoch" not in groups and not self._required_groups <= groups:
             missing = ", ".join(sorted(self._required_groups - groups))
@@ -51,6 +52,18 @@ class Template(msgspec.Struct, frozen=True, dict=True):
                 raise ValueError(f"template {self.text!r}: put | in brackets, or no prefix is sure")
         else:
             self._check_tokens()
+
+    def _check_start(self) -> None:
+        if self.text.startswith("/"):
+            raise ValueError(
+                f"template {self.text!r} begins with /, and keys of S3 hardly ever do: write "
+                f"{self.text.lstrip('/')!r}, or, where yours do, a regular expression (`re:/...`)"
+            )
+        if self.text.startswith("s3://"):
+            raise ValueError(
+                f"template {self.text!r} names a bucket: write only what follows it, and set "
+                "FANFOLD_BUCKET to its name"
+            )
 
     def _check_tokens(self) -> None:
         layout = self.token_text
@@ -95,7 +108,7 @@ class Template(msgspec.Struct, frozen=True, dict=True):
             except re.error as error:
                 raise ValueError(f"template {self.text!r}: {error}") from error
 
-        below = ".+" if self.text.endswith("/") else ""
+        below = "(.+)" if self.text.endswith("/") else ""
         return re.compile("".join(self._pattern_parts()) + below, re.DOTALL | re.ASCII)
 
     def _pattern_parts(self) -> Iterator[str]:
@@ -174,6 +187,33 @@ class Template(msgspec.Struct, frozen=True, dict=True):
         # An epoch that is not midnight, or differs from the date beside it, is never listed.
         listed = self._prefix(time if self._has_hour else start)
         return start if key.startswith(listed) else None
+
+    def free_names(self, key: str) -> list[str]:
+        """Return the names in the path of an owned key that the template leaves open.
+
+        What it writes itself, as in `_raw/{partition}/`, is meant; what stands there instead of a
+        wildcard, or below, was chosen by whoever wrote the object.
+        """
+        match = self.pattern.fullmatch(key)
+        assert match is not None
+
+        timed = self.pattern.groupindex.values()
+        if self.is_expression:  # what is behind the time, but for what is written out
+            spans = [(max(match.end(group) for group in timed), len(key))]
+            written = self._expression.replace("\\", "")
+        else:
+            free = set(range(1, self.pattern.groups + 1)).difference(timed)
+            spans = [match.span(group) for group in free]
+            written = ""
+
+        names = []
+        start = 0
+        for name in key.split("/"):
+            is_free = any(low <= start < high for low, high in spans)
+            if is_free and (not written or name not in written):
+                names.append(name)
+            start += len(name) + 1
+        return names
 
 
 def _time_of(groups: Mapping[str, str], is_milliseconds: bool) -> datetime:

@@ -22,6 +22,15 @@ from workers.contributions.exact import (
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@pytest.fixture(params=["few", "many"], autouse=True, scope="module")
+def rows_at_once(request):
+    """Sum few floats one by one, as a small batch does, and then the same by columns."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "many":
+            patch.setattr("workers.contributions.exact.FEW_ADDENDS", 0)
+        yield
+
+
 def total(values):
     """Return the text of a sum, by columns."""
     rows = pd.DataFrame({"profile": "p", "value": values})

@@ -63,6 +63,17 @@ def test_keys_of_other_partitions_are_told_apart(text, every, time, hours):
     assert template.owns(key_at(template, other)) != template.owns(key_at(template, time))
 
 
+@pytest.mark.parametrize(("text", "every"), LAYOUTS)
+@given(time=TIMES, wild=st.text("ab_.", min_size=1, max_size=4))
+def test_names_that_a_template_leaves_open_are_those_that_a_wildcard_begins(
+    text, every, time, wild
+):
+    template = Template(text, every)
+    names = template.free_names(key_at(template, time, wild))
+    assert set(names) <= {"a", "b.json", "x", "y", wild, f"{wild}_{time:%Y%m%dT%H}{wild}.log.gz"}
+    assert bool(names) == (text.endswith(("/", ".*")) or "/{*" in text)
+
+
 def test_an_unpadded_hour_does_not_catch_the_hours_that_begin_with_it():
     template = Template("gh/{YYYY}-{MM}-{DD}-{H}.json.gz", "hour")
     (prefix,) = template.prefixes(datetime(2015, 1, 1, 1, tzinfo=UTC))

@@ -37,9 +37,9 @@ def test_the_fields_of_a_profile_follow_from_its_events(pipeline):
 def test_the_latest_opinion_of_an_item_rules_whatever_the_order(pipeline):
     pipeline.put(
         [
-            event(action="dislike", ts=300, item="Big"),
-            event(action="like", ts=200, item="Big"),
-            event(action="like", ts=100, item="Alien"),
+            event(action="dislike", ts=891388800 + 300, item="Big"),
+            event(action="like", ts=891388800 + 200, item="Big"),
+            event(action="like", ts=891388800 + 100, item="Alien"),
         ]
     )
     pipeline.run()
@@ -68,9 +68,10 @@ def test_an_event_without_item_or_topics_counts(pipeline):
 
 def test_events_become_columns_with_times_as_milliseconds():
     reader = ItemReader(Event)
-    items, _ = reader.items(Lines(0, [b'{"user":"a","action":"like","ts":1.5}']), pytest.fail)
+    line = b'{"user":"a","action":"like","ts":891388800.5}'
+    items = reader.items(Lines(0, [line]), pytest.fail).items
     frame = reader.frame(items)
-    assert frame["ts"].tolist() == [1500]
+    assert frame["ts"].tolist() == [891388800500]
     assert list(frame.columns) == ["user", "action", "ts", "item", "topics", "author"]
 
 
