@@ -20,6 +20,8 @@ S3_VARIABLES = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 
+YES = ("1", "yes", "true", "on")  # how a variable says so
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker needs to know of its surroundings. Never logged: it holds secrets."""
@@ -29,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bucket: str
     # Arguments for boto3's client; empty where boto3 finds everything by itself.
     s3: dict[str, str]
+    # Whoever reads the bucket pays for it, and says so in each request.
+    requester_pays: bool = False
 
     def __repr__(self) -> str:
         return f"Settings(database={self.database!r}, bucket={self.bucket!r})"
@@ -74,4 +78,5 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         database=environ.get("FANFOLD_DATABASE") or "fanfold",
         bucket=environ.get("FANFOLD_BUCKET") or "fanfold",
         s3={} if gives_s3(environ) else embedded["seaweedfs"],
+        requester_pays=environ.get("FANFOLD_REQUESTER_PAYS", "").lower() in YES,
     )

@@ -2,9 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -14,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from workers.errors import Refused
 from workers.retry import retry
-from workers.s3_errors import s3_errors, status_of
+from workers.s3_errors import read_date, s3_errors, status_of
 from workers.settings import Settings
 from workers.values import Block
 
@@ -25,6 +24,7 @@ T = TypeVar("T")
 OWN_PREFIX = "_fanfold/"  # results and run references live under this prefix of the bucket
 RETRY_SECONDS = 30  # seconds for which a request is repeated while S3 is unavailable
 CONNECT_SECONDS = 5  # seconds that a connection may take
+REQUESTS_AT_ONCE = 16  # small ones that a step makes side by side: most of each is waiting
 ANSWER_SECONDS = 20  # how long S3 may say nothing, before an answer or in the middle of it
 
 
@@ -34,6 +34,14 @@ class Bytes(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+class Opener(Protocol):
+    """What reads parts of blocks, and whole objects: a store, or one with bytes at hand."""
+
+    def open(self, key: str, etag: str, start: int, end: int) -> Bytes: ...
+
+    def open_whole(self, key: str) -> Bytes: ...
 
 
 class Body(io.RawIOBase):
@@ -100,9 +108,20 @@ class BlockStore:
             except ClientError as error:
                 if status_of(error) != 404:
                     raise
-                self.client.create_bucket(Bucket=self.bucket)
+                self._create()
 
         self._ask("", find_or_create)
+
+    def _create(self) -> None:
+        region: Any = self.client.meta.region_name
+        try:
+            self.client.create_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "IllegalLocationConstraintException":
+                raise
+            # Everywhere but in us-east-1 AWS wants to be told again where it is.
+            where: Any = {"LocationConstraint": region}
+            self.client.create_bucket(Bucket=self.bucket, CreateBucketConfiguration=where)
 
     # Listing
 
@@ -135,6 +154,14 @@ class BlockStore:
             if not page.get("IsTruncated"):
                 return
             query["ContinuationToken"] = page["NextContinuationToken"]
+
+    def some_keys(self, prefix: str, after: str = "") -> Sequence[str]:
+        """Return the keys under a prefix, up to a thousand: the first, or the first after one."""
+        ask = partial(
+            self.client.list_objects_v2, Bucket=self.bucket, Prefix=prefix, StartAfter=after
+        )
+        page = self._ask(prefix, ask)
+        return [entry["Key"] for entry in page.get("Contents", [])]
 
     def exists(self, key: str) -> bool:
         """Tell whether there is an object with this key."""
@@ -211,6 +238,7 @@ def open_store(settings: Settings, patient: bool = True) -> BlockStore:
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=ANSWER_SECONDS,
+        max_pool_connections=REQUESTS_AT_ONCE,
         # Ours are the only repeats: how long boto3's go on differs by a factor of 20 between
         # versions, and nothing repeats a read that breaks off.
         retries={"mode": "standard", "total_max_attempts": 1},
@@ -221,10 +249,31 @@ def open_store(settings: Settings, patient: bool = True) -> BlockStore:
         client = boto3.client("s3", config=config, **arguments)
     except (BotoCoreError, ValueError) as error:
         raise Refused(f"S3 cannot be used: {error}") from error
+    client.meta.events.register("before-parse.s3", undouble_headers)
+    if settings.requester_pays:
+        client.meta.events.register("provide-client-params.s3", _agree_to_pay)
     return BlockStore(client, settings.bucket, RETRY_SECONDS if patient else 0)
+
+
+def undouble_headers(response_dict: dict[str, Any], **_: Any) -> None:
+    """Make one of headers that a proxy has added a second time, before boto3 reads an answer.
+
+    The two have arrived as one, with a comma between them.
+    """
+    headers = response_dict["headers"]
+    for name, value in list(headers.items()):
+        half = len(value) // 2 - 1
+        if half > 0 and value == f"{value[:half]}, {value[:half]}":
+            headers[name] = value[:half]
+
+
+def _agree_to_pay(params: dict[str, Any], model: Any, **_: Any) -> None:
+    """Say in a request, where it can be said, that whoever asks pays for the answer."""
+    if "RequestPayer" in model.input_shape.members:
+        params.setdefault("RequestPayer", "requester")
 
 
 def _answer_time(answer: Mapping[str, Any]) -> datetime:
     """Return when S3 answered, by its own clock, or by ours where it does not say."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return read_date(date) or datetime.now(UTC)

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import boto3
 from moto import mock_aws
 
-from workers.watching.notifications import Notifications, Queue
+from workers.watching.notifications import Notifications
+from workers.watching.sqs import Queue
 
 
 def message(bucket, *keys):

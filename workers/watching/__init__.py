@@ -2,6 +2,6 @@
 
 What starts the run belongs in pipelines/sensors; what the run then lists, in planning.
 
-Read: changes (a scan: blocks held against the ledger), cursor (where scans begin and go on),
-notifications (of S3, through a queue).
+Read: changes (a scan: blocks held against the ledger), cursor (where scans begin and go on), sqs
+(the queue that S3 notifies), notifications (what its messages name).
 """

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
-from workers.sources.blocks import aged_blocks
+from workers.ledger.removals import exceeds_share, removed_since
+from workers.sources.objects import aged_blocks
 from workers.store import BlockStore
 from workers.values import blocks_digest, digest
 from workers.watching.cursor import Cursor, missed_partitions, window_of, window_start
@@ -31,7 +32,7 @@ class Scan(NamedTuple):
     # Run keys by partition, the oldest first.
     requests: dict[str, str]
     cursor: Cursor
-    # Why partitions with changes are not requested yet.
+    # Why partitions with changes are not requested now.
     waits: list[str]
     # What a person should know.
     warnings: list[str]
@@ -46,6 +47,8 @@ class Change(NamedTuple):
     run_key: str = ""
     # Why the run has to wait.
     wait: str = ""
+    # Whether it lost so much that a run is refused until a person acts.
+    is_held_back: bool = False
 
     @property
     def is_settled(self) -> bool:
@@ -62,6 +65,8 @@ class _Difference(NamedTuple):
     run_key: str
     # The age of the youngest block.
     quiet_seconds: float
+    # Whether a run would be refused, since too much is gone.
+    is_held_back: bool
 
 
 def scan(
@@ -94,7 +99,10 @@ def scan(
     return Scan(
         requests={name: change.run_key for name, change in changes.items() if change.run_key},
         cursor=_next_cursor(asset, cursor, now, changes, window, rest, notified),
-        waits=[change.wait for change in changes.values() if change.wait],
+        waits=[
+            *(change.wait for change in changes.values() if change.wait),
+            *(f"{name} is held back" for name, change in changes.items() if change.is_held_back),
+        ],
         warnings=missed_partitions(asset, cursor, window),
     )
 
@@ -142,8 +150,9 @@ def _difference(
     asset: Asset, ledger: Ledger, store: BlockStore, partition: str, generation: int
 ) -> _Difference | None:
     """Return how a partition differs from its newest plan; None where it does not."""
-    blocks = list(aged_blocks(asset, store, partition))
-    listed = blocks_digest(block for block, _ in blocks)
+    aged = list(aged_blocks(asset, store, partition))
+    blocks = [block for block, _ in aged]
+    listed = blocks_digest(blocks)
 
     plan = ledger.last_plan(asset.name, partition, generation=generation)
     is_known = plan.blocks_digest == listed if plan else not blocks
@@ -151,8 +160,10 @@ def _difference(
         return None
 
     key = digest([partition, plan and plan.id, listed])[:16]
-    youngest = min((age for _, age in blocks), default=inf)
-    return _Difference(listed, f"{partition}-{key}", youngest)
+    youngest = min((age for _, age in aged), default=inf)
+    folded = ledger.claims.newest_folds(asset.name, generation, partition).get(partition)
+    removed = removed_since(ledger, folded, blocks)
+    return _Difference(listed, f"{partition}-{key}", youngest, exceeds_share(removed))
 
 
 def _decide(
@@ -165,8 +176,10 @@ def _decide(
 ) -> Change:
     """Return whether a partition that differs is run now, waits, or was requested before."""
     listed = difference.blocks_digest
-    if listed == cursor.requested.get(partition):
-        return Change(listed)
+    is_held_back = difference.is_held_back
+    is_known = is_held_back and partition in cursor.held_back
+    if is_known or listed == cursor.requested.get(partition):
+        return Change(listed, is_held_back=is_held_back)
 
     quiet_seconds = asset.watch.quiet_seconds
     seconds = now.timestamp()
@@ -175,7 +188,7 @@ def _decide(
         return Change(listed, wait=f"{partition} is still being written")
     if is_queued(partition):
         return Change(listed, wait=f"a run of {partition} is queued")
-    return Change(listed, run_key=difference.run_key)
+    return Change(listed, run_key=difference.run_key, is_held_back=is_held_back)
 
 
 def _next_cursor(
@@ -205,6 +218,9 @@ def _next_cursor(
         else:
             requested[partition] = change.blocks_digest
 
+    held_back = {name for name, change in changes.items() if change.is_held_back}
+    held_back.update(name for name in cursor.held_back if name not in changes and name >= first)
+
     return Cursor(
         first=first,
         after=list(changes)[-1] if rest else "",
@@ -215,4 +231,5 @@ def _next_cursor(
             if listed and (partition >= first or partition in notified)
         },
         waiting=waiting,
+        held_back=sorted(held_back),
     )

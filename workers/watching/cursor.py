@@ -25,13 +25,17 @@ class Cursor(Value, frozen=True, kw_only=True):
     requested: dict[str, str] = msgspec.field(default_factory=dict)
     # By partition with changes that are not requested yet, since when it waits, in seconds.
     waiting: dict[str, float] = msgspec.field(default_factory=dict)
+    # Partitions that lost so much that their run is refused until a person acts: one was requested,
+    # so that its failure says so, and what else goes of them is no news.
+    held_back: list[str] = msgspec.field(default_factory=list)
 
     @classmethod
     def read(cls, text: str | None, asset: Asset) -> "Cursor":
         """Return the cursor in a text; a new one where it is not of this asset as it is now."""
         try:
             cursor = msgspec.json.decode(text or "{}", type=cls)
-            for partition in (cursor.first, cursor.after, *cursor.requested, *cursor.waiting):
+            named = (cursor.first, cursor.after, *cursor.requested, *cursor.waiting)
+            for partition in (*named, *cursor.held_back):
                 if partition:
                     asset.partitions.time(partition)
         except (msgspec.MsgspecError, Refused):

@@ -6,27 +6,22 @@ never not at all.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from pymongo import DeleteOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 
 from workers.declare.asset import Asset
-from workers.errors import Malformed, Refused, Unavailable
-from workers.s3_errors import NO_ANSWER
-from workers.store import ANSWER_SECONDS, OWN_PREFIX
+from workers.errors import Malformed
+from workers.store import OWN_PREFIX
 from workers.values import Document, Value
+from workers.watching.sqs import Queue
 
 MAX_RECEIVES = 50  # requests for messages that one scan makes; each brings up to 10
-MESSAGES_PER_RECEIVE = 10  # the most that SQS allows
 WAIT_SECONDS = 1  # for the first: SQS asks all its servers only where it may wait
 
 
@@ -84,59 +79,6 @@ class Notifications:
         ]
         if deletes:
             self.collection.bulk_write(deletes, ordered=False)
-
-
-class Queue:
-    """An SQS queue that S3 sends its event notifications to, directly or through others."""
-
-    def __init__(self, client: Any, url: str) -> None:
-        self.client = client
-        self.url = url
-
-    def receive(self, wait_seconds: int) -> list[Any]:
-        """Return up to 10 messages; others get them again later if they are not deleted."""
-        with self._errors():
-            answer = self.client.receive_message(
-                QueueUrl=self.url,
-                MaxNumberOfMessages=MESSAGES_PER_RECEIVE,
-                WaitTimeSeconds=wait_seconds,
-            )
-        messages: list[Any] = answer.get("Messages", [])
-        return messages
-
-    def delete(self, messages: Sequence[Any]) -> None:
-        """Delete messages; one that stays is only read again."""
-        entries = [
-            {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
-            for number, message in enumerate(messages)
-        ]
-        with self._errors():
-            self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except NO_ANSWER as error:
-            raise Unavailable(
-                f"SQS did not answer for {self.url}; check FANFOLD_EVENTS_QUEUE and the network "
-                f"({type(error).__name__})"
-            ) from error
-        except (ClientError, BotoCoreError) as error:
-            raise Refused(
-                f"SQS cannot be used for {self.url}; check FANFOLD_EVENTS_QUEUE, the credentials "
-                f"and their policies ({error})"
-            ) from error
-
-
-def open_queue(url: str) -> Queue:
-    """Return the queue with this URL; boto3 finds region and credentials. No request is made."""
-    retries: Any = {"mode": "standard", "total_max_attempts": 3}
-    config = Config(connect_timeout=5, read_timeout=ANSWER_SECONDS, retries=retries)
-    try:
-        return Queue(boto3.client("sqs", config=config), url)
-    except (BotoCoreError, ValueError) as error:
-        raise Refused(f"SQS cannot be used: {error}") from error
 
 
 def take_messages(

@@ -12,7 +12,8 @@ import pytest
 from tests.support.pipeline import DAY, event
 from tests.support.watching import NOON, Scanner, count_requests, days
 from workers.declare.asset import Partitions
-from workers.sources.blocks import aged_blocks
+from workers.errors import Refused
+from workers.sources.objects import aged_blocks
 from workers.watching.cursor import Cursor
 from workers.watching.notifications import Notifications
 
@@ -48,7 +49,36 @@ def test_a_block_that_is_removed_asks_for_one_run(pipeline, scanner):
     pipeline.run(DAY)
     pipeline.remove(key)
     assert (scanner.scan(), scanner.scan()) == ([DAY], [])
+    pipeline.run(DAY, drop_removed=True)
+    assert scanner.scan() == []
+
+
+def test_a_partition_that_is_held_back_asks_for_one_run_however_much_more_goes(pipeline, scanner):
+    keys = [pipeline.put([event()], name=f"{number}.jsonl") for number in range(4)]
+    scanner.scan()
     pipeline.run(DAY)
+    for key in keys[:3]:
+        pipeline.remove(key)
+    assert scanner.scan() == [DAY]
+    with pytest.raises(Refused, match="held back"):
+        pipeline.run(DAY)
+
+    pipeline.remove(keys[3])
+    assert scanner.scan() == []
+    assert scanner.last.waits == [f"{DAY} is held back"]
+    for number in range(2):
+        pipeline.put([event("bo")], name=f"{number}.jsonl")
+    assert scanner.scan() == [DAY]
+    pipeline.run(DAY)
+    assert (scanner.scan(), scanner.last.waits) == ([], [])
+
+
+def test_what_lies_beside_data_asks_for_no_run(pipeline, scanner):
+    pipeline.put([event()])
+    scanner.scan()
+    pipeline.run(DAY)
+    pipeline.put([event()], name="_temporary/a.jsonl")
+    pipeline.store.put(f"events/dt={DAY}/_SUCCESS", b"")
     assert scanner.scan() == []
 
 
@@ -59,7 +89,7 @@ def test_blocks_that_change_there_and_back_ask_for_a_run_of_its_own_each_time(pi
         pipeline.run(DAY)
         pipeline.remove(key)
         assert scanner.scan() == [DAY]
-        pipeline.run(DAY)
+        pipeline.run(DAY, drop_removed=True)
     assert len(set(scanner.keys)) == 4
 
 

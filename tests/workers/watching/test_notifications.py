@@ -12,7 +12,8 @@ from tests.support.pipeline import DAY, event
 from tests.support.watching import NOON, Scanner, count_requests
 from workers.assets import assets
 from workers.errors import FanfoldError, Malformed, Unavailable
-from workers.watching.notifications import Notifications, Queue, keys_in, take_messages
+from workers.watching.notifications import Notifications, keys_in, take_messages
+from workers.watching.sqs import Queue
 
 
 def bridged(bucket, key):
