@@ -2,14 +2,16 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from workers.contributions.results import Merger, to_parquet
 from workers.declare.task import load_task
 from workers.errors import FanfoldError, Malformed, Refused, Unavailable
-from workers.ledger.attempt import AttemptLetters
+from workers.ledger.attempt import AttemptLetters, AttemptWarnings
 from workers.ledger.dead_letters import task_lines
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors
@@ -17,12 +19,16 @@ from workers.ledger.profiles import known_of
 from workers.ledger.records import AttemptId, Batch
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.rows import Rows
-from workers.sources.items import ItemReader, Reject, contribute
+from workers.sources.items import ItemReader, Reject, Taken, contribute
+from workers.sources.rests import Density, items_of_rest
 from workers.sources.source import source_of
 from workers.store import OWN_PREFIX, BlockStore
-from workers.values import BrokenRange, Outcome, Place, Range
+from workers.values import Outcome, Place, Range
 
 TRIED_ITEMS = 20  # items a task fails on, one by one and with none used, before others are tried
+# Items, and runs of them, that contribute together: a call costs as much for ten as for a thousand.
+CHUNK_ITEMS = 10_000
+CHUNK_RUNS = 128
 OBSERVED_ITEMS = 10_000  # items a task observes the world for in one call
 MAX_UNREADABLE_ITEMS = 10_000  # items that cannot be read, with none used, before a batch gives up
 
@@ -101,16 +107,21 @@ class Worker:
         self.bytes = 0
         self.bugs = 0
         self.dead_letters = AttemptLetters(ledger.dead_letters, batch, self.attempt_id)
+        # What was read and has not contributed yet, and how many items that is.
+        self.taken: list[tuple[Range, Taken]] = []
+        self.taken_items = 0
         # Items that wait to be observed, of all ranges together, so that a page listed twice is
         # visited once, and hosts have their pauses.
         self.unobserved: list[tuple[Any, Origin]] = []
+        self.warnings = AttemptWarnings()
 
     def run(self) -> Outcome:
         """Read all ranges and write the result; return the outcome."""
         started = time.monotonic()
-        for range_ in self.batch.ranges:
-            self._read(range_)
+        for range_, runs in self.source.read(self.batch.ranges, self.reader.columns):
+            self._read(range_, runs)
             self.bytes += range_.bytes
+        self._contribute_taken()
         self._observe()
         self.dead_letters.record_unmet()
 
@@ -124,6 +135,8 @@ class Worker:
             used=self.used,
             skipped=self.skipped,
             dead=self.dead_letters.count,
+            unread_parts=self.dead_letters.rests,
+            unread_items=self.dead_letters.rest_items,
             bytes=self.bytes,
             rows=result.num_rows,
             profiles=len(result["profile"].unique()),
@@ -131,21 +144,18 @@ class Worker:
             result=key,
             digest=hashlib.sha256(body).hexdigest(),
             attempt=self.attempt_id.number,
+            warnings=self.warnings.listed(),
         )
 
-    def _read(self, range_: Range) -> None:
+    def _read(self, range_: Range, runs: Iterator[Lines | Rows]) -> None:
         """Take in what a range holds, and record its dead letters."""
-        reject = partial(self._reject, range_)
         places = frozenset(range_.places)
-        if isinstance(range_, BrokenRange):
-            place = Place.byte(range_.offset)
-            if not places or place in places:
-                reject(place, b"", range_.reason)
-            self.dead_letters.record()
-            return
-
+        reject = partial(self._reject, range_)
+        items_before = self._items_met
         try:
-            for run in self.source.read(range_, self.reader.columns):
+            for run in runs:
+                if isinstance(run, Rows):
+                    self.warnings.add(range_, run.warnings)
                 for part in run.pick(places) if places else [run]:
                     self._use(range_, part, reject)
                 self.dead_letters.record()
@@ -153,20 +163,45 @@ class Worker:
             if error.place is None:  # not of a block
                 raise
             if not places or error.place in places:
-                reject(error.place, b"", error.reason)
+                self._reject_part(range_, error.place, error.reason, items_before)
             self.dead_letters.record()
+
+    @property
+    def _items_met(self) -> int:
+        """The items that were read so far, whatever became of them."""
+        waiting = self.taken_items + len(self.unobserved)
+        return self.used + self.dead_letters.count + waiting
 
     def _use(self, range_: Range, run: Lines | Rows, reject: Reject) -> None:
         """Let the items of a run contribute, or put them aside to be observed."""
-        items, numbers = self.reader.items(run, reject)
+        taken = self.reader.items(run, reject)
         if self.task.observe is None:
-            self._contribute(items, lambda index: Origin(range_, run, numbers[index]))
+            self.taken.append((range_, taken))
+            self.taken_items += len(taken.items)
+            if self.taken_items >= CHUNK_ITEMS or len(self.taken) >= CHUNK_RUNS:
+                self._contribute_taken()
             return
 
-        for item, number in zip(items, numbers, strict=True):
-            self.unobserved.append((item, Origin(range_, run, number)))
+        for item, number in zip(taken.items, taken.numbers, strict=True):
+            self.unobserved.append((item, Origin(range_, taken.run, number)))
         if len(self.unobserved) >= OBSERVED_ITEMS:
             self._observe()
+
+    def _contribute_taken(self) -> None:
+        """Let the items that were read contribute, all in one call."""
+        parts = self.taken
+        starts = list(accumulate((len(taken.items) for _, taken in parts), initial=0))
+        items = [item for _, taken in parts for item in taken.items]
+        self.taken = []
+        self.taken_items = 0
+
+        def origin_of(index: int) -> Origin:
+            part = bisect_right(starts, index) - 1
+            range_, taken = parts[part]
+            return Origin(range_, taken.run, taken.numbers[index - starts[part]])
+
+        self._contribute(items, origin_of)
+        self.dead_letters.record()
 
     def _observe(self) -> None:
         """Let the task observe the world for the items that wait for it."""
@@ -230,19 +265,32 @@ class Worker:
         raise Refused(
             f"the task {self.batch.task} fails on every item, so batch {self.batch.id} stops "
             f"after {TRIED_ITEMS + len(answers)} of them: {type(error).__name__}: {error} "
-            f"(items have the columns {', '.join(self.framer.columns)}){where}"
+            f"(items have the columns {', '.join(self.framer.columns.names)}){where}"
         )
 
     def _reject(self, range_: Range, place: Place, item: bytes, reason: str) -> None:
         """Add a dead letter of an item that cannot be read; Refused where no item can."""
         self.dead_letters.add_malformed(range_, place, reason, item)
         unreadable = self.dead_letters.count
-        if unreadable >= MAX_UNREADABLE_ITEMS and not self.used:
+        if unreadable >= MAX_UNREADABLE_ITEMS and not self.used and not self.taken_items:
             self.dead_letters.record()
             raise Refused(
                 f"none of the first {unreadable:,} items of {range_.key} can be read ({reason}); "
                 f"is the format of {self.batch.asset} right?"
             )
+
+    def _reject_part(self, range_: Range, place: Place, reason: str, items_before: int) -> None:
+        """Add the dead letter of a part of a block that cannot be read.
+
+        `items_before` are those that were met before its range.
+        """
+        if not place.is_rest:
+            self._reject(range_, place, b"", reason)
+            return
+
+        met_before = Density(items_before, self.bytes)
+        items = items_of_rest(range_, place, self._items_met - items_before, met_before)
+        self.dead_letters.add_rest(range_, place, reason, items)
 
     def _add_bug(self, origin: Origin, error: Exception) -> None:
         """Add a dead letter of an item on which the task failed."""

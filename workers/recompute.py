@@ -5,6 +5,7 @@ world, whose results are all there is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from workers.contributions.accumulators import (
@@ -21,14 +22,27 @@ from workers.declare.task import Task
 from workers.errors import Malformed
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Plan
-from workers.sources.blocks import blocks_of_partition
 from workers.sources.items import ItemReader, contribute
+from workers.sources.objects import blocks_of_partition, blocks_with_owners
 from workers.sources.source import Source, source_of
 from workers.store import BlockStore
 from workers.values import BUCKETS, Block, ByteRange, Document, Place, ProfileRange, Range
 
+CHUNK_ITEMS = 10_000  # that contribute in one call
+READ_BLOCKS = 1_000  # blocks that are listed ahead of what reads them
 RAW_BLOCKS = "the raw blocks"
 STORED_RESULTS = "the stored results of what workers saw"
+
+
+class UnreadPart(NamedTuple):
+    """The block of which only a part can be read, and why."""
+
+    key: str
+    etag: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.key}, {self.why}"
 
 
 class Recomputed(NamedTuple):
@@ -37,6 +51,8 @@ class Recomputed(NamedTuple):
     profiles: dict[str, Document]
     items: int
     against: str
+    # The blocks that could not be read whole.
+    unread: tuple[UnreadPart, ...] = ()
 
 
 def recompute(
@@ -103,17 +119,29 @@ def recompute_blocks(
     merger = Merger(task.fields)
 
     items_used = 0
-    for block in blocks:
-        for items in _items(asset, source, reader, block):
-            observations = _observe_anew(task, items)
-            for first, last, frames in contribute(task, framer, observations):
-                if not isinstance(frames, Exception):
-                    merger.add(frames)
-                    items_used += last - first
+    unread: list[UnreadPart] = []
+    for items in _chunks(_items(asset, source, reader, blocks, unread)):
+        observations = _observe_anew(task, items)
+        for first, last, frames in contribute(task, framer, observations):
+            if not isinstance(frames, Exception):
+                merger.add(frames)
+                items_used += last - first
 
     parts = {name: frame.assign(partition="") for name, frame in merger.merged().items()}
     profiles = _profiles(task, build_accumulators(parts, task.fields))
-    return Recomputed(profiles, items_used, RAW_BLOCKS)
+    return Recomputed(profiles, items_used, RAW_BLOCKS, tuple(unread))
+
+
+def _chunks(parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Yield items in fewer and larger parts, as a call of the task costs the same for ten."""
+    chunk: list[Any] = []
+    for part in parts:
+        chunk += part
+        if len(chunk) >= CHUNK_ITEMS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
 
 
 def _observe_anew(task: Task, items: list[Any]) -> list[Any]:
@@ -129,28 +157,34 @@ def _raw_blocks(
 ) -> Iterator[Block]:
     """Yield the blocks of all partitions in S3, or of those given."""
     if partitions is None:
-        for block in store.list(asset.layout.root):
-            if asset.partition_of(block.key):
-                yield block
+        for _, block in blocks_with_owners(asset, store):
+            yield block
         return
     for partition in partitions:
         yield from blocks_of_partition(asset, store, partition)
 
 
-def _items(asset: Asset, source: Source, reader: ItemReader, block: Block) -> Iterator[list[Any]]:
-    """Yield the usable items of a block, by chunks."""
-    if block.size == 0:
-        return
-
+def _items(
+    asset: Asset,
+    source: Source,
+    reader: ItemReader,
+    blocks: Iterable[Block],
+    unread: list[UnreadPart],
+) -> Iterator[list[Any]]:
+    """Yield the usable items of blocks, by chunks; `unread` gets the blocks that break off."""
     kind = ProfileRange if asset.source else ByteRange
-    whole: Range = kind(
-        key=block.key, etag=block.etag, size=block.size, start=0, end=block.size, items=0
+    whole = (
+        kind(key=block.key, etag=block.etag, size=block.size, start=0, end=block.size, items=0)
+        for block in blocks
+        if block.size
     )
-    try:
-        for run in source.read(whole, reader.columns):
-            yield reader.items(run, _ignore)[0]
-    except Malformed:
-        pass  # what was read before the block breaks off counts; the run keeps a dead letter
+    for ranges in iter(lambda: list[Range](islice(whole, READ_BLOCKS)), []):
+        for range_, runs in source.read(ranges, reader.columns):
+            try:
+                for run in runs:
+                    yield reader.items(run, _ignore).items
+            except Malformed as error:  # what was read before counts; the run keeps a dead letter
+                unread.append(UnreadPart(range_.key, range_.etag, str(error)))
 
 
 def _ignore(_place: Place, _item: bytes, _reason: str) -> None:

@@ -86,8 +86,13 @@ class Place(Value, frozen=True, kw_only=True):
         """Return the place of all that follows a byte."""
         return cls(kind=PlaceKind.REST, position=position)
 
+    @property
+    def is_rest(self) -> bool:
+        """Whether it stands for an unknown number of items."""
+        return self.kind is PlaceKind.REST
+
     def __str__(self) -> str:
-        if self.kind is PlaceKind.REST:
+        if self.is_rest:
             return f"byte {self.position} to the end"
         return f"{self.kind} {self.position}"
 
@@ -108,6 +113,11 @@ class BlockPart(Value, frozen=True, kw_only=True):
     @property
     def bytes(self) -> int:
         return self.end - self.start
+
+    @property
+    def block(self) -> Block:
+        """The block that it is part of."""
+        return Block(key=self.key, etag=self.etag, size=self.size)
 
     @property
     def identity(self) -> list[Any]:
@@ -137,6 +147,13 @@ class BrokenRange(BlockPart, frozen=True, kw_only=True, tag="broken", tag_field=
 
     offset: int
     reason: str
+    # It goes on to the end of the block, and nobody knows how many items it has.
+    is_rest: bool = False
+
+    @property
+    def place(self) -> Place:
+        """The place of its dead letter."""
+        return Place.rest(self.offset) if self.is_rest else Place.byte(self.offset)
 
 
 class ProfileRange(BlockPart, frozen=True, kw_only=True, tag="profiles", tag_field="kind"):
@@ -153,12 +170,29 @@ class ProfileRange(BlockPart, frozen=True, kw_only=True, tag="profiles", tag_fie
 Range = ByteRange | SegmentRange | BrokenRange | ProfileRange
 
 
+class BlockWarning(Value, frozen=True, kw_only=True):
+    """What a person should know of blocks that were read, though no item of them is dead for it."""
+
+    sentence: str
+    # The key of the first block that it is true of, and how many there are.
+    block: str
+    blocks: int = 1
+
+    def __str__(self) -> str:
+        more = self.blocks - 1
+        and_more = f" (and of {more:,} more blocks)" if more else ""
+        return f"{self.block}: {self.sentence}{and_more}"
+
+
 class Outcome(Value, frozen=True, kw_only=True):
     """What a worker says of a finished batch. items = used + dead, always."""
 
     items: int
     used: int
     dead: int
+    # Those of `dead` that stand for a rest of a block, and about how many items these rests hold.
+    unread_parts: int = 0
+    unread_items: int = 0
     # Those of `used` that a task which observes first found to need nothing.
     skipped: int = 0
     # Held against the plan: a range read short would show here.
@@ -171,6 +205,7 @@ class Outcome(Value, frozen=True, kw_only=True):
     digest: str
     # Which attempt at the batch this was; dead letters name it.
     attempt: int
+    warnings: list[BlockWarning] = []
 
 
 class BatchCost(Value, frozen=True, kw_only=True):
@@ -199,6 +234,10 @@ class Counts(Value, frozen=True, kw_only=True):
     # Dead letters, and those of them that a person discarded: these are tolerated.
     dead: int
     discarded: int
+    # Those of `dead` that stand for a rest of a block which nobody gave up, and about how many
+    # items these rests hold, beside `items`. Nobody knows the number, so none is tolerated.
+    unread_parts: int = 0
+    unread_items: int = 0
     # Items of batches that failed for good, and of batches that did not run.
     failed: int
     pending: int
@@ -212,10 +251,11 @@ class Counts(Value, frozen=True, kw_only=True):
     work_seconds: float
     # The plan that a closed partition was folded from, where nothing has changed since.
     unchanged_since: str
+    warnings: list[BlockWarning] = []
 
     @property
     def unused(self) -> int:
-        """The items that tolerance is about."""
+        """The items that tolerance is about, as far as their number is known."""
         return self.dead - self.discarded + self.failed
 
 

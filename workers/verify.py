@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from workers.contributions.accumulators import Accumulator, merge_accumulators, to_reader
 from workers.declare.asset import Asset
 from workers.declare.task import Task
@@ -20,6 +22,7 @@ from workers.values import Value
 
 SPOT_PROFILES = 100  # profiles that a spot check compares
 MAX_DIFFERING = 20  # ids that a verdict names
+MAX_UNREAD = 5  # blocks that it names
 
 
 class Verdict(Value, frozen=True, kw_only=True):
@@ -35,6 +38,10 @@ class Verdict(Value, frozen=True, kw_only=True):
     differing: list[str]
     # What the profiles were held against.
     against: str
+    # Blocks that cannot be read whole, and whose rest nobody has given up; the first of them, with
+    # the place and the reason. What they hold beyond is in no profile, and compared with none.
+    unread_blocks: int = 0
+    unread: list[str] = msgspec.field(default_factory=list)
 
 
 class SpotCheck(Value, frozen=True, kw_only=True):
@@ -71,6 +78,9 @@ def verify_profiles(
 
     profile_ids = sorted(expected.keys() | actual.keys())
     differing = [i for i in profile_ids if expected.get(i) != actual.get(i)]
+
+    given_up = ledger.dead_letters.blocks_given_up(asset.name) if recomputed.unread else set()
+    unread = [part for part in recomputed.unread if (part.key, part.etag) not in given_up]
     return Verdict(
         match=not differing,
         profiles=len(actual),
@@ -80,6 +90,8 @@ def verify_profiles(
         expected_digest=_digest(expected),
         differing=differing[:MAX_DIFFERING],
         against=recomputed.against,
+        unread_blocks=len(unread),
+        unread=[str(part) for part in unread[:MAX_UNREAD]],
     )
 
 

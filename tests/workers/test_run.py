@@ -48,12 +48,12 @@ def test_an_empty_partition_succeeds_with_zero(pipeline):
     assert pipeline.profiles.count_documents({}) == 0
 
 
-def test_an_empty_block_and_a_folder_object_hold_no_items(pipeline):
+def test_an_empty_block_and_a_folder_object_are_no_blocks(pipeline):
     pipeline.store.put(f"events/dt={DAY}/", b"")
     pipeline.store.put(f"events/dt={DAY}/empty.jsonl", b"")
     pipeline.put([event()])
     summary = pipeline.run()
-    assert (summary["blocks"], summary["items"]) == (2, 1)
+    assert (summary["blocks"], summary["items"]) == (1, 1)
 
 
 def test_bad_items_become_dead_letters_and_the_rest_counts(pipeline):
@@ -70,9 +70,14 @@ def test_bad_items_become_dead_letters_and_the_rest_counts(pipeline):
     assert pipeline.verify().match
 
 
-def test_a_truncated_gzip_counts_what_could_be_read_and_is_one_dead_letter(pipeline):
+def test_a_truncated_gzip_folds_what_could_be_read_once_its_rest_is_given_up(pipeline):
     body = gzip.compress(lines([event(f"user{n}", item=str(hash(n))) for n in range(5_000)]))
     pipeline.store.put(f"events/dt={DAY}/a.jsonl.gz", body[:-5_000])
+
+    with pytest.raises(Refused, match="1 part of a block was not read, which no tolerance covers"):
+        pipeline.run()
+    assert pipeline.profiles.count_documents({}) == 0
+    assert pipeline.give_up_rests() == 1
 
     summary = pipeline.run()
     assert summary["dead_letters"] == 1

@@ -103,9 +103,8 @@ def fold_profiles(
     touched = set[tuple[str, str]]()
     for profile_id, by_key in accumulators.items():
         touched.update((partitions[fold_key], profile_id) for fold_key in by_key)
-    for plan_id in shard.unchanged:
-        unchanged = _results_of(ledger.plan(plan_id))
-        for key, profile_id in _mentioned(store, profiles, unchanged, shard):
+    for plan in ledger.plans_by_id(shard.unchanged):
+        for key, profile_id in _mentioned(store, profiles, _results_of(plan), shard):
             touched.add((key.partition, profile_id))
 
     for key, profile_id in _mentioned(store, profiles, results.to_take_back, shard):
@@ -144,10 +143,12 @@ def results_of_shard(ledger: Ledger, shard: Shard) -> ShardResults:
     to_take_back: dict[Result, None] = {}
     may_race = False
 
-    for claim in shard.claims:
-        results = _results_of(ledger.plan(claim.plan))
+    plans = ledger.plans_by_id([claim.plan for claim in shard.claims])
+    earlier_plans = ledger.claims.earlier(shard.claims)
+    for plan in plans:
+        results = _results_of(plan)
         to_fold += results
-        for earlier in ledger.claims.earlier(claim):
+        for earlier in earlier_plans.get(plan.key, []):
             may_race |= earlier.state is not PlanState.FOLDED
             retired = [result for result in _results_of(earlier) if result not in results]
             to_take_back |= dict.fromkeys(retired)

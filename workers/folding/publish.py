@@ -6,10 +6,13 @@ from workers.declare.asset import Asset
 from workers.errors import Refused
 from workers.folding.fold import FoldedShard
 from workers.folding.reconcile import Reconciled
-from workers.ledger.claims import Claim
-from workers.ledger.counts import MAX_NAMED, counted_attempts, redriven_letters
+from workers.ledger.claims import Claim, Fold
+from workers.ledger.counts import counted_attempts, merge_warnings, redriven_letters
 from workers.ledger.ledger import Ledger
+from workers.ledger.losses import MAX_NAMED
 from workers.values import BUCKETS, Counts, FailedProfile, Value
+
+MARKED_AT_ONCE = 50  # claims in a request; between two of them, progress shows how far it is
 
 
 class Published(Value, frozen=True, kw_only=True):
@@ -29,8 +32,13 @@ class Published(Value, frozen=True, kw_only=True):
     items_failed: int
     batches_failed: int
     dead_letters: int
+    # Parts of blocks that were not read, and about how many items they hold.
+    unread_parts: int
+    unread_items: int
     profiles: int
     profiles_failed: int
+    # What a person should know of the blocks, in sentences.
+    warnings: list[str]
 
 
 def record_folded(
@@ -52,9 +60,8 @@ def record_folded(
             "one folded; the profiles hold that run's result once it succeeds"
         )
 
-    for counts in reconciled.counts:
-        if counts.unchanged_since:
-            ledger.mark_unchanged(counts.plan)
+    unchanged = [counts.plan for counts in reconciled.counts if counts.unchanged_since]
+    ledger.mark_unchanged(unchanged)
     return summarise(asset, reconciled.counts, shards)
 
 
@@ -80,15 +87,18 @@ def _mark_folded(
     counts = {partition.plan: partition for partition in reconciled.counts}
     failed_profiles = _failed_profiles(shards)
 
-    folded: list[Claim] = []
-    overtaken = list(reconciled.overtaken)
-    for claim in reconciled.claims:
-        failed = failed_profiles.get(claim.partition, [])
-        if ledger.claims.mark_folded(claim, counts[claim.plan], failed):
-            folded.append(claim)
-        else:
-            overtaken.append(claim.partition)
-    return folded, overtaken
+    folds = [
+        Fold(claim, counts[claim.plan], failed_profiles.get(claim.partition, []))
+        for claim in reconciled.claims
+    ]
+
+    marked: set[str] = set()
+    for start in range(0, len(folds), MARKED_AT_ONCE):
+        marked |= ledger.claims.mark_folded(folds[start : start + MARKED_AT_ONCE])
+
+    folded = [claim for claim in reconciled.claims if claim.plan in marked]
+    overtaken = [claim.partition for claim in reconciled.claims if claim.plan not in marked]
+    return folded, [*reconciled.overtaken, *overtaken]
 
 
 def _failed_profiles(shards: Sequence[FoldedShard]) -> dict[str, list[FailedProfile]]:
@@ -108,11 +118,14 @@ def _settle_dead_letters(ledger: Ledger, folded: Sequence[Claim]) -> None:
 
     partitions = [claim.partition for claim in folded]
     with_letters = set(ledger.dead_letters.partitions(folded[0].key.asset, partitions))
-    for claim in folded:
-        if claim.partition in with_letters:
-            batches = ledger.batches_of(ledger.plan(claim.plan))
-            redriven = redriven_letters(ledger, batches)
-            ledger.dead_letters.settle(claim.key, counted_attempts(batches), redriven)
+    claims = [claim for claim in folded if claim.partition in with_letters]
+
+    plans = ledger.plans_by_id([claim.plan for claim in claims])
+    by_plan = ledger.batches_by_plan(plans)
+    for claim in claims:
+        batches = by_plan[claim.plan]
+        redriven = redriven_letters(ledger, batches)
+        ledger.dead_letters.settle(claim.key, counted_attempts(batches), redriven)
 
 
 def _close_old(asset: Asset, ledger: Ledger, claims: Sequence[Claim]) -> None:
@@ -126,6 +139,7 @@ def _close_old(asset: Asset, ledger: Ledger, claims: Sequence[Claim]) -> None:
 def summarise(asset: Asset, counts: Sequence[Counts], shards: Sequence[FoldedShard]) -> Published:
     """Return the counts of a run's partitions in all."""
     failed = {profile.profile for shard in shards for profile in shard.failed_profiles}
+    warnings = merge_warnings(warning for part in counts for warning in part.warnings)
     return Published(
         asset=asset.name,
         partitions=[partition.partition for partition in counts],
@@ -141,6 +155,9 @@ def summarise(asset: Asset, counts: Sequence[Counts], shards: Sequence[FoldedSha
         items_failed=sum(partition.failed for partition in counts),
         batches_failed=sum(partition.batches_failed for partition in counts),
         dead_letters=sum(partition.dead for partition in counts),
+        unread_parts=sum(partition.unread_parts for partition in counts),
+        unread_items=sum(partition.unread_items for partition in counts),
         profiles=sum(shard.distinct for shard in shards),
         profiles_failed=len(failed),
+        warnings=[str(warning) for warning in warnings],
     )

@@ -12,8 +12,9 @@ from workers.declare.asset import Asset
 from workers.errors import Refused
 from workers.folding.fold import Shard
 from workers.ledger.claims import Claim
-from workers.ledger.counts import MAX_NAMED, count_plan, exceeds_tolerance, explain_unused
+from workers.ledger.counts import count_plans, exceeds_tolerance
 from workers.ledger.ledger import Ledger
+from workers.ledger.losses import MAX_NAMED, explain_unused, why_not_folded
 from workers.ledger.records import Batch, Plan
 from workers.values import BUCKETS, Counts, Value
 
@@ -31,12 +32,12 @@ class Reconciled(Value, frozen=True, kw_only=True):
 def reconcile_plans(asset: Asset, ledger: Ledger, plan_ids: Sequence[str]) -> Reconciled:
     """Check every planned batch, then claim the partitions that are to be folded.
 
-    Refused, with nothing claimed, where a batch has no outcome or a partition has more unused
-    items than it tolerates.
+    Refused, with nothing claimed, where a batch has no outcome or a partition lacks more than it
+    tolerates.
     """
-    plans = [ledger.plan(plan_id) for plan_id in plan_ids]
-    batches = {plan.id: ledger.batches_of(plan) for plan in plans}
-    counts = [count_plan(ledger, plan, batches[plan.id]) for plan in plans]
+    plans = ledger.plans_by_id(plan_ids)
+    batches = ledger.batches_by_plan(plans)
+    counts = count_plans(ledger, plans, batches)
 
     try:
         _check_tolerance(asset, ledger, counts)
@@ -45,9 +46,9 @@ def reconcile_plans(asset: Asset, ledger: Ledger, plan_ids: Sequence[str]) -> Re
         ledger.refuse(plan_ids, str(error))
         raise
 
-    claims: list[Claim] = []
-    overtaken: list[str] = []
     unchanged: list[str] = []
+    to_fold: list[Plan] = []
+    results: dict[str, dict[str, str]] = {}
     rows = 0
     for plan, of_plan in zip(plans, counts, strict=True):
         if of_plan.unchanged_since:
@@ -55,17 +56,16 @@ def reconcile_plans(asset: Asset, ledger: Ledger, plan_ids: Sequence[str]) -> Re
             continue
 
         outcomes = {b.id: b.finished_outcome for b in batches[plan.id] if b.is_done}
-        results = {batch_id: outcome.result for batch_id, outcome in outcomes.items()}
-        if claim := ledger.claims.claim(plan, results):
-            claims.append(claim)
-        else:
-            overtaken.append(plan.partition)
+        results[plan.id] = {batch_id: outcome.result for batch_id, outcome in outcomes.items()}
         rows += sum(outcome.rows for outcome in outcomes.values())
+        to_fold.append(plan)
 
+    claimed = ledger.claims.claim(to_fold, results)
+    claims = [claimed[plan.id] for plan in to_fold if plan.id in claimed]
     return Reconciled(
         counts=counts,
         claims=claims,
-        overtaken=overtaken,
+        overtaken=[plan.partition for plan in to_fold if plan.id not in claimed],
         shards=_shards(asset, claims, unchanged, rows),
     )
 
@@ -81,7 +81,7 @@ def _shards(asset: Asset, claims: list[Claim], unchanged: list[str], rows: int) 
 
 
 def _check_tolerance(asset: Asset, ledger: Ledger, counts: Sequence[Counts]) -> None:
-    """Refuse to fold a run in which a partition has more unused items than tolerated."""
+    """Refuse to fold a run in which a partition lacks more than is tolerated."""
     to_fold = [partition for partition in counts if not partition.unchanged_since]
     beyond = [partition for partition in to_fold if exceeds_tolerance(asset, partition)]
     if not beyond:
@@ -90,9 +90,8 @@ def _check_tolerance(asset: Asset, ledger: Ledger, counts: Sequence[Counts]) -> 
     stopped = sum(partition.batches_pending for partition in counts)
     early = f" ({stopped} batches were not started any more)" if stopped else ""
     raise Refused(
-        f"{asset.name}: more items could not be used than are tolerated "
-        f"({asset.tolerance.text}), so nothing is "
-        f"folded{early}: {explain_unused(asset, ledger, beyond)}"
+        f"{asset.name}: {why_not_folded(asset, beyond)}, so nothing is folded{early}: "
+        f"{explain_unused(asset, ledger, beyond)}"
     )
 
 

@@ -4,5 +4,6 @@ What a run should do belongs in planning; when profiles are written, and how, in
 
 Read: mongo (the connection), records (plans, batches and their states), ledger, claims (who may
 fold, and what is closed), dead_letters, attempt (a worker's), profiles (guarded writes), counts
-(planned against done), manifest (a run's record in S3), fingerprint (which failures are the same).
+(planned against done), losses (what is lacking, in words), removals (what went since), manifest
+(a run's record in S3), fingerprint (which failures are the same).
 """

@@ -1,8 +1,12 @@
-"""The dead letters of one attempt at a batch, counted and recorded while the attempt reads."""
+"""What one attempt at a batch notes while it reads: its dead letters, and what readers warn of."""
+
+from collections.abc import Iterable
 
 from workers.ledger.dead_letters import DeadLetter, DeadLetters, dead_letter_id
 from workers.ledger.records import AttemptId, Batch
-from workers.values import Place, Range
+from workers.values import BlockWarning, Place, Range
+
+MAX_WARNINGS = 20  # sentences of readers that an outcome keeps
 
 
 class AttemptLetters:
@@ -13,6 +17,9 @@ class AttemptLetters:
         self.batch = batch
         self.attempt_id = attempt_id
         self.count = 0
+        # Those of them that stand for a rest of a block, and about how many items these hold.
+        self.rests = 0
+        self.rest_items = 0
         # Those that are not on record yet.
         self._waiting: list[DeadLetter] = []
         # Of a redrive: the letters whose items were met, whatever became of them.
@@ -21,6 +28,12 @@ class AttemptLetters:
     def add_malformed(self, range_: Range, place: Place, reason: str, item: bytes) -> None:
         """Hold the letter of an item that cannot be read."""
         self._add(DeadLetter.malformed(self.batch, range_, place, reason, item))
+
+    def add_rest(self, range_: Range, place: Place, reason: str, items: int) -> None:
+        """Hold the letter of a rest of a block, which holds about so many items."""
+        self.rests += 1
+        self.rest_items += items
+        self._add(DeadLetter.rest(self.batch, range_, place, reason, items))
 
     def add_bug(
         self, range_: Range, place: Place, error: Exception, file: str, item: bytes
@@ -50,3 +63,24 @@ class AttemptLetters:
         if unmet:
             self.count += len(unmet)
             self.dead_letters.record_again(self.attempt_id, unmet)
+
+
+class AttemptWarnings:
+    """What readers warn of, up to a number of sentences, with the blocks that it is true of."""
+
+    def __init__(self) -> None:
+        # By sentence: the keys of blocks, in the order in which they were read.
+        self._keys: dict[str, dict[str, None]] = {}
+
+    def add(self, range_: Range, sentences: Iterable[str]) -> None:
+        """Note what a reader says of the block of a range."""
+        for sentence in sentences:
+            if sentence in self._keys or len(self._keys) < MAX_WARNINGS:
+                self._keys.setdefault(sentence, {})[range_.key] = None
+
+    def listed(self) -> list[BlockWarning]:
+        """Return a warning for each sentence."""
+        return [
+            BlockWarning(sentence=sentence, block=next(iter(keys)), blocks=len(keys))
+            for sentence, keys in self._keys.items()
+        ]

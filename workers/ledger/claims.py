@@ -6,14 +6,14 @@ docs/decisions/0002-folding-exactly-once.md and 0007-rebuilding-in-generations.m
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument, UpdateOne
+from pymongo import ASCENDING, DESCENDING, ReturnDocument, UpdateMany, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from workers.errors import Refused
-from workers.ledger.mongo import only_duplicates
+from workers.ledger.mongo import duplicates_of, only_duplicates
 from workers.ledger.records import FOLDED_STATES, PartitionKey, Plan, PlanState
 from workers.values import Counts, Document, FailedProfile, Value
 
@@ -40,6 +40,14 @@ class Claim(Value, frozen=True, kw_only=True):
     @property
     def generation(self) -> int:
         return self.key.generation
+
+
+class Fold(NamedTuple):
+    """A claim that is folded whole, with what came of it."""
+
+    claim: Claim
+    counts: Counts
+    failed_profiles: Sequence[FailedProfile]
 
 
 class Claims:
@@ -76,35 +84,65 @@ class Claims:
 
     # Claims
 
-    def claim(self, plan: Plan, results: Mapping[str, str]) -> Claim | None:
-        """Give a plan the next epoch of its partition. From here on profiles may hold it.
+    def claim(
+        self, plans: Sequence[Plan], results: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, Claim]:
+        """Give plans the next epochs of their partitions. From here on profiles may hold them.
 
-        `results` are the keys, by batch, that every shard of its fold will read: a batch that
-        another run finishes meanwhile is for another plan. None where a run that listed the blocks
-        later has claimed the partition: what it folds is newer. Refused where it is closed.
+        `results` are the S3 keys of each plan's batches, fixed here: what a batch counts that
+        another run finishes meanwhile is for another plan. Claims come back by plan. There is none
+        where a run that listed the blocks later has claimed the partition: what it folds is newer.
+        Refused where one is closed.
         """
-        claimed = {"state": PlanState.FOLDING, "results": dict(results)}
-        while True:
-            newest = self._newest_claimed(plan.key)
-            if newest and newest.state is PlanState.CLOSED:
+        claims: dict[str, Claim] = {}
+        waiting = list(plans)
+        while waiting:
+            claimed = self._next_claims(waiting)
+            lost = self._write_claims(claimed, results)
+            claims |= {claim.plan: claim for claim in claimed if claim.plan not in lost}
+            waiting = [plan for plan in waiting if plan.id in lost]
+        return claims
+
+    def _next_claims(self, plans: Sequence[Plan]) -> list[Claim]:
+        """Return the claims that are next, of those plans that nobody has overtaken."""
+        order = {name: f"${name}" for name in ("epoch", "listed", "state")}
+        newest = self._newest_by_key(plans, order, {"epoch": {"$exists": True}})
+
+        claims = []
+        for plan in plans:
+            before = newest.get(plan.key, {})
+            if before.get("state") == PlanState.CLOSED:
                 raise Refused(
                     f"{plan.asset}: partition {plan.partition} was closed while this run "
                     "was on its way; run it again to see whether anything is left to do"
                 )
-            if newest and newest.listed > plan.listed:
-                return None
+            if before.get("listed", 0.0) <= plan.listed:
+                epoch = before.get("epoch", 0) + 1
+                claims.append(Claim(plan=plan.id, key=plan.key, epoch=epoch))
+        return claims
 
-            epoch = (newest.epoch or 0) + 1 if newest else 1
-            try:
-                self.plans.update_one({"_id": plan.id}, {"$set": claimed | {"epoch": epoch}})
-            except DuplicateKeyError:
-                continue  # another run claimed this epoch in between
-            return Claim(plan=plan.id, key=plan.key, epoch=epoch)
+    def _write_claims(
+        self, claims: Sequence[Claim], results: Mapping[str, Mapping[str, str]]
+    ) -> set[str]:
+        """Write claims; return the plans whose epoch another run claimed in between."""
+        writes = []
+        for claim in claims:
+            claimed = {
+                "state": PlanState.FOLDING,
+                "results": dict(results[claim.plan]),
+                "epoch": claim.epoch,
+            }
+            writes.append(UpdateOne({"_id": claim.plan}, {"$set": claimed}))
+        if not writes:
+            return set()
 
-    def _newest_claimed(self, key: PartitionKey) -> Plan | None:
-        query = {**key.to_json(), "epoch": {"$exists": True}}
-        document = self.plans.find_one(query, sort=[("epoch", DESCENDING)])
-        return Plan.from_document(document) if document else None
+        try:
+            self.plans.bulk_write(writes, ordered=False)
+        except BulkWriteError as error:
+            if not only_duplicates(error):
+                raise
+            return {claims[number].plan for number in duplicates_of(error)}
+        return set()
 
     def abandon_outdated(self, plans: Sequence[Plan]) -> None:
         """Abandon plans that were written only after a newer view of their partition was claimed.
@@ -114,7 +152,7 @@ class Claims:
         if not plans:
             return
 
-        claimed = self._newest_by_key(plans[0].key, plans, "listed", {"epoch": {"$exists": True}})
+        claimed = self._newest_by_key(plans, "$listed", {"epoch": {"$exists": True}})
         outdated = [plan.id for plan in plans if claimed.get(plan.key, 0.0) > plan.listed]
         self.plans.update_many(
             {"_id": {"$in": outdated}, "state": PlanState.PLANNED},
@@ -126,75 +164,69 @@ class Claims:
         if not claims:
             return set()
 
-        some = claims[0].key
-        highest = self._newest_by_key(some, claims, "epoch")
+        highest = self._newest_by_key(claims, "$epoch")
         live = {claim.key for claim in claims if highest.get(claim.key) == claim.epoch}
+        some = claims[0].key
         return live if self.generation(some.asset) <= some.generation else set()
 
     def _newest_by_key(
         self,
-        some: PartitionKey,
-        of: Sequence[Plan] | Sequence[Claim],
-        field: str,
+        competitors: Sequence[Plan] | Sequence[Claim],
+        value: str | Mapping[str, str],
         where: Mapping[str, Any] | None = None,
     ) -> dict[PartitionKey, Any]:
-        """Return the greatest value of a field among the plans that compete for each key."""
-        query: Document = {
-            "asset": some.asset,
-            "generation": some.generation,
-            "partition": {"$in": [competitor.partition for competitor in of]},
-        }
+        """Return the greatest value among the plans that compete for each key.
+
+        The value is a field, written with a dollar sign, or several that count in their order.
+        """
+        query = _of_partitions([competitor.key for competitor in competitors])
         groups = self.plans.aggregate(
             [
                 {"$match": query | dict(where or {})},
-                {"$group": {"_id": BY_PARTITION, "newest": {"$max": f"${field}"}}},
+                {"$group": {"_id": BY_PARTITION, "newest": {"$max": value}}},
             ]
         )
         return {PartitionKey.of(group["_id"]): group["newest"] for group in groups}
 
-    def earlier(self, claim: Claim) -> list[Plan]:
-        """Return the plans of lower epochs that profiles may still hold."""
+    def earlier(self, claims: Sequence[Claim]) -> dict[PartitionKey, list[Plan]]:
+        """Return the plans of lower epochs that profiles may still hold, by what they fold."""
+        if not claims:
+            return {}
+
+        epochs = {claim.key: claim.epoch for claim in claims}
         states = {"$in": [PlanState.FOLDING, PlanState.FOLDED, PlanState.ABANDONED]}
-        query = {**claim.key.to_json(), "epoch": {"$lt": claim.epoch}, "state": states}
-        return [Plan.from_document(document) for document in self.plans.find(query)]
+        below = {"epoch": {"$lt": max(epochs.values())}, "state": states}
 
-    def mark_folded(
-        self, claim: Claim, counts: Counts, failed_profiles: Sequence[FailedProfile]
-    ) -> bool:
-        """Record that a claim is folded whole; False where a later claim took over."""
-        folded = {
-            "state": PlanState.FOLDED,
-            "folded": datetime.now(UTC),
-            "counts": counts.to_json(),
-            "failed_profiles": [profile.to_json() for profile in failed_profiles],
-        }
-        states = {"$in": [PlanState.FOLDING, PlanState.FOLDED]}
-        document = self.plans.find_one_and_update(
-            {"_id": claim.plan, "epoch": claim.epoch, "state": states}, {"$set": folded}
-        )
-        if document is None:  # asked again after the partition was closed, it is still true
-            mine = {"_id": claim.plan, "epoch": claim.epoch + 1, "state": PlanState.CLOSED}
-            return self.plans.find_one(mine) is not None
+        earlier: dict[PartitionKey, list[Plan]] = {}
+        for plan in self._plans(_of_partitions(list(epochs)) | below):
+            if plan.epoch is not None and plan.epoch < epochs.get(plan.key, 0):
+                earlier.setdefault(plan.key, []).append(plan)
+        return earlier
 
-        if claim.key not in self.live([claim]):
-            return False
-        self._retire_older(claim, Plan.from_document(document).listed)
-        return True
+    def mark_folded(self, folds: Sequence[Fold]) -> set[str]:
+        """Record that claims are folded whole; return their plans, without those overtaken."""
+        if not folds:
+            return set()
 
-    def _retire_older(self, claim: Claim, listed: float) -> None:
-        """Move the plans that a folded claim has overtaken out of its way."""
-        key = claim.key.to_json()
-        before = {**key, "epoch": {"$lt": claim.epoch}}
-        moves = (
-            ({**before, "state": PlanState.FOLDED}, PlanState.REPLACED),
-            ({**before, "state": PlanState.FOLDING}, PlanState.ABANDONED),
-            (
-                {**key, "state": PlanState.PLANNED, "listed": {"$lte": listed}},
-                PlanState.ABANDONED,
-            ),
-        )
-        for query, state in moves:
-            self.plans.update_many(query, {"$set": {"state": state}})
+        self.plans.bulk_write([_folding_end(fold) for fold in folds], ordered=False)
+        mine = {"_id": {"$in": [fold.claim.plan for fold in folds]}}
+        shown = dict.fromkeys(("state", "epoch", "listed"), 1)
+        documents = {document["_id"]: document for document in self.plans.find(mine, shown)}
+
+        live = self.live([fold.claim for fold in folds])
+        folded: set[str] = set()
+        moves: list[UpdateMany] = []
+        for claim, *_ in folds:
+            document = documents.get(claim.plan, {})
+            state = (document.get("state"), document.get("epoch"))
+            if state == (PlanState.FOLDED, claim.epoch) and claim.key in live:
+                folded.add(claim.plan)
+                moves += _retiring(claim, document["listed"])
+            elif state == (PlanState.CLOSED, claim.epoch + 1):
+                folded.add(claim.plan)  # asked again after its partition was closed
+        if moves:
+            self.plans.bulk_write(moves, ordered=False)
+        return folded
 
     # Closing
 
@@ -221,10 +253,12 @@ class Claims:
             if not only_duplicates(error):
                 raise
 
-    def closed(self, key: PartitionKey) -> Plan | None:
-        """Return the plan that a closed partition was folded from, or None where it is open."""
-        document = self.plans.find_one({**key.to_json(), "state": PlanState.CLOSED})
-        return Plan.from_document(document) if document else None
+    def closed(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, Plan]:
+        """Return the plans that the closed ones among partitions were folded from."""
+        if not keys:
+            return {}
+        query = _of_partitions(keys) | {"state": PlanState.CLOSED}
+        return {plan.key: plan for plan in self._plans(query)}
 
     def closed_keys(self, asset: str, generation: int) -> set[PartitionKey]:
         """Return the keys of what may merge into the base for good."""
@@ -248,11 +282,18 @@ class Claims:
         query |= {"partition": {"$in": list(partitions)}} if partitions else {}
         return list(self._plans({**query, "state": {"$in": FOLDED_STATES}}))
 
-    def newest_folds(self, asset: str, generation: int) -> dict[str, Plan]:
-        """Return the newest folded plan of each partition."""
-        query = {"asset": asset, "generation": generation, "state": {"$in": FOLDED_STATES}}
+    def newest_folds(self, asset: str, generation: int, *partitions: str) -> dict[str, Plan]:
+        """Return the newest folded plan of each partition, of all or of those given.
+
+        They come without the keys of their results.
+        """
+        query: Document = {"asset": asset, "generation": generation}
+        query |= {"partition": {"$in": list(partitions)}} if partitions else {}
+        query |= {"state": {"$in": FOLDED_STATES}}
+
         oldest_first = [("round", ASCENDING), ("epoch", ASCENDING)]
-        return {plan.partition: plan for plan in self._plans(query, sort=oldest_first)}
+        plans = self._plans(query, projection={"results": 0}, sort=oldest_first)
+        return {plan.partition: plan for plan in plans}
 
     def _plans(self, query: Document, **how: Any) -> Iterator[Plan]:
         return map(Plan.from_document, self.plans.find(query, **how))
@@ -263,3 +304,40 @@ def _closing(plan: Plan) -> UpdateOne:
     return UpdateOne(
         {"_id": plan.id, "epoch": plan.epoch, "state": PlanState.FOLDED}, {"$set": closed}
     )
+
+
+def _of_partitions(keys: Sequence[PartitionKey]) -> Document:
+    """Return the query for all plans of partitions, of one asset and generation."""
+    some = keys[0]
+    partitions = sorted({key.partition for key in keys})
+    return {
+        "asset": some.asset,
+        "generation": some.generation,
+        "partition": {"$in": partitions},
+    }
+
+
+def _folding_end(fold: Fold) -> UpdateOne:
+    """Return the write that a claim is folded whole, unless a later one has taken over."""
+    folded = {
+        "state": PlanState.FOLDED,
+        "folded": datetime.now(UTC),
+        "counts": fold.counts.to_json(),
+        "failed_profiles": [profile.to_json() for profile in fold.failed_profiles],
+    }
+    states = {"$in": [PlanState.FOLDING, PlanState.FOLDED]}
+    mine = {"_id": fold.claim.plan, "epoch": fold.claim.epoch, "state": states}
+    return UpdateOne(mine, {"$set": folded})
+
+
+def _retiring(claim: Claim, listed: float) -> list[UpdateMany]:
+    """Return the writes that move the plans a folded claim has overtaken out of its way."""
+    key = claim.key.to_json()
+    before = {**key, "epoch": {"$lt": claim.epoch}}
+    slow = {**key, "state": PlanState.PLANNED, "listed": {"$lte": listed}}
+    moves = (
+        ({**before, "state": PlanState.FOLDED}, PlanState.REPLACED),
+        ({**before, "state": PlanState.FOLDING}, PlanState.ABANDONED),
+        (slow, PlanState.ABANDONED),
+    )
+    return [UpdateMany(query, {"$set": {"state": state}}) for query, state in moves]

@@ -1,21 +1,34 @@
 """What became of a plan's items, as the ledger knows it: used, dead, failed, not run yet."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from workers.declare.asset import Asset
 from workers.errors import Refused
-from workers.ledger.fingerprint import cause_of
+from workers.ledger.dead_letters import DeadLetter, DeadLetterState
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import UNFINISHED_STATES, AttemptId, Batch, Plan
-from workers.values import Counts, Outcome
+from workers.values import BlockWarning, Counts, Outcome
 
-MAX_REASONS = 3  # most frequent reasons that a message names
-MAX_NAMED = 5  # partitions or batches that a message names
+MAX_WARNINGS = 20  # sentences that the counts of a partition keep
 
 
 def count_plan(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
     """Return what became of a plan's items; Refused where a batch's outcome does not add up."""
+    (counts,) = count_plans(ledger, [plan], {plan.id: batches})
+    return counts
+
+
+def count_plans(
+    ledger: Ledger, plans: Sequence[Plan], batches: Mapping[str, Sequence[Batch]]
+) -> list[Counts]:
+    """Return what became of the items of plans; Refused where an outcome does not add up."""
+    closed = ledger.claims.closed([plan.key for plan in plans])
+    return [_count(ledger, plan, batches[plan.id], closed.get(plan.key)) for plan in plans]
+
+
+def _count(ledger: Ledger, plan: Plan, batches: Sequence[Batch], closed: Plan | None) -> Counts:
     base = [batch for batch in batches if not batch.is_redrive]
     redrives = [batch for batch in batches if batch.is_redrive]
     failed = [batch for batch in base if batch.is_failed]
@@ -29,7 +42,7 @@ def count_plan(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
     failed_items = sum(batch.items for batch in failed)
     pending_items = sum(batch.items for batch in pending if not batch.is_redrive)
     discarded = ledger.dead_letters.count_discarded(counted_attempts(base)) if dead else 0
-    closed = ledger.claims.closed(plan.key)
+    rests = unread_rests(ledger, batches) if dead else []
 
     return Counts(
         plan=plan.id,
@@ -43,6 +56,8 @@ def count_plan(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
         skipped=sum(outcome.skipped for outcome in [*outcomes, *redriven_outcomes]),
         dead=dead - redriven,
         discarded=discarded,
+        unread_parts=len(rests),
+        unread_items=sum(letter.items for letter in rests),
         failed=failed_items,
         pending=pending_items,
         batches_failed=len(failed),
@@ -51,6 +66,7 @@ def count_plan(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
         redrivable=sum(len(batch.redrives) for batch in pending),
         work_seconds=round(sum(o.seconds for o in [*outcomes, *redriven_outcomes]), 3),
         unchanged_since=closed.id if closed else "",
+        warnings=merge_warnings(warning for o in outcomes for warning in o.warnings),
     )
 
 
@@ -69,6 +85,36 @@ def counted_attempts(batches: Iterable[Batch]) -> list[AttemptId]:
     return [batch.attempt_id for batch in batches if batch.is_done and not batch.is_redrive]
 
 
+def unread_rests(ledger: Ledger, batches: Sequence[Batch]) -> list[DeadLetter]:
+    """Return the rests of blocks that stay unread, in the blocks' order.
+
+    A person has not discarded them, no redrive has used them, and none is still to try them.
+    """
+    rests = ledger.dead_letters.rests_found_by(counted_attempts(batches))
+    rests = [letter for letter in rests if letter.state is not DeadLetterState.DISCARDED]
+    if not rests:
+        return []
+
+    settled = redriven_letters(ledger, batches)
+    for batch in batches:
+        if batch.state in UNFINISHED_STATES:
+            settled.update(batch.redrives)
+    return [letter for letter in rests if letter.id not in settled]
+
+
+def merge_warnings(warnings: Iterable[BlockWarning]) -> list[BlockWarning]:
+    """Return warnings with those of one sentence as one, up to a number of sentences."""
+    merged: dict[str, BlockWarning] = {}
+    for warning in warnings:
+        known = merged.get(warning.sentence)
+        if known:
+            blocks = known.blocks + warning.blocks
+            merged[warning.sentence] = msgspec.structs.replace(known, blocks=blocks)
+        elif len(merged) < MAX_WARNINGS:
+            merged[warning.sentence] = warning
+    return list(merged.values())
+
+
 def redriven_letters(ledger: Ledger, batches: Iterable[Batch]) -> set[str]:
     """Return the letters whose items the finished redrives among a plan's batches used."""
     used: set[str] = set()
@@ -80,13 +126,26 @@ def redriven_letters(ledger: Ledger, batches: Iterable[Batch]) -> set[str]:
 
 
 def exceeds_tolerance(asset: Asset, counts: Counts) -> bool:
-    """Tell whether a partition has more unused items than tolerated, whatever is still to come.
+    """Tell whether a partition lacks more than is tolerated, whatever is still to come.
 
-    What did not run yet is only estimated, so it counts twice in favour of going on; and what is
-    to be redriven may all work.
+    What is not known in number is not tolerated: an unread rest, a batch that failed. Nor is it
+    that nothing at all was used. What did not run yet is only estimated, so it counts twice in
+    favour of going on; and what is to be redriven may all work.
     """
+    if counts.unchanged_since:
+        return False  # it is not folded anyway
+    if counts.unread_parts or counts.batches_failed:
+        return True
+
     unused = counts.unused - counts.redrivable
+    if uses_nothing(counts):
+        return unused > 0
     return not asset.tolerance.allows(unused, counts.items + counts.pending)
+
+
+def uses_nothing(counts: Counts) -> bool:
+    """Tell whether a partition that has run whole used none of its items."""
+    return not counts.used and not counts.batches_pending
 
 
 def run_exceeds_tolerance(asset: Asset, ledger: Ledger, run_id: str) -> bool:
@@ -96,57 +155,10 @@ def run_exceeds_tolerance(asset: Asset, ledger: Ledger, run_id: str) -> bool:
     unused = ledger.unused_items(batch_ids)
 
     for plan in plans:
-        items = sum(unused.get(batch_id, 0) for batch_id in plan.batches)
-        if items <= asset.tolerance.count:
+        in_plan = [unused[batch_id] for batch_id in plan.batches if batch_id in unused]
+        is_known = all(batch.is_known for batch in in_plan)
+        if is_known and sum(batch.items for batch in in_plan) <= asset.tolerance.count:
             continue
         if exceeds_tolerance(asset, count_plan(ledger, plan, ledger.batches_of(plan))):
             return True
     return False
-
-
-def frequent_reasons(ledger: Ledger, plans: Iterable[Plan]) -> list[tuple[str, int]]:
-    """Return the most frequent reasons why items of these plans were not used, with counts."""
-    batches = [batch for plan in plans for batch in ledger.batches_of(plan)]
-    items_by_reason = dict(ledger.dead_letters.causes(counted_attempts(batches), MAX_REASONS))
-
-    failed_by_cause = defaultdict[str, list[Batch]](list)
-    for batch in batches:
-        if batch.is_failed and not batch.is_redrive:
-            failed_by_cause[cause_of(batch.error)].append(batch)
-
-    for cause, alike in failed_by_cause.items():
-        errors = {batch.error for batch in alike}
-        reason = f"batch failed: {cause if len(errors) > 1 else errors.pop()}"
-        items_by_reason[reason] = sum(batch.items for batch in alike)
-
-    ranked = sorted(items_by_reason.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ranked[:MAX_REASONS]
-
-
-def explain_unused(asset: Asset, ledger: Ledger, counts: Sequence[Counts]) -> str:
-    """Say what of these partitions could not be used, why, and what to type; one sentence each."""
-    named = "; ".join(_describe(partition) for partition in counts[:MAX_NAMED])
-    more = f"; and {len(counts) - MAX_NAMED} partitions more" if len(counts) > MAX_NAMED else ""
-
-    plans = [ledger.plan(partition.plan) for partition in counts]
-    ranked = frequent_reasons(ledger, plans)
-    listed = "; ".join(f"{items:,} x {reason}" for reason, items in ranked)
-
-    where = f" --partition {counts[0].partition}" if len(counts) == 1 else ""
-    return (
-        f"{named}{more}. Most frequent: {listed or 'no reason is known'}. "
-        f"`fanfold dead-letters {asset.name}{where}` lists them; "
-        f"`fanfold redrive {asset.name}{where}` runs them again once the cause is mended; "
-        "blocks that were put anew are for a plain run"
-    )
-
-
-def _describe(counts: Counts) -> str:
-    parts = [f"{counts.dead:,} dead letters"]
-    if counts.discarded:
-        parts.append(f"{counts.discarded:,} of them discarded")
-    if counts.failed:
-        parts.append(f"about {counts.failed:,} items of {counts.batches_failed} failed batches")
-
-    left_out = counts.dead + counts.failed
-    return f"{left_out:,} of {counts.items:,} items of {counts.partition} ({', '.join(parts)})"

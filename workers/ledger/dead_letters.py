@@ -18,10 +18,11 @@ from pymongo import collection as mongo
 
 from workers.ledger.fingerprint import MAX_REASON_CHARACTERS, cause_of
 from workers.ledger.records import AttemptId, Batch, PartitionKey, Record
-from workers.values import Document, Place, Range, digest
+from workers.values import Document, Place, PlaceKind, Range, digest
 
 MAX_ITEM_BYTES = 4096  # of a bad item that its letter keeps; redrives read the block
 MAX_TASK_LINES = 5  # lines of a traceback, from the task's own on
+OF_RESTS: Document = {"place.kind": PlaceKind.REST}  # a query for the letters of rests of blocks
 
 
 class DeadLetterState(StrEnum):
@@ -51,6 +52,8 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     block: str
     etag: str
     place: Place
+    # Of a rest of a block: about how many items it holds, by its bytes. Else it is the item alone.
+    items: int = 1
     # Whether the item is at fault, or the task that failed on it.
     kind: Literal["malformed", "bug"]
     # The class of the error.
@@ -80,6 +83,12 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     def malformed(cls, batch: Batch, range_: Range, place: Place, reason: str, item: bytes) -> Self:
         """Return the letter of an item that cannot be read."""
         return cls._of_item(batch, range_, place, item, "malformed", "Malformed", reason, [])
+
+    @classmethod
+    def rest(cls, batch: Batch, range_: Range, place: Place, reason: str, items: int) -> Self:
+        """Return the letter of a rest of a block, which holds about so many items."""
+        letter = cls.malformed(batch, range_, place, reason, b"")
+        return msgspec.structs.replace(letter, items=items)
 
     @classmethod
     def bug(
@@ -154,7 +163,8 @@ class DeadLetters:
         for letter in letters:
             values = letter.to_document() | {"last_seen": now}
             if batch.is_redrive:
-                del values["batch"]  # it stays with the batch that its item belongs to
+                # It stays with the batch that its item belongs to, which knows what lies around it.
+                del values["batch"], values["items"]
             update = {
                 "$set": values,
                 "$setOnInsert": {"state": DeadLetterState.OPEN, "first_seen": now},
@@ -179,12 +189,17 @@ class DeadLetters:
         letter_id: str | None = None,
         reason: str | None = None,
         state: str | None = None,
+        is_unread: bool = False,
     ) -> list[DeadLetter]:
-        """Return an asset's letters in the order of their places; `reason` is part of a text."""
+        """Return an asset's letters in the order of their places; `reason` is part of a text.
+
+        Those that are unread are rests of blocks alone.
+        """
         query: Document = {"asset": asset}
         query |= {"partition": partition} if partition else {}
         query |= {"_id": letter_id} if letter_id else {}
         query |= {"state": state} if state else {}
+        query |= OF_RESTS if is_unread else {}
         if reason:
             query["reason"] = {"$regex": re.escape(reason), "$options": "i"}
 
@@ -199,11 +214,27 @@ class DeadLetters:
         query = {"found_by": _in(attempts)}
         return [DeadLetter.from_document(document) for document in self.collection.find(query)]
 
-    def causes(self, attempts: Iterable[AttemptId], most: int) -> list[tuple[str, int]]:
+    def rests_found_by(self, attempts: Iterable[AttemptId]) -> list[DeadLetter]:
+        """Return the letters of rests that any of these attempts found, in the blocks' order."""
+        query = {"found_by": _in(attempts), **OF_RESTS}
+        order = [("partition", 1), ("block", 1), ("place.position", 1)]
+        documents = self.collection.find(query).sort(order)
+        return [DeadLetter.from_document(document) for document in documents]
+
+    def blocks_given_up(self, asset: str) -> set[tuple[str, str]]:
+        """Return the keys and ETags of the blocks of which a person discarded a rest."""
+        query = {"asset": asset, "state": DeadLetterState.DISCARDED, **OF_RESTS}
+        documents = self.collection.find(query, {"block": 1, "etag": 1})
+        return {(document["block"], document["etag"]) for document in documents}
+
+    def causes(
+        self, attempts: Iterable[AttemptId], most: int, with_rests: bool = True
+    ) -> list[tuple[str, int]]:
         """Return the most frequent causes of letters not discarded, with their counts."""
-        not_discarded = {"$ne": DeadLetterState.DISCARDED}
+        query: Document = {"found_by": _in(attempts), "state": {"$ne": DeadLetterState.DISCARDED}}
+        query |= {} if with_rests else {"place.kind": {"$ne": PlaceKind.REST}}
         pipeline: list[Document] = [
-            {"$match": {"found_by": _in(attempts), "state": not_discarded}},
+            {"$match": query},
             {"$group": {"_id": "$cause", "letters": {"$sum": 1}}},
             {"$sort": {"letters": -1, "_id": 1}},
             {"$limit": most},

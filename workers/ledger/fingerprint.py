@@ -8,6 +8,8 @@ from workers.values import digest
 MAX_REASON_CHARACTERS = 300
 # In a reason: a number that is no part of a name, nor that of ISO 8601.
 NUMBER = re.compile(r"(?<![\w-])(?<!ISO )\d+")
+# In a reason: the text that stood where something else was expected.
+QUOTED = re.compile(r"(?<=got )(['\"]).*?\1")
 # In a sentence: numbers of any form, ids (UUIDs and hexadecimal digests), what is in brackets.
 NUMBERS = re.compile(r"\d([\d.,]*\d)?")
 IDS = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?=\w*\d)[0-9a-f]{8,}\b")
@@ -15,8 +17,8 @@ DETAILS = re.compile(r" ?\([^()]*\)|\[[^\[\]]*\]")
 
 
 def cause_of(reason: str) -> str:
-    """Return a reason with N for its numbers: equal for reasons that differ in these alone."""
-    return NUMBER.sub("N", reason)[:MAX_REASON_CHARACTERS]
+    """Return a reason without what differs from item to item: numbers, and the text it quotes."""
+    return NUMBER.sub("N", QUOTED.sub("'...'", reason))[:MAX_REASON_CHARACTERS]
 
 
 def fingerprint(sentences: Sequence[str]) -> str:

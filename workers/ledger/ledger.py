@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument, UpdateOne
 from pymongo.collection import Collection
@@ -29,6 +29,7 @@ from workers.ledger.records import (
 from workers.values import BatchCost, Document, Outcome, Value
 
 HISTORY_BATCHES = 200  # finished batches that sizes are learned from
+IDS_PER_QUERY = 50_000  # far below the 16 MB that a query may have
 OUTCOME_SUMS = ("items", "used", "dead", "seconds")
 NEWEST_FIRST = [("listed", DESCENDING), ("created", DESCENDING)]
 
@@ -46,6 +47,13 @@ class BatchSums(Value, frozen=True, kw_only=True):
     used: int
     dead: int
     seconds: float
+
+
+class UnusedItems(NamedTuple):
+    """How many items of a batch could not be used, and whether that is all that it lacks."""
+
+    items: int
+    is_known: bool
 
 
 class Ledger:
@@ -95,6 +103,12 @@ class Ledger:
             raise Refused(f"plan {plan_id} is not in the ledger; start a new run")
         return Plan.from_document(document)
 
+    def plans_by_id(self, plan_ids: Sequence[str]) -> list[Plan]:
+        """Return plans in the order of their ids; Refused where the ledger does not know one."""
+        documents = self.plans.find({"_id": {"$in": list(plan_ids)}})
+        plans = {document["_id"]: Plan.from_document(document) for document in documents}
+        return [plans.get(plan_id) or self.plan(plan_id) for plan_id in plan_ids]
+
     def plans_of_run(self, run: str) -> list[Plan]:
         """Return the plans that a run made."""
         return [Plan.from_document(document) for document in self.plans.find({"run": run})]
@@ -109,6 +123,16 @@ class Ledger:
         query = {"asset": asset, "partition": partition, **where}
         document = self.plans.find_one(query, sort=NEWEST_FIRST)
         return Plan.from_document(document) if document else None
+
+    def newest_plans(self, asset: str, partitions: Sequence[str]) -> dict[str, Plan]:
+        """Return the newest plan of each partition that has one, whatever became of it."""
+        pipeline: list[Document] = [
+            {"$match": {"asset": asset, "partition": {"$in": list(partitions)}}},
+            {"$sort": {"asset": 1, "partition": 1, "listed": -1, "created": -1}},
+            {"$group": {"_id": "$partition", "plan": {"$first": "$_id"}}},
+        ]
+        newest = [group["plan"] for group in self.plans.aggregate(pipeline)]
+        return {plan.partition: plan for plan in self.plans_by_id(newest)}
 
     def round_of(self, asset: str, partition: str, generation: int) -> int:
         """Return the round that a run belongs to: the latest, or a new one where that is folded."""
@@ -141,9 +165,10 @@ class Ledger:
         self.plans.bulk_write(new_plans)
         self.claims.abandon_outdated(plans)
 
-    def mark_unchanged(self, plan_id: str) -> None:
-        """Record that a plan found its partition closed, and as it was."""
-        self.plans.update_one({"_id": plan_id}, {"$set": {"state": PlanState.UNCHANGED}})
+    def mark_unchanged(self, plan_ids: Iterable[str]) -> None:
+        """Record that plans found their partitions closed, and as they were."""
+        mine = {"_id": {"$in": list(plan_ids)}}
+        self.plans.update_many(mine, {"$set": {"state": PlanState.UNCHANGED}})
 
     def refuse(self, plan_ids: Iterable[str], why: str) -> None:
         """Record that plans are not folded, and why."""
@@ -164,13 +189,27 @@ class Ledger:
 
     def batches_by_id(self, batch_ids: Iterable[str]) -> dict[str, Batch]:
         """Return those of these batches that the ledger knows."""
-        documents = self.batches.find({"_id": {"$in": list(batch_ids)}})
-        batches = map(Batch.from_document, documents)
-        return {batch.id: batch for batch in batches}
+        ids = list(batch_ids)
+        batches: dict[str, Batch] = {}
+        for start in range(0, len(ids), IDS_PER_QUERY):
+            query = {"_id": {"$in": ids[start : start + IDS_PER_QUERY]}}
+            for document in self.batches.find(query):
+                batches[document["_id"]] = Batch.from_document(document)
+        return batches
 
     def batches_of(self, plan: Plan) -> list[Batch]:
         """Return a plan's batches that the ledger knows."""
         return list(self.batches_by_id(plan.batches).values())
+
+    def batches_by_plan(self, plans: Sequence[Plan]) -> dict[str, list[Batch]]:
+        """Return the batches of each plan that the ledger knows."""
+        known = self.batches_by_id({batch_id for plan in plans for batch_id in plan.batches})
+
+        batches: dict[str, list[Batch]] = {}
+        for plan in plans:
+            mine = map(known.get, plan.batches)
+            batches[plan.id] = [batch for batch in mine if batch]
+        return batches
 
     def batches_of_asset(self, asset: str, partition: str | None = None) -> list[Batch]:
         """Return all batches of an asset, or of one partition of it, in the partitions' order."""
@@ -191,21 +230,24 @@ class Ledger:
         partitions: list[str] = self.batches.distinct("partition", query)
         return partitions
 
-    def unused_items(self, batch_ids: Iterable[str]) -> dict[str, int]:
-        """Return how many items could not be used, for those of these batches that have any."""
+    def unused_items(self, batch_ids: Iterable[str]) -> dict[str, UnusedItems]:
+        """Return what could not be used, for those of these batches that have any such item."""
         with_dead_letters = {"state": BatchState.DONE, "outcome.dead": {"$gt": 0}}
         unused = {"$or": [{"state": BatchState.FAILED}, with_dead_letters]}
+        outcome = dict.fromkeys(("outcome.dead", "outcome.unread_parts"), 1)
         documents = self.batches.find(
-            {"_id": {"$in": list(batch_ids)}, **unused},
-            {"state": 1, "items": 1, "outcome.dead": 1},
+            {"_id": {"$in": list(batch_ids)}, **unused}, {"state": 1, "items": 1, **outcome}
         )
 
-        items: dict[str, int] = {}
+        by_batch: dict[str, UnusedItems] = {}
         for document in documents:
-            is_failed = document["state"] == BatchState.FAILED
-            count = document["items"] if is_failed else document["outcome"]["dead"]
-            items[document["_id"]] = count
-        return items
+            if document["state"] == BatchState.FAILED:
+                of_batch = UnusedItems(document["items"], is_known=False)
+            else:
+                counted = document["outcome"]
+                of_batch = UnusedItems(counted["dead"], is_known=not counted.get("unread_parts"))
+            by_batch[document["_id"]] = of_batch
+        return by_batch
 
     def sum_batches(self, batch_ids: Iterable[str]) -> list[BatchSums]:
         """Return the sums of these batches by state, those of redrives apart."""

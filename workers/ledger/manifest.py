@@ -1,17 +1,23 @@
 """One JSON document in S3 for each run of a partition: what it did, readable without Fanfold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from workers.ledger.counts import count_plan, counted_attempts, redriven_letters
+from workers.ledger.counts import (
+    count_plans,
+    counted_attempts,
+    redriven_letters,
+    unread_rests,
+)
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Batch, Plan
-from workers.store import OWN_PREFIX, BlockStore
+from workers.store import OWN_PREFIX, REQUESTS_AT_ONCE, BlockStore
+from workers.values import Counts
 
-MANIFESTS_AT_ONCE = 8  # written at a time; a range of days has one each
 MANIFEST_FORMAT = 1
 MAX_CAUSES = 100  # causes of dead letters that a manifest counts
+MAX_UNREAD = 100  # parts of blocks that it describes
 OUTCOME_FIELDS = ("items", "used", "dead", "seconds", "result", "digest")
 
 
@@ -20,22 +26,24 @@ def manifest_key(plan: Plan) -> str:
     return f"{OWN_PREFIX}manifests/{plan.asset}/{plan.partition}/{plan.run}.json"
 
 
-def write_manifests(ledger: Ledger, store: BlockStore, plan_ids: Iterable[str]) -> None:
+def write_manifests(ledger: Ledger, store: BlockStore, plan_ids: Sequence[str]) -> None:
     """Write the manifests of plans as they stand; an earlier one of the same run is replaced."""
+    plans = ledger.plans_by_id(plan_ids)
+    batches = ledger.batches_by_plan(plans)
 
-    def write(plan_id: str) -> None:
-        plan = ledger.plan(plan_id)
-        store.put_json(manifest_key(plan), describe_manifest(ledger, plan))
+    def write(plan: Plan, counts: Counts) -> None:
+        manifest = describe_manifest(ledger, plan, batches[plan.id], counts)
+        store.put_json(manifest_key(plan), manifest)
 
-    with ThreadPoolExecutor(MANIFESTS_AT_ONCE) as pool:
-        for _ in pool.map(write, plan_ids):
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        for _ in pool.map(write, plans, count_plans(ledger, plans, batches)):
             pass
 
 
-def describe_manifest(ledger: Ledger, plan: Plan) -> dict[str, Any]:
+def describe_manifest(
+    ledger: Ledger, plan: Plan, batches: Sequence[Batch], counts: Counts
+) -> dict[str, Any]:
     """Return what the ledger knows of a plan, its batches and its dead letters."""
-    batches = ledger.batches_of(plan)
-    counts = count_plan(ledger, plan, batches)
     numbers = counts.to_json()
     blocks = {(part.key, part.etag, part.size) for batch in batches for part in batch.ranges}
 
@@ -61,6 +69,7 @@ def describe_manifest(ledger: Ledger, plan: Plan) -> dict[str, Any]:
             "redriven": len(redriven_letters(ledger, batches)),
             "by_reason": _letters_by_cause(ledger, batches) if counts.dead else {},
         },
+        "unread": _describe_unread(ledger, batches) if counts.unread_parts else [],
     }
 
 
@@ -92,6 +101,19 @@ def _describe_done(batch: Batch) -> dict[str, Any]:
         "is_redrive": batch.is_redrive,
         "attempts": batch.attempts,
     }
+
+
+def _describe_unread(ledger: Ledger, batches: Sequence[Batch]) -> list[dict[str, Any]]:
+    """Return the parts of blocks that were not read, each with an estimate of its items."""
+    return [
+        {
+            "block": letter.block,
+            "place": str(letter.place),
+            "items_estimated": letter.items,
+            "reason": letter.reason,
+        }
+        for letter in unread_rests(ledger, batches)[:MAX_UNREAD]
+    ]
 
 
 def _letters_by_cause(ledger: Ledger, batches: Sequence[Batch]) -> dict[str, int]:

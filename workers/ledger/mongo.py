@@ -73,6 +73,12 @@ def only_duplicates(error: BulkWriteError) -> bool:
     return is_whole and bool(errors) and all(e["code"] == DUPLICATE_KEY for e in errors)
 
 
+def duplicates_of(error: BulkWriteError) -> list[int]:
+    """Return which operations of a bulk write came too late, by their numbers in it."""
+    details: dict[str, Any] = dict(error.details or {})
+    return [e["index"] for e in details["writeErrors"] if e["code"] == DUPLICATE_KEY]
+
+
 def _transient_name(error: OperationFailure) -> str:
     """Return the name of what will pass by itself, or "" where nothing of the kind is wrong."""
     details: dict[str, Any] = dict(error.details or {})

@@ -176,10 +176,12 @@ def encode_profile(
         raise ProfileError(_largest_field(fields), str(error)) from error
 
     if len(encoded) > MAX_DOCUMENT_BYTES:
+        readers_bytes = len(bson.encode({"_id": profile_id, **fields}))
         raise ProfileError(
             _largest_field(fields),
-            f"the profile would have {len(encoded):,} bytes, "
-            f"and MongoDB holds {MAX_DOCUMENT_BYTES:,}",
+            f"the profile would have {len(encoded):,} bytes, and MongoDB holds "
+            f"{MAX_DOCUMENT_BYTES:,}; readers see {readers_bytes:,} of them, and the others are "
+            "what each open partition says (`_fold`)",
         )
     return RawBSONDocument(encoded)
 

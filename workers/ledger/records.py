@@ -232,6 +232,18 @@ FOLDED_STATES = (PlanState.FOLDED, PlanState.CLOSED)
 SETTLED_STATES = (*FOLDED_STATES, PlanState.REPLACED, PlanState.UNCHANGED)
 
 
+class Removed(Value, frozen=True, kw_only=True):
+    """What went of a partition's blocks since a person last said that it is meant."""
+
+    blocks: int = 0
+    bytes: int = 0
+    # What there was at first.
+    of_blocks: int = 0
+    of_bytes: int = 0
+    # Keys of some that went.
+    examples: list[str] = msgspec.field(default_factory=list)
+
+
 class Plan(Record, frozen=True, kw_only=True):
     """What one run will do for one partition."""
 
@@ -257,6 +269,8 @@ class Plan(Record, frozen=True, kw_only=True):
     # Those of them that were finished before.
     reused: list[str]
     items: int
+    # So that what goes bit by bit is held back as what goes at once is.
+    removed: Removed = Removed()
 
     state: PlanState = PlanState.PLANNED
     created: datetime | None = None

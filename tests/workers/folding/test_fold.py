@@ -41,7 +41,7 @@ def test_a_removed_block_takes_back_its_contributions_and_other_days_keep_theirs
     pipeline.put([event("ann")], NEXT)
     pipeline.run(DAY, NEXT)
     pipeline.remove(key)
-    pipeline.run(DAY)
+    pipeline.run(DAY, drop_removed=True)
     assert pipeline.profile("bo") is None
     assert pipeline.profile("ann")["events"] == 1
     assert pipeline.verify().match
