@@ -16,7 +16,7 @@ there. How to do a step is in the rooms: planning, batch, folding.
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,11 +31,14 @@ from workers.ledger.counts import run_exceeds_tolerance
 from workers.ledger.ledger import Ledger
 from workers.ledger.manifest import write_manifests
 from workers.ledger.mongo import mongodb_errors
-from workers.planning.listing import Group, Listing, groups_of, list_partition
+from workers.ledger.records import Removed
+from workers.planning.listing import Group, Listing, groups_of, held_back, list_partitions
 from workers.planning.packing import share
 from workers.planning.plans import Work, describe_work, expected_batch_items, make_plans
 from workers.planning.rebuild import finish_swap, keeps_observations, list_observed
 from workers.planning.redrive import list_redrive
+from workers.planning.remarks import describe_formats, describe_listings, remarks_on
+from workers.sources.items import columns_of
 from workers.sources.slicing import Sliced
 from workers.sources.source import source_of
 from workers.store import BlockStore
@@ -46,12 +49,28 @@ TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks whether the
 log = logging.getLogger(__name__)
 
 
+class Purpose(NamedTuple):
+    """What a run is for, beside bringing partitions up to date with their blocks."""
+
+    # Of a rebuild; without it, profiles as they are now are meant.
+    generation: int | None = None
+    # To run dead letters and failed batches again, and nothing else.
+    is_redrive: bool = False
+    # What is gone from partitions may take along what profiles hold of it.
+    drop_removed: bool = False
+
+
+PLAIN = Purpose()
+
+
 class Listed(Value, frozen=True, kw_only=True):
     """What the partitions of a run hold; each group of gaps is for a slicer."""
 
     listings: list[Listing]
     slicers: int
     groups: list[Group]
+    # What a person should know of the partitions as they lie in S3.
+    remarks: list[str]
 
     @property
     def reference(self) -> "Listed":
@@ -85,40 +104,54 @@ def list_blocks(
     store: BlockStore,
     partitions: Sequence[str],
     slots: int,
-    generation: int | None = None,
-    is_redrive: bool = False,
+    purpose: Purpose = PLAIN,
 ) -> Listed:
     """List partitions and group what is not planned yet for slicers.
 
-    `generation` is that of a rebuild; without it, profiles as they are now are meant. A redrive
-    lists dead letters and failed batches instead of blocks.
+    A redrive lists dead letters and failed batches instead of blocks. Refused where too much of
+    what profiles were made of is gone, unless the purpose says that it is meant.
     """
     ledger.ensure_indexes()
     finish_swap(asset, ledger)
     current = ledger.claims.generation(asset.name)
 
-    listings = []
-    for partition in partitions:
-        if is_redrive:
-            listing = list_redrive(asset, task, ledger, partition, generation or current)
-        elif generation and keeps_observations(asset, task):
-            listing = list_observed(asset, task, ledger, partition, generation)
-        else:
-            listing = list_partition(asset, task, ledger, store, partition, generation or current)
-        listings.append(listing)
-    return _grouped(asset, ledger, listings, slots)
+    generation = purpose.generation or current
+
+    if purpose.is_redrive:
+        listings = [
+            list_redrive(asset, task, ledger, partition, generation) for partition in partitions
+        ]
+    elif purpose.generation and keeps_observations(asset, task):
+        listings = [
+            list_observed(asset, task, ledger, partition, generation) for partition in partitions
+        ]
+    else:
+        listings = list_partitions(asset, task, ledger, store, partitions, generation)
+        if purpose.drop_removed:
+            listings = [msgspec.structs.replace(each, removed=Removed()) for each in listings]
+        if why := held_back(asset, listings, is_rebuild=bool(purpose.generation)):
+            raise Refused(why)
+
+    remarks = [] if purpose.is_redrive else remarks_on(asset, store, listings)
+    return _grouped(asset, ledger, listings, slots, remarks)
 
 
-def _grouped(asset: Asset, ledger: Ledger, listings: list[Listing], slots: int) -> Listed:
+def _grouped(
+    asset: Asset,
+    ledger: Ledger,
+    listings: list[Listing],
+    slots: int,
+    remarks: list[str],
+) -> Listed:
     """Return listings with what is to be sliced of them, in groups."""
     batch_items = expected_batch_items(asset, ledger, slots)
     groups = groups_of(asset, listings, batch_items)
-    return Listed(listings=listings, slicers=len(groups), groups=groups)
+    return Listed(listings=listings, slicers=len(groups), groups=groups, remarks=remarks)
 
 
 def slice_blocks(
     asset: Asset,
-    task: Task,  # noqa: ARG001  each step takes the same four
+    task: Task,
     ledger: Ledger,
     store: BlockStore,
     group: Group,
@@ -129,7 +162,8 @@ def slice_blocks(
     A dry run writes no segments of blocks that cannot be cut, and estimates them.
     """
     source = source_of(asset, ledger, store)
-    return source.slice(group.gaps, asset.sizes, group.batch_items, dry_run)
+    columns = columns_of(task.item)
+    return source.slice(group.gaps, columns, asset.sizes, group.batch_items, dry_run)
 
 
 def queue_batches(
@@ -155,13 +189,17 @@ def queue_batches(
     work = make_plans(asset, task, ledger, store, run_id, listed.listings, sliced, slots)
     ledger.save(work.plans, work.new, work.again)
     write_manifests(ledger, store, [plan.id for plan in work.plans])
-    return _shared(asset, listed, work, slots)
+    return _shared(asset, listed, sliced, work, slots)
 
 
-def _shared(asset: Asset, listed: Listed, work: Work, slots: int) -> Queued:
+def _shared(
+    asset: Asset, listed: Listed, sliced: Sequence[Sliced], work: Work, slots: int
+) -> Queued:
     """Return work with the batches that each worker is to run."""
     shares = share(work.to_run, slots, asset.sizes)
     summary = describe_work(work, listed.slicers, len(shares))
+    summary |= describe_listings(listed.listings, listed.remarks)
+    summary["formats"] = describe_formats(sliced)
     return Queued(work=work, shares=shares, summary=summary)
 
 
@@ -175,16 +213,17 @@ def plan(
 ) -> Queued:
     """Return what the first three steps would do for partitions; nothing is written."""
     current = ledger.claims.generation(asset.name)
-    listings = [
-        list_partition(asset, task, ledger, store, partition, current) for partition in partitions
-    ]
-    listed = _grouped(asset, ledger, listings, slots)
+    listings = list_partitions(asset, task, ledger, store, partitions, current)
+    why = held_back(asset, listings)
+    remarks = [why] if why else []
+    remarks += remarks_on(asset, store, listings)
+    listed = _grouped(asset, ledger, listings, slots, remarks)
 
     sliced = [
         slice_blocks(asset, task, ledger, store, group, dry_run=True) for group in listed.groups
     ]
     work = make_plans(asset, task, ledger, store, "preview", listings, sliced, slots)
-    return _shared(asset, listed, work, slots)
+    return _shared(asset, listed, sliced, work, slots)
 
 
 def run_batch(

@@ -5,6 +5,7 @@ import pytest
 
 from tests.support.pipeline import DAY, event, fragile
 from workers.batch import attempt_batch
+from workers.ledger.claims import Fold
 from workers.ledger.ledger import Ledger
 from workers.progress import Figures, figures
 
@@ -41,7 +42,7 @@ def test_a_run_goes_through_its_stages_in_order(two_days):
     steps.append(figures_of(two_days, work))
 
     for claim, counts in zip(reconciled.claims, reconciled.counts, strict=True):
-        two_days.ledger.claims.mark_folded(claim, counts, [])
+        two_days.ledger.claims.mark_folded([Fold(claim, counts, [])])
         steps.append(figures_of(two_days, work))
 
     stages = [(step.stage, step.finished, step.folded) for step in steps]

@@ -2,6 +2,7 @@
 
 How a block is cut belongs in sources, what is remembered in ledger, what becomes of it in folding.
 
-Read: listing (what is new in a partition), sizing (items a batch), packing (ranges to batches),
-plans (all of it, written down); redrive (dead letters again), rebuild (all profiles anew).
+Read: listing (what is new in a partition), remarks (what is odd there), sizing (items a batch),
+packing (ranges to batches), plans (all of it, written down); redrive (dead letters again), rebuild
+(all profiles anew).
 """

@@ -1,17 +1,23 @@
 """What is in a partition, held against its newest plan: what is kept, and what is to be sliced."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.ledger.ledger import Ledger
-from workers.ledger.records import Batch
-from workers.sources.slicing import Gap, gaps_of
+from workers.ledger.records import Batch, Plan, PlanState, Removed
+from workers.ledger.removals import explain_removals, removed_since
+from workers.sources.gaps import Gap, gaps_of
+from workers.sources.objects import LeftOut, blocks_and_left_out
 from workers.sources.source import source_of
-from workers.store import BlockStore
+from workers.store import REQUESTS_AT_ONCE, BlockStore
 from workers.values import Block, Range, SegmentRange, Value, blocks_digest
+
+PARTITIONS_AT_ONCE = 100  # whose plans and batches are read together, and held in memory
 
 
 class Listing(Value, frozen=True, kw_only=True):
@@ -25,6 +31,10 @@ class Listing(Value, frozen=True, kw_only=True):
     blocks_digest: str
     blocks: int
     bytes: int
+    # What lies beside the blocks.
+    left_out: LeftOut = LeftOut()
+    # What went of the blocks that the profiles were made of.
+    removed: Removed = Removed()
     # Batches of that plan whose blocks are all unchanged; they are never cut anew.
     kept: list[str]
     # New batches that need no slicer: a redrive's.
@@ -46,20 +56,73 @@ class _Kept(NamedTuple):
     ranges: dict[str, list[Range]]
 
 
+class _Planned(NamedTuple):
+    """The newest plans of partitions, and the batches of those that the code as it is made."""
+
+    plans: Mapping[str, Plan]
+    batches: Mapping[str, list[Batch]]
+    # Those whose blocks are not to be lost: that which the profiles were made from.
+    folds: Mapping[str, Plan]
+
+
+def list_partitions(
+    asset: Asset,
+    task: Task,
+    ledger: Ledger,
+    store: BlockStore,
+    partitions: Sequence[str],
+    generation: int,
+) -> list[Listing]:
+    """List partitions, each held against the blocks that the profiles as they are were made of.
+
+    What a task observed of the world stays though the blocks that asked for it go. A partition
+    that is closed is not folded again, and so loses nothing.
+    """
+    listings: list[Listing] = []
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        for start in range(0, len(partitions), PARTITIONS_AT_ONCE):
+            some = partitions[start : start + PARTITIONS_AT_ONCE]
+            planned = _newest(asset, task, ledger, some, generation)
+            each = partial(list_partition, asset, task, ledger, store, generation, planned)
+            listings += pool.map(each, some)
+    return listings
+
+
+def held_back(asset: Asset, listings: Iterable[Listing], is_rebuild: bool = False) -> str:
+    """Return why partitions are held back that lost too many blocks; "" where none is."""
+    removals = [(listing.partition, listing.removed) for listing in listings]
+    return explain_removals(asset, removals, is_rebuild)
+
+
+def _newest(
+    asset: Asset, task: Task, ledger: Ledger, partitions: Sequence[str], generation: int
+) -> _Planned:
+    plans = ledger.newest_plans(asset.name, partitions)
+    of_this_code = [plan for plan in plans.values() if plan.version == task.version]
+    folds: dict[str, Plan] = {}
+    if not task.observe:
+        current = ledger.claims.generation(asset.name)
+        folds = ledger.claims.newest_folds(asset.name, current, *partitions)
+        if generation == current:
+            folds = {key: plan for key, plan in folds.items() if plan.state is PlanState.FOLDED}
+    return _Planned(plans, ledger.batches_by_plan(of_this_code), folds)
+
+
 def list_partition(
     asset: Asset,
     task: Task,
     ledger: Ledger,
     store: BlockStore,
-    partition: str,
     generation: int,
+    newest: _Planned,
+    partition: str,
 ) -> Listing:
     """List a partition's blocks and find which parts of them are not planned yet."""
     listed = ledger.now()
-    blocks = source_of(asset, ledger, store).blocks(asset, partition)
+    blocks, left_out = _blocks(asset, ledger, store, partition)
 
     round_ = ledger.round_of(asset.name, partition, generation) if task.observe else 0
-    planned = _planned_batches(asset, task, ledger, partition, generation, round_)
+    planned = _planned_batches(asset, task, ledger, newest, partition, generation, round_)
     kept = _kept_batches(store, task.version, planned, blocks)
 
     gaps: list[Gap] = []
@@ -77,21 +140,46 @@ def list_partition(
         blocks_digest=blocks_digest(blocks),
         blocks=len(blocks),
         bytes=sum(block.size for block in blocks),
+        left_out=left_out,
+        removed=removed_since(ledger, newest.folds.get(partition), blocks),
         kept=[batch.id for batch in kept.batches],
         ready=[],
         gaps=gaps,
     )
 
 
+def _blocks(
+    asset: Asset, ledger: Ledger, store: BlockStore, partition: str
+) -> tuple[list[Block], LeftOut]:
+    """Return the blocks of a partition, and what lies beside them."""
+    if asset.source:
+        return source_of(asset, ledger, store).blocks(asset, partition), LeftOut()
+    return blocks_and_left_out(asset, store, partition)
+
+
 def _planned_batches(
-    asset: Asset, task: Task, ledger: Ledger, partition: str, generation: int, round_: int
+    asset: Asset,
+    task: Task,
+    ledger: Ledger,
+    newest: _Planned,
+    partition: str,
+    generation: int,
+    round_: int,
 ) -> list[Batch]:
     """Return the batches of the newest plan that this code made, read as the asset says now.
 
     Of a task that observes the world, only a run that was not folded left anything to keep.
     """
-    same = {"generation": generation, "round": round_} if task.observe else {}
-    batches = ledger.planned_batches(asset.name, task.version, partition, **same)
+    plan = newest.plans.get(partition)
+    if plan is None:
+        return []
+
+    is_same = not task.observe or (plan.generation, plan.round) == (generation, round_)
+    if is_same and plan.id in newest.batches:
+        batches = newest.batches[plan.id]
+    else:
+        same = {"generation": generation, "round": round_} if task.observe else {}
+        batches = ledger.planned_batches(asset.name, task.version, partition, **same)
     return [batch for batch in batches if batch.format == asset.format]
 
 

@@ -1,18 +1,19 @@
 """Plans: which batches a partition consists of, which are reused, and which are to run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import Refused
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Batch, PartitionKey, Plan
-from workers.planning.listing import Listing
+from workers.planning.listing import PARTITIONS_AT_ONCE, Listing
 from workers.planning.packing import pack
 from workers.planning.sizing import Sizing, batch_seconds, decide_sizing, range_cost_items
 from workers.sources.slicing import Sliced
-from workers.store import BlockStore
+from workers.store import REQUESTS_AT_ONCE, BlockStore
 from workers.values import Range, Value
 
 FIXED_STEPS = 6  # list, queue, reconcile, publish, at least one fold; and the run itself
@@ -29,6 +30,19 @@ class Work(Value, frozen=True, kw_only=True):
     sizing: Sizing
     # Those of them that failed before, or whose result is gone from S3.
     again: list[str]
+
+
+class _Partition(NamedTuple):
+    """A partition on its way to a plan."""
+
+    listing: Listing
+    planned: list[str]
+    # Of these batches those that the ledger knows, and those that are new to it.
+    known: dict[str, Batch]
+    new: list[Batch]
+    is_closed: bool
+    # The done ones whose result is gone from S3; of a closed partition nobody needs them.
+    lost: frozenset[str] = frozenset()
 
 
 def expected_batch_items(asset: Asset, ledger: Ledger, slots: int) -> int:
@@ -51,28 +65,58 @@ def make_plans(
     sizing = _sizing(asset, ledger, ranges, sliced, slots)
     work = Work(plans=[], new=[], to_run={}, again=[], sizing=sizing)
 
-    for listing in listings:
-        packed = _pack(asset, task, listing, ranges.get(listing.partition, []), sizing)
-        planned = sorted([*listing.kept, *(batch.id for batch in packed)])
-        known = ledger.batches_by_id(planned)
-        new = [batch for batch in packed if batch.id not in known]
-
-        lost: set[str] = set()
-        if not _is_closed(asset, ledger, listing, planned):
-            lost = _without_result(store, known)
-            batches = known | {batch.id: batch for batch in new}
-            for batch_id in planned:
-                if not batches[batch_id].is_done or batch_id in lost:
-                    work.to_run[batch_id] = _expected_seconds(batches[batch_id], sizing)
-            failed = [batch.id for batch in known.values() if batch.is_failed]
-            work.again.extend([*lost, *failed])
-
-        done = {batch.id for batch in known.values() if batch.is_done}
-        base = [batch for batch in [*known.values(), *new] if not batch.is_redrive]
-        work.new.extend(new)
-        work.plans.append(_plan(asset, listing, run, planned, done - lost, base))
-
+    for start in range(0, len(listings), PARTITIONS_AT_ONCE):
+        some = listings[start : start + PARTITIONS_AT_ONCE]
+        packed = [
+            _pack(asset, task, listing, ranges.get(listing.partition, []), sizing)
+            for listing in some
+        ]
+        for partition in _partitions(asset, ledger, store, some, packed):
+            _add(work, asset, run, partition)
     return work
+
+
+def _partitions(
+    asset: Asset,
+    ledger: Ledger,
+    store: BlockStore,
+    listings: Sequence[Listing],
+    packed: Sequence[Sequence[Batch]],
+) -> list[_Partition]:
+    """Return what is known of the batches of partitions; Refused where a closed one changed."""
+    planned = [
+        sorted([*listing.kept, *(batch.id for batch in new)])
+        for listing, new in zip(listings, packed, strict=True)
+    ]
+    ledger_knows = ledger.batches_by_id(batch_id for ids in planned for batch_id in ids)
+    closed = _closed(asset, ledger, listings, planned)
+
+    partitions = []
+    for listing, ids, batches in zip(listings, planned, packed, strict=True):
+        known = {batch_id: ledger_knows[batch_id] for batch_id in ids if batch_id in ledger_knows}
+        new = [batch for batch in batches if batch.id not in known]
+        is_closed = listing.partition in closed
+        partitions.append(_Partition(listing, ids, known, new, is_closed))
+
+    lost = _without_result(store, [part.known for part in partitions if not part.is_closed])
+    return [part._replace(lost=lost.intersection(part.known)) for part in partitions]
+
+
+def _add(work: Work, asset: Asset, run: str, partition: _Partition) -> None:
+    """Add a partition to the work of a run."""
+    listing, planned, known, new, is_closed, lost = partition
+    if not is_closed:
+        batches = known | {batch.id: batch for batch in new}
+        for batch_id in planned:
+            if not batches[batch_id].is_done or batch_id in lost:
+                work.to_run[batch_id] = _expected_seconds(batches[batch_id], work.sizing)
+        failed = [batch.id for batch in known.values() if batch.is_failed]
+        work.again.extend([*lost, *failed])
+
+    done = {batch.id for batch in known.values() if batch.is_done}
+    base = [batch for batch in [*known.values(), *new] if not batch.is_redrive]
+    work.new.extend(new)
+    work.plans.append(_plan(asset, listing, run, planned, done - lost, base))
 
 
 def _ranges_by_partition(sliced: Iterable[Sliced]) -> dict[str, list[Range]]:
@@ -118,38 +162,48 @@ def _pack(
     return packed + listing.ready
 
 
-def _is_closed(asset: Asset, ledger: Ledger, listing: Listing, batch_ids: list[str]) -> bool:
-    """Tell whether a partition is closed, so that nothing of it is run; Refused where changed."""
-    key = PartitionKey(
-        asset=asset.name,
-        generation=listing.generation,
-        partition=listing.partition,
-        round=listing.round,
-    )
-    closed = ledger.claims.closed(key)
-    if closed and closed.batches != batch_ids:
-        raise Refused(
-            f"{asset.name}: partition {listing.partition} is closed (more than "
-            f"{asset.open_partitions} partitions behind the newest), and its blocks, its code or "
-            f"its dead letters have changed since. `fanfold rebuild {asset.name}` makes all "
-            "profiles anew from the partitions as they are now; finished batches are reused"
+def _closed(
+    asset: Asset, ledger: Ledger, listings: Sequence[Listing], planned: Sequence[list[str]]
+) -> set[str]:
+    """Return the closed partitions, of which nothing is run; Refused where one has changed."""
+    keys = [
+        PartitionKey(
+            asset=asset.name,
+            generation=listing.generation,
+            partition=listing.partition,
+            round=listing.round,
         )
-    return closed is not None
+        for listing in listings
+    ]
+    closed = ledger.claims.closed(keys)
+
+    for key, batch_ids in zip(keys, planned, strict=True):
+        if key in closed and closed[key].batches != batch_ids:
+            raise Refused(
+                f"{asset.name}: partition {key.partition} is closed (more than "
+                f"{asset.open_partitions} partitions behind the newest), and its blocks, its code "
+                f"or its dead letters have changed since. `fanfold rebuild {asset.name}` makes all "
+                "profiles anew from the partitions as they are now; finished batches are reused"
+            )
+    return {key.partition for key in keys if key in closed}
 
 
-def _without_result(store: BlockStore, batches: Mapping[str, Batch]) -> set[str]:
-    """Return the done batches whose result is no longer in S3."""
-    results = {
-        batch_id: batch.finished_outcome.result
-        for batch_id, batch in batches.items()
-        if batch.is_done
-    }
-    if not results:
-        return set()
+def _without_result(store: BlockStore, partitions: Sequence[Mapping[str, Batch]]) -> frozenset[str]:
+    """Return the done batches whose result is no longer in S3; they come by partition."""
+    results: dict[str, str] = {}
+    folders: set[str] = set()
+    for batches in partitions:
+        for batch in batches.values():
+            if batch.is_done:
+                results[batch.id] = batch.finished_outcome.result
+                folders.add(batch.finished_outcome.result.rpartition("/")[0])
 
-    folder = next(iter(results.values())).rpartition("/")[0]
-    present = {block.key for block in store.list(f"{folder}/")}
-    return {batch_id for batch_id, key in results.items() if key not in present}
+    def keys_in(folder: str) -> list[str]:
+        return [block.key for block in store.list(f"{folder}/")]
+
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        present = {key for keys in pool.map(keys_in, sorted(folders)) for key in keys}
+    return frozenset(batch_id for batch_id, key in results.items() if key not in present)
 
 
 def _expected_seconds(batch: Batch, sizing: Sizing) -> float:
@@ -178,6 +232,7 @@ def _plan(
         batches=batch_ids,
         reused=sorted(reused),
         items=sum(batch.items for batch in base),
+        removed=listing.removed,
     )
 
 

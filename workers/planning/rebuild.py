@@ -8,10 +8,11 @@ collection takes the asset's name. A kill in between is mended by whoever comes 
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import Refused
-from workers.ledger.counts import MAX_NAMED
 from workers.ledger.ledger import Ledger
+from workers.ledger.losses import MAX_NAMED
 from workers.ledger.mongo import create_like, rebuild_collection, rebuild_collections, replace_by
 from workers.planning.listing import Listing
+from workers.sources.objects import blocks_with_owners
 from workers.store import BlockStore
 
 
@@ -68,8 +69,7 @@ def partitions_to_rebuild(
         folded = sorted(folded_plan_ids(asset, ledger))
         return folded[-1:] if asset.source else folded
 
-    owners = {asset.partition_of(block.key) for block in store.list(asset.layout.root)}
-    present = {partition for partition in owners if partition}
+    present = {partition for partition, _ in blocks_with_owners(asset, store)}
 
     current = ledger.claims.generation(asset.name)
     gone = []

@@ -62,6 +62,7 @@ def list_redrive(
         blocks_digest=plan.blocks_digest,
         blocks=plan.blocks,
         bytes=plan.bytes,
+        removed=plan.removed,
         kept=[batch.id for batch in [*kept, *redrives]],
         ready=ready,
         gaps=[],
