@@ -9,13 +9,10 @@ from pipelines.fanout import Mongo, Store
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.errors import Refused
-from workers.ledger.counts import (
-    MAX_NAMED,
-    counted_attempts,
-    explain_unused,
-    redriven_letters,
-)
+from workers.ledger.claims import Claim
+from workers.ledger.counts import counted_attempts, merge_warnings, redriven_letters
 from workers.ledger.ledger import Ledger
+from workers.ledger.losses import MAX_NAMED, explain_unused
 from workers.ledger.records import Plan, PlanState
 from workers.store import BlockStore
 from workers.values import Counts
@@ -77,13 +74,17 @@ def folded_plans(asset: Asset, ledger: Ledger, run: str) -> list[Plan]:
 def nothing_lost(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.AssetCheckResult:
     """Hold the counts of folded plans against each other, and against the letters there are."""
     wrong = [sentence for plan in plans for sentence in _losses(ledger, plan)]
+    description = "items planned = used + dead letters"
+    if wrong:
+        more = f"; and {len(wrong) - MAX_NAMED:,} more" if len(wrong) > MAX_NAMED else ""
+        description = f"{'; '.join(wrong[:MAX_NAMED])}{more}. {_way_out(asset, plans)}"
 
     counts = _counts(plans)
     return dg.AssetCheckResult(
         asset_key=asset.name,
         check_name="nothing_lost",
         passed=not wrong,
-        description="; ".join(wrong[:MAX_NAMED]) or "items planned = used + dead letters",
+        description=description,
         metadata={
             "items": sum(each.items for each in counts),
             "used": sum(each.used for each in counts),
@@ -91,6 +92,20 @@ def nothing_lost(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.Asse
             "failed": sum(each.failed for each in counts),
             "profiles_failed": sum(len(plan.failed_profiles) for plan in plans),
         },
+    )
+
+
+def _way_out(asset: Asset, plans: Sequence[Plan]) -> str:
+    """Return what to do about what folded plans lack."""
+    failed = [plan.partition for plan in plans if plan.failed_profiles]
+    if not failed:
+        return "This is a bug"
+
+    first, last = min(failed), max(failed)
+    option = f"partition {first}" if first == last else f"partitions {first}...{last}"
+    return (
+        "These profiles stayed as they were, and all others are folded. Once the task says less "
+        f"of them, `fanfold run {asset.name} --{option}` folds them"
     )
 
 
@@ -145,10 +160,17 @@ def nothing_twice(
     except Refused as error:
         return _not_compared(asset, str(error))
 
+    if check.differing and not _is_newest(ledger, plan):
+        return _not_compared(asset, f"another run has folded {plan.partition} since")
+
     text = f"{check.compared} profiles compared with {check.against} ({plan.partition})"
     if check.differing:
         named = ", ".join(check.differing[:MAX_NAMED])
-        text += f"; {len(check.differing)} differ: {named}"
+        text += (
+            f"; {len(check.differing)} differ: {named}. `fanfold verify {asset.name} "
+            f"--partition {plan.partition}` compares all of them; `fanfold rebuild {asset.name}` "
+            "makes them anew"
+        )
     return dg.AssetCheckResult(
         asset_key=asset.name,
         check_name="nothing_twice",
@@ -163,6 +185,12 @@ def _is_comparable(plan: Plan) -> bool:
     is_small = 0 < plan.bytes <= MAX_SPOT_BYTES
     has_failures = plan.failed_profiles or (plan.counts and plan.counts.failed)
     return plan.state is PlanState.FOLDED and is_small and not has_failures
+
+
+def _is_newest(ledger: Ledger, plan: Plan) -> bool:
+    """Tell whether no other run has claimed the partition since a plan was folded."""
+    claim = Claim(plan=plan.id, key=plan.key, epoch=plan.epoch or 0)
+    return plan.key in ledger.claims.live([claim])
 
 
 def _not_compared(asset: Asset, why: str) -> dg.AssetCheckResult:
@@ -181,11 +209,18 @@ def within_tolerance(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.
     if incomplete:
         text = explain_unused(asset, ledger, incomplete)
 
+    warnings = merge_warnings(warning for each in _counts(plans) for warning in each.warnings)
+    if warnings:
+        text += f". Warnings: {'; '.join(map(str, warnings))}"
+
     return dg.AssetCheckResult(
         asset_key=asset.name,
         check_name="within_tolerance",
         passed=not incomplete,
         severity=dg.AssetCheckSeverity.WARN,
         description=text,
-        metadata={"items_not_used": sum(counts.unused for counts in incomplete)},
+        metadata={
+            "items_not_used": sum(counts.unused for counts in incomplete),
+            "warnings": len(warnings),
+        },
     )

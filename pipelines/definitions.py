@@ -14,17 +14,25 @@ from pipelines.sensors import changes_sensor
 from resources.blocks import BlocksResource
 from resources.io_manager import JsonIOManager
 from resources.mongo import MongoResource
-from workers.assets import assets
+from workers.assets import assets, broken_assets
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """Build every asset with its job, schedule and sensor, and the doors they share."""
+    """Build every asset with its job, schedule and sensor, and the doors they share.
+
+    An asset whose file has a mistake stands among them, says what it is, and fails with it.
+    """
     store = BlocksResource()
     watched = [asset for asset in assets().values() if not asset.source]
+    for reason in broken_assets().values():
+        dg.get_dagster_logger().error(f"left out: {reason}")
 
     return dg.Definitions(
-        assets=[add_timing(asset, fanout_asset(asset)) for asset in assets().values()],
+        assets=[
+            *(add_timing(asset, fanout_asset(asset)) for asset in assets().values()),
+            *(broken_asset(name, reason) for name, reason in broken_assets().items()),
+        ],
         asset_checks=[fold_checks(asset) for asset in assets().values()],
         jobs=[job(asset) for asset in assets().values() for job in (asset_job, redrive_job)],
         schedules=[asset_schedule(asset) for asset in assets().values()],
@@ -40,6 +48,20 @@ def definitions() -> dg.Definitions:
         },
         executor=executor(os.environ.get("FANFOLD_EXECUTOR") or "local"),
     )
+
+
+def broken_asset(name: str, reason: str) -> dg.AssetsDefinition:
+    """Return what stands for an asset whose file has a mistake, until it is mended."""
+
+    @dg.asset(
+        name=name,
+        description=f"**Its file has a mistake, so it cannot run.** {reason}",
+        group_name="broken",
+    )
+    def cannot_run() -> None:
+        raise dg.Failure(reason, allow_retries=False)
+
+    return cannot_run
 
 
 def executor(name: str) -> dg.ExecutorDefinition:

@@ -60,6 +60,24 @@ class StepError(NamedTuple):
     text: str
 
 
+class FailedCheck(NamedTuple):
+    """A check that did not pass, and what it says."""
+
+    check: str
+    text: str
+
+
+def failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation], asset: str) -> list[FailedCheck]:
+    """Return an asset's checks that did not pass; without those that only warn."""
+    key = dg.AssetKey(asset)
+    is_error = dg.AssetCheckSeverity.ERROR
+    return [
+        FailedCheck(evaluation.check_name, evaluation.description or "it did not pass")
+        for evaluation in evaluations
+        if evaluation.asset_key == key and not evaluation.passed and evaluation.severity == is_error
+    ]
+
+
 def was_stopped(run: dg.DagsterRun) -> bool:
     """Tell whether a run ended by a Ctrl-C or a SIGTERM, which each step calls its own error."""
     return run.tags.get(REASON_TAG) == STOPPED_REASON

@@ -5,9 +5,10 @@ its step (workers/steps.py) and hands on references; an op that is retried or ru
 it did in the ledger and goes on from there.
 """
 
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -31,6 +32,8 @@ Mongo = dg.ResourceParam[Database[Document]]
 Store = dg.ResourceParam[BlockStore]
 REDRIVE_TAG = "fanfold/redrive"  # of a run that runs dead letters again
 GENERATION_TAG = "fanfold/generation"  # of a run that makes profiles anew: planning/rebuild.py
+# Of a run in which partitions may lose blocks that their profiles were made of.
+DROP_REMOVED_TAG = "fanfold/drop_removed"
 # A run that Dagster retries by itself, since its process died, runs every step again: from the
 # failure on it would drop mapped steps that never started (dagster issues 19490 and 30077).
 ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
@@ -95,6 +98,15 @@ def four(context: dg.OpExecutionContext, mongo: Mongo, store: Store) -> Four:
     return Four(asset, load_task(asset.task), Ledger(mongo), store)
 
 
+def purpose_of(tags: Mapping[str, str]) -> steps.Purpose:
+    """Return what a run with these tags is for."""
+    return steps.Purpose(
+        generation=int(tags[GENERATION_TAG]) if GENERATION_TAG in tags else None,
+        is_redrive=REDRIVE_TAG in tags,
+        drop_removed=DROP_REMOVED_TAG in tags,
+    )
+
+
 @dg.op(
     ins={"upstream": dg.In(dg.Nothing)},
     out={"groups": dg.DynamicOut(), "listed": dg.Out()},
@@ -110,12 +122,13 @@ def list_blocks(context: dg.OpExecutionContext, mongo: Mongo, store: Store) -> I
             *four(context, mongo, store),
             context.partition_keys,
             SLOTS,
-            generation=int(tags[GENERATION_TAG]) if GENERATION_TAG in tags else None,
-            is_redrive=REDRIVE_TAG in tags,
+            purpose_of(tags),
         )
 
     blocks = sum(listing.blocks for listing in listed.listings)
     context.log.info(f"{blocks} blocks, {len(listed.groups)} slicers")
+    for remark in listed.remarks:
+        context.log.log(logging.INFO if blocks else logging.WARNING, remark)
 
     yield dg.Output(listed.reference.to_json(), "listed")
     for number, group in enumerate(listed.groups):
@@ -231,6 +244,9 @@ def publish(
     for counts in answer.counts:
         profiles = sum(shard.profiles.get(counts.partition, 0) for shard in shards)
         metadata = partition_metadata(counts, profiles)
+        if not counts.blocks and not first.asset.source:
+            prefix = first.asset.prefixes(counts.partition)[0]
+            metadata["no_block_under"] = f"s3://{store.bucket}/{prefix}"
         context.add_asset_metadata(metadata, partition_key=counts.partition)
     context.log.info(
         f"{published.items_used} items of {published.items} used, "
@@ -245,6 +261,8 @@ def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
         "items_used": counts.used,
         "items_skipped": counts.skipped,
         "dead_letters": counts.dead,
+        "unread_parts": counts.unread_parts,
+        "unread_items": counts.unread_items,
         "items_redriven": counts.redriven,
         "items_failed": counts.failed,
         "batches_failed": counts.batches_failed,
@@ -255,4 +273,5 @@ def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
         "batches_reused": counts.reused,
         "work_seconds": counts.work_seconds,
         "closed_unchanged": bool(counts.unchanged_since),
+        "warnings": [str(warning) for warning in counts.warnings],
     }

@@ -14,7 +14,7 @@ import dagster as dg
 from pipelines.cli.display import Display
 from pipelines.cli.progress import follow_run
 from pipelines.definitions import definitions
-from pipelines.errors import STOPPED_TEXT, run_error, step_errors, was_stopped
+from pipelines.errors import STOPPED_TEXT, failed_checks, run_error, step_errors, was_stopped
 from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG, job_name
 from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
 from pipelines.summaries import Summary, summary_of_none
@@ -123,11 +123,13 @@ def _execute(
 def _summarise(
     asset: Asset, settings: Settings, partitions: Sequence[str], result: dg.JobExecutionResult
 ) -> Summary:
-    """Return what a run published, or what went wrong."""
+    """Return what a run published and which checks did not pass, or what went wrong."""
     summary: Summary = {"run_id": result.run_id, "asset": asset.name, "success": result.success}
     if result.success:
         published: Summary = open_store(settings).get_json(summary_key(result.run_id, asset.name))
-        return summary | published
+        failed = failed_checks(result.get_asset_check_evaluations(), asset.name)
+        checks = [check._asdict() for check in failed]
+        return summary | published | {"success": not failed, "checks_failed": checks}
 
     errors = [STOPPED_TEXT] if was_stopped(result.dagster_run) else errors_of(result)
     return summary | {"partitions": list(partitions), "errors": errors}

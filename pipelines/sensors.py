@@ -14,7 +14,8 @@ from workers.ledger.ledger import Ledger
 from workers.store import BlockStore
 from workers.watching.changes import Scan, scan
 from workers.watching.cursor import Cursor
-from workers.watching.notifications import Notifications, open_queue, take_messages
+from workers.watching.notifications import Notifications, take_messages
+from workers.watching.sqs import open_queue
 
 QUEUE_SETTING = "FANFOLD_EVENTS_QUEUE"  # the URL of an SQS queue with S3's event notifications
 

@@ -1,7 +1,8 @@
 """What came of runs, as `--json` prints it: of each one, and of several as one.
 
-A summary has run_id, asset, success, partitions and seconds; where the run succeeded the counts
-that `publish` recorded, else `errors`.
+A summary has run_id, asset, success, partitions and seconds. Where the partitions were folded, it
+has the counts that `publish` recorded, and in `checks_failed` the checks that did not pass, for
+which it is no success either; where they were not, `errors`.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 from workers.declare.asset import Asset, span
 
 Summary = dict[str, Any]
+LISTS = ("checks_failed", "warnings")  # what a summary says beside numbers
 
 
 def summary_of_none(asset: Asset, ranges: Sequence[Sequence[str]], why: str) -> Summary:
@@ -28,17 +30,17 @@ def summary_of_none(asset: Asset, ranges: Sequence[Sequence[str]], why: str) -> 
 def join_summaries(summaries: Sequence[Summary]) -> Summary:
     """Return the summaries of runs, of which there is one at least, as one.
 
-    Numbers are sums over the runs that succeeded: a profile that two of them folded counts twice.
+    Numbers are sums over the runs that folded: a profile that two of them folded counts twice.
     """
     run_ids = [summary["run_id"] for summary in summaries if summary["run_id"]]
     if len(summaries) == 1:
         return {**summaries[0], "runs": run_ids}
 
-    failed = [summary for summary in summaries if not summary["success"]]
+    failed = [summary for summary in summaries if not is_folded(summary)]
     joined: Summary = {
         "run_id": run_ids[-1],
         "asset": summaries[0]["asset"],
-        "success": not failed,
+        "success": all(summary["success"] for summary in summaries),
         "partitions": _partitions(summaries),
         "partitions_failed": _partitions(failed),
     }
@@ -49,6 +51,9 @@ def join_summaries(summaries: Sequence[Summary]) -> Summary:
     joined.update(sums)
     joined["seconds"] = round(joined["seconds"], 3)
 
+    for name in LISTS:
+        joined[name] = [entry for summary in summaries for entry in summary.get(name, [])]
+
     if failed:
         joined["errors"] = [
             f"{span(summary['partitions'])}: {error}"
@@ -56,6 +61,21 @@ def join_summaries(summaries: Sequence[Summary]) -> Summary:
             for error in summary["errors"]
         ]
     return joined | {"runs": run_ids}
+
+
+def failures(summary: Summary) -> list[str]:
+    """Return why a run is no success, in sentences; none where it is one."""
+    return [*summary.get("errors", []), *failed_check_texts(summary)]
+
+
+def failed_check_texts(summary: Summary) -> list[str]:
+    """Return what the checks of a run say that did not pass."""
+    return [f"{check['check']}: {check['text']}" for check in summary.get("checks_failed", [])]
+
+
+def is_folded(summary: Summary) -> bool:
+    """Tell whether a run folded its partitions, whatever its checks then said."""
+    return "errors" not in summary
 
 
 def is_number(value: Any) -> bool:

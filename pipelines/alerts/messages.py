@@ -11,6 +11,7 @@ from pipelines.alerts.report import RunOutcome, RunReport
 from pipelines.alerts.run_records import Command
 from workers.declare.asset import span
 from workers.errors import Refused
+from workers.ledger.losses import why_not_folded
 
 # The kinds of alerts that people can ask for, as a subject says them.
 SUBJECTS = {
@@ -27,7 +28,10 @@ MAX_SENTENCE_CHARACTERS = 500
 PRECISE_SECONDS = 10  # below which a duration has a decimal
 LONG_SECONDS = 600  # from which a duration is in minutes
 # What of the counts of partitions a message adds up.
-TOTALS = ("items", "used", "dead", "failed", "pending", "batches_failed")
+TOTALS = (
+    *("items", "used", "dead", "failed", "pending"),
+    *("batches_failed", "unread_parts", "unread_items"),
+)
 QUOTED_COMMAND = re.compile(r"`(fanfold [^`]+)`")
 
 
@@ -90,10 +94,8 @@ def _intolerable_sentence(report: RunReport) -> str:
     more = len(partitions) - MAX_SENTENCES
     if more > 0:
         named += f" and {more} more"
-    return (
-        f"Too many items of {named} could not be used (tolerated: {report.asset.tolerance.text}), "
-        "so nothing is folded"
-    )
+    why = why_not_folded(report.asset, report.intolerable)
+    return f"{named}: {why}, so nothing is folded"
 
 
 def _shorten(sentence: str) -> str:
@@ -116,6 +118,9 @@ def _numbers(report: RunReport) -> list[str]:
     parts = [f"{totals['used']:,} used", f"{totals['dead']:,} dead letters"]
     about = f" (about {totals['failed']:,} items)" if totals["failed"] else ""
     parts.append(f"{totals['batches_failed']:,} failed batches{about}")
+    if totals["unread_parts"]:
+        unread = f"{totals['unread_parts']:,} unread parts of blocks"
+        parts.append(f"{unread} (about {totals['unread_items']:,} more items by their bytes)")
     if totals["pending"]:
         parts.append(f"about {totals['pending']:,} not run")
 
@@ -144,12 +149,16 @@ def _command(report: RunReport) -> list[str]:
     to_redrive = report.incomplete if is_finished else report.intolerable
     if to_redrive:
         where = f" --partition {to_redrive[0].partition}" if len(to_redrive) == 1 else ""
+        if any(counts.unread_parts for counts in to_redrive):
+            return [f"See: fanfold dead-letters {name}{where} --unread"]
         return [f"When the cause is mended: fanfold redrive {name}{where}"]
 
     if not report.partitions or (is_finished and not report.sentences):
         return []
     if quoted := QUOTED_COMMAND.search(" ".join(report.sentences)):
-        return [f"Then: {quoted[1]}"]
+        # What drops profiles is for a person to say, not simply the next step.
+        when = "If that is meant" if "--drop-removed" in quoted[1] else "Then"
+        return [f"{when}: {quoted[1]}"]
     return [f"Again: fanfold {report.command} {name}{_partition_option(report)}"]
 
 

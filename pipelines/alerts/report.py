@@ -9,9 +9,9 @@ import dagster as dg
 
 from pipelines.alerts.run_records import (
     Command,
+    check_failures_of,
     command_of,
     ended_at,
-    failed_checks,
     failures_of,
     requested_partitions,
     seconds_of,
@@ -20,9 +20,10 @@ from pipelines.alerts.run_records import (
 from resources.io_manager import summary_key
 from workers.declare.asset import Asset
 from workers.errors import FanfoldError, Refused
-from workers.ledger.counts import count_plan, exceeds_tolerance, frequent_reasons
+from workers.ledger.counts import count_plan, exceeds_tolerance
 from workers.ledger.fingerprint import fingerprint
 from workers.ledger.ledger import Ledger
+from workers.ledger.losses import frequent_reasons
 from workers.ledger.records import Plan, PlanState
 from workers.store import BlockStore
 from workers.values import Counts, digest
@@ -92,7 +93,7 @@ def report_run(
             return None  # another asset's failure came before, and is told with that asset
 
     if outcome is RunOutcome.FINISHED:
-        sentences = failed_checks(asset, instance, run)
+        sentences = check_failures_of(asset, instance, run)
     return _report(asset, ledger, store, record, plans, outcome, sentences)
 
 

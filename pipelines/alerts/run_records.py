@@ -6,7 +6,14 @@ from enum import StrEnum
 
 import dagster as dg
 
-from pipelines.errors import FAILURE_EVENTS, STOPPED_TEXT, run_error, step_errors, was_stopped
+from pipelines.errors import (
+    FAILURE_EVENTS,
+    STOPPED_TEXT,
+    failed_checks,
+    run_error,
+    step_errors,
+    was_stopped,
+)
 from pipelines.fanout import GENERATION_TAG, REDRIVE_TAG
 from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG
 from workers.assets import assets
@@ -118,17 +125,12 @@ def failures_of(asset: Asset, instance: dg.DagsterInstance, run: dg.DagsterRun) 
     return [f"{error.step}: {error.text}" for error in own] or [run_error(events)]
 
 
-def failed_checks(asset: Asset, instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+def check_failures_of(asset: Asset, instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     """Return the sentences of an asset's checks that did not pass; without those that warn."""
-    key = dg.AssetKey(asset.name)
     check_events = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    entries = instance.all_logs(run.run_id, of_type=check_events)
+    events = [entry.dagster_event for entry in entries if entry.dagster_event]
 
-    sentences = []
-    for entry in instance.all_logs(run.run_id, of_type=check_events):
-        if not entry.dagster_event:
-            continue
-        check = entry.dagster_event.asset_check_evaluation_data
-        is_error = check.severity == dg.AssetCheckSeverity.ERROR
-        if check.asset_key == key and not check.passed and is_error:
-            sentences.append(f"{check.check_name} did not pass: {check.description}")
-    return sentences
+    evaluations = [event.asset_check_evaluation_data for event in events]
+    failed = failed_checks(evaluations, asset.name)
+    return [f"{check} did not pass: {text}" for check, text in failed]

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from resources.embedded import running_settings
-from workers.assets import assets
+from workers.assets import asset_named, broken_assets
 from workers.declare.asset import Asset
 from workers.errors import Refused
 from workers.ledger.ledger import Ledger
@@ -26,14 +27,20 @@ out = Console(highlight=False, soft_wrap=True, width=None if is_terminal else WI
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def asset_named(context: click.Context, parameter: click.Parameter, name: str) -> Asset:
-    """Return the asset with this name; Refused where there is none."""
-    if name not in assets():
-        raise Refused(f"there is no asset {name!r}; there are: {', '.join(sorted(assets()))}")
-    return assets()[name]
+def named(context: click.Context, parameter: click.Parameter, name: str) -> Asset:
+    """Return the asset that a command names; one line on stderr says which others are left out."""
+    asset = asset_named(name)
+    if broken := sorted(broken_assets()):
+        err.print(
+            f"left out, as a mistake stands in their files: {', '.join(broken)} "
+            f"(`fanfold plan {broken[0]}` says which)",
+            style="yellow",
+            markup=False,
+        )
+    return asset
 
 
-asset_argument = click.argument("asset", callback=asset_named)
+asset_argument = click.argument("asset", callback=named)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 partition_option = click.option("--partition", metavar="P", help="One partition.")
 partitions_option = click.option("--partitions", metavar="A...B", help="A range, both included.")
@@ -106,7 +113,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
 
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(escape(_cell(value)) for value in row))
     out.print(table)
 
 

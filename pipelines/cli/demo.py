@@ -8,6 +8,7 @@ from rich.table import Table
 
 from pipelines.cli.samples import load, movielens
 from pipelines.runs import materialise
+from pipelines.summaries import failures
 from resources.embedded import running_settings, server_status, stop_servers
 from workers.declare.task import load_task
 from workers.errors import Refused
@@ -77,7 +78,7 @@ def _materialise(out: Console, days: Sequence[str]) -> None:
     with out.status(f"2/4  materialising {ASSET.name} {days[0]}...{days[-1]} in one run"):
         summary = materialise(ASSET, ASSET.partitions.between(days[0], days[-1]))
     if not summary["success"]:
-        raise Refused(f"run {summary['run_id']} failed: {'; '.join(summary['errors'])}")
+        raise Refused(f"run {summary['run_id']} failed: {'; '.join(failures(summary))}")
 
     batches = f"{summary['batches']} batches ({summary['batches_reused']} reused)"
     out.print(

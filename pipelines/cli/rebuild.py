@@ -7,9 +7,9 @@ import click
 
 from pipelines.cli.console import asset_argument, json_option, out, servers, show
 from pipelines.cli.display import Display, open_display
-from pipelines.fanout import GENERATION_TAG
+from pipelines.fanout import DROP_REMOVED_TAG, GENERATION_TAG
 from pipelines.runs import materialise_all
-from pipelines.summaries import Summary
+from pipelines.summaries import Summary, failures, is_folded
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.planning.rebuild import (
@@ -24,7 +24,7 @@ from workers.planning.rebuild import (
 
 @click.command("rebuild")
 @asset_argument
-@click.option("--drop-removed", is_flag=True, help="Leave out partitions whose blocks are gone.")
+@click.option("--drop-removed", is_flag=True, help="Leave out blocks that are gone.")
 @json_option
 def rebuild_command(asset: Asset, drop_removed: bool, as_json: bool) -> int:
     """Make all profiles of ASSET anew beside the old ones, and swap them in at the end.
@@ -40,11 +40,12 @@ def rebuild_command(asset: Asset, drop_removed: bool, as_json: bool) -> int:
         generation = begin_rebuild(asset, ledger)
 
     with open_display(as_json) as display:
-        summaries = _materialise_generation(asset, generation, plan_ids, partitions, display)
-    success = all(summary["success"] for summary in summaries)
+        tags = {GENERATION_TAG: str(generation)}
+        tags |= {DROP_REMOVED_TAG: "yes"} if drop_removed else {}
+        summaries = _materialise_generation(asset, tags, plan_ids, partitions, display)
 
     profiles = 0
-    if success:
+    if all(is_folded(summary) for summary in summaries):
         with servers() as (ledger, _):
             swap(asset, ledger, generation)
             drop_leftovers(asset, ledger)
@@ -52,27 +53,26 @@ def rebuild_command(asset: Asset, drop_removed: bool, as_json: bool) -> int:
 
     document = _document(asset, generation, summaries, profiles)
     show(as_json, document, lambda: _print_rebuild(document))
-    return 0 if success else 1
+    return 0 if document["success"] else 1
 
 
 def _materialise_generation(
     asset: Asset,
-    generation: int,
+    tags: dict[str, str],
     plan_ids: dict[str, str],
     partitions: Sequence[str],
     display: Display | None,
 ) -> list[Summary]:
-    """Fold partitions into a generation; return the runs' summaries, of which the last may fail.
+    """Fold partitions in runs with these tags; return their summaries, of which the last may fail.
 
     What other runs folded into the old profiles meanwhile, other plans than these, is taken up
     once more.
     """
     summaries: list[Summary] = []
-    tags = {GENERATION_TAG: str(generation)}
     while partitions:
         for summary in materialise_all(asset, partitions, display, tags=tags):
             summaries.append(summary)
-            if not summary["success"]:
+            if not is_folded(summary):
                 return summaries
 
         with servers() as (ledger, _):
@@ -89,11 +89,12 @@ def _document(
     return {
         "asset": asset.name,
         "success": all(summary["success"] for summary in summaries),
+        "swapped": all(is_folded(summary) for summary in summaries),
         "generation": generation,
         "profiles": profiles,
         "batches": _total(summaries, "batches"),
         "batches_reused": _total(summaries, "batches_reused"),
-        "errors": [error for summary in summaries for error in summary.get("errors", [])],
+        "errors": [error for summary in summaries for error in failures(summary)],
         "runs": [summary["run_id"] for summary in summaries if summary["run_id"]],
     }
 
@@ -103,9 +104,10 @@ def _total(summaries: Sequence[Summary], name: str) -> int:
 
 
 def _print_rebuild(document: dict[str, Any]) -> None:
-    if document["success"]:
+    if document["swapped"]:
         text = f"{document['profiles']:,} profiles rebuilt from {document['batches']:,} batches "
         text += f"({document['batches_reused']:,} reused) and swapped in"
+        text += "".join(f"\n{error}" for error in document["errors"])
     else:
         text = "the old profiles stay as they are: " + "; ".join(document["errors"])
     out.print(text, markup=False)

@@ -20,13 +20,14 @@ from pipelines.cli.console import (
     show,
 )
 from pipelines.cli.display import open_display
-from pipelines.fanout import SLOTS
+from pipelines.fanout import DROP_REMOVED_TAG, SLOTS
 from pipelines.runs import materialise_all
-from pipelines.summaries import Summary, is_number, join_summaries
+from pipelines.summaries import Summary, failed_check_texts, is_number, join_summaries
 from workers import steps
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.ledger.records import Batch, Plan
+from workers.planning.remarks import nothing_found
 from workers.verify import Verdict, verify_profiles
 
 OUTCOME_NAMES = ("used", "dead", "profiles", "result")  # of a batch's outcome, as --json prints it
@@ -37,24 +38,39 @@ BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "er
 @asset_argument
 @partition_option
 @partitions_option
+@click.option("--drop-removed", is_flag=True, help="Let what is gone take profiles along.")
 @json_option
-def run_command(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> int:
+def run_command(
+    asset: Asset, partition: str | None, partitions: str | None, drop_removed: bool, as_json: bool
+) -> int:
     """Materialise partitions of ASSET in a Dagster run, which the UI shows too.
 
     A range that is too large for one becomes several runs, the oldest partitions first. Where one
-    fails, the later ones are run all the same, and the exit code is 1.
+    fails, the later ones are run all the same, and the exit code is 1. So it is where a check that
+    is no warning does not pass. A run is refused where more than half of the blocks that profiles
+    were made of are gone; see --drop-removed.
     """
     keys = needed_partitions(asset, partition, partitions)
+    tags = {DROP_REMOVED_TAG: "yes"} if drop_removed else {}
     with open_display(as_json) as display:
-        summaries = list(materialise_all(asset, keys, display))
+        summaries = list(materialise_all(asset, keys, display, tags=tags))
 
     summary = join_summaries(summaries)
+    summary["remarks"] = _remarks(asset, keys, summary)
     show(as_json, summary, lambda: _print_summary(summary))
     return 0 if summary["success"] else 1
 
 
+def _remarks(asset: Asset, partitions: Sequence[str], summary: Summary) -> list[str]:
+    """Return where a run that found nothing looked, and what is there."""
+    if summary.get("blocks") != 0:
+        return []
+    with servers() as (_, store):
+        return [nothing_found(asset, store, partitions)]
+
+
 def _print_summary(summary: Summary) -> None:
-    if not summary["success"]:
+    if summary.get("errors"):
         _print_errors(summary)
         if "items" not in summary:
             return
@@ -65,6 +81,14 @@ def _print_summary(summary: Summary) -> None:
 
     rows = [(labels[name], value) for name, value in summary.items() if is_number(value)]
     print_table(("", summary["asset"]), rows)
+    _print_sentences("checks failed", failed_check_texts(summary))
+    _print_sentences("warnings", summary.get("warnings", []))
+    _print_remarks(summary["remarks"])
+
+
+def _print_remarks(remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        out.print(f"\n{remark}", markup=False)
 
 
 def _print_errors(summary: Summary) -> None:
@@ -77,6 +101,14 @@ def _print_errors(summary: Summary) -> None:
 
     for error in summary["errors"]:
         out.print(f"  {error}", markup=False)
+
+
+def _print_sentences(title: str, sentences: Sequence[str]) -> None:
+    """Print sentences under their title, where there are any."""
+    if sentences:
+        out.print(f"\n{title}:")
+    for sentence in sentences:
+        out.print(f"  {sentence}", markup=False)
 
 
 @click.command("plan")
@@ -124,6 +156,13 @@ def _print_plan(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None
         f"{summary['work_seconds']} s of work ({cost}) and {summary['overhead_seconds']} s of "
         "overhead"
     )
+    for looked in summary["formats"]:
+        blocks = f"{looked['blocks']:,} block{'s' if looked['blocks'] > 1 else ''}"
+        reason = f": {looked['reason']}" if looked["reason"] else ""
+        out.print(
+            f"{looked['format']}: {blocks}, such as {looked['example']}{reason}", markup=False
+        )
+    _print_remarks(summary["remarks"])
 
 
 @click.command("batches")
@@ -167,6 +206,8 @@ def verify_command(
     """Recompute the profiles of ASSET from what they were made of, and compare with MongoDB.
 
     From the raw blocks; what workers saw of the world, from their results; scores, from profiles.
+    The exit code is 1 where they differ, and where a block cannot be read whole and nobody has
+    discarded its rest.
     """
     keys = selected_partitions(asset, partition, partitions)
     task = load_task(asset.task)
@@ -175,7 +216,7 @@ def verify_command(
 
     document = {"asset": asset.name} | msgspec.structs.asdict(verdict)
     show(as_json, document, lambda: _print_verdict(verdict))
-    return 0 if verdict.match else 1
+    return 0 if verdict.match and not verdict.unread_blocks else 1
 
 
 def _print_verdict(verdict: Verdict) -> None:
@@ -186,4 +227,8 @@ def _print_verdict(verdict: Verdict) -> None:
         text += f" ({verdict.expected_profiles:,} expected); differing: "
         text += ", ".join(verdict.differing)
         text += "\nWhat no run has taken up yet counts too; --partitions narrows the view."
+    if verdict.unread_blocks:
+        more = verdict.unread_blocks - len(verdict.unread)
+        text += f"\n{verdict.unread_blocks:,} blocks cannot be read whole: "
+        text += "; ".join(verdict.unread) + (f"; and {more:,} more" if more else "")
     out.print(text, markup=False)

@@ -12,12 +12,12 @@ import dagster as dg
 import msgspec
 import pytest
 
-from pipelines.definitions import definitions, executor
+from pipelines.definitions import broken_asset, definitions, executor
 from pipelines.runs import materialise
 from pipelines.schedules import asset_schedule
 from tests.conftest import PROJECT
 from tests.support.pipeline import DAY, event
-from workers.assets import assets
+from workers.assets import assets, broken_assets
 from workers.declare import Schedule
 
 NAMES = [
@@ -155,6 +155,28 @@ def test_a_range_that_is_too_large_for_a_run_is_split_by_the_backfill_policy():
     }
     sizes = {name: asset.sizes.partitions_per_run for name, asset in assets().items()}
     assert {name: policy.max_partitions_per_run for name, policy in policies.items()} == sizes
+
+
+def test_no_file_of_the_project_has_a_mistake():
+    assert broken_assets() == {}
+
+
+def test_an_asset_whose_file_has_a_mistake_stands_beside_the_others_and_fails_with_the_reason(
+    monkeypatch,
+):
+    reason = "workers/tasks/odd_profiles.py cannot be loaded: NameError: name 'Txet'"
+    monkeypatch.setattr("pipelines.definitions.broken_assets", lambda: {"odd_profiles": reason})
+    graph = definitions().resolve_asset_graph()
+    names = sorted(key.to_user_string() for key in graph.get_all_asset_keys())
+    assert names == sorted([*NAMES, "odd_profiles"])
+    assert reason in graph.get(dg.AssetKey("odd_profiles")).description
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            [broken_asset("odd_profiles", reason)], instance=instance, raise_on_error=False
+        )
+    (failure,) = done.get_step_failure_events()
+    assert reason in str(failure.step_failure_data.error_display_string)
 
 
 def dagster(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -119,7 +119,7 @@ def unlucky(monkeypatch):
 def test_a_batch_that_raises_in_each_attempt_leaves_the_others_and_is_all_that_is_repeated(
     pipeline, monkeypatch
 ):
-    """The fan-in runs, the tolerance decides, the next run repeats only that batch."""
+    """The fan-in runs and refuses, and the next run repeats only that batch."""
     for day in (DAY, NEXT):
         pipeline.put([event(f"user{n}") for n in range(50)], day)
     with monkeypatch.context() as patch:
@@ -127,7 +127,7 @@ def test_a_batch_that_raises_in_each_attempt_leaves_the_others_and_is_all_that_i
         failed = materialise(pipeline.asset, [DAY, NEXT])
     assert not failed["success"]
     (error,) = failed["errors"]
-    assert error.startswith("user_profiles.reconcile: user_profiles: more items could not be used")
+    assert error.startswith("user_profiles.reconcile: user_profiles: 1 batch failed, which no")
     assert "50 x batch failed: RuntimeError: out of luck" in error
     assert len(broken) == 4  # the first attempt and three more
     assert pipeline.profiles.count_documents({}) == 0
@@ -137,20 +137,26 @@ def test_a_batch_that_raises_in_each_attempt_leaves_the_others_and_is_all_that_i
     assert pipeline.verify().match
 
 
-def test_a_failed_batch_within_tolerance_is_left_out_and_the_check_says_so(pipeline, monkeypatch):
+def test_a_failed_batch_of_fewer_items_than_are_tolerated_fails_the_run_all_the_same(
+    pipeline, monkeypatch
+):
     pipeline.put([event(f"user{n}") for n in range(10)])
     pipeline.put([event("ann")] * 10, NEXT)
 
     unlucky(monkeypatch)
-    summary = materialise(pipeline.asset, [DAY, NEXT])
+    (error,) = materialise(pipeline.asset, [DAY, NEXT])["errors"]
+    assert f"10 of 10 items of {DAY} (0 dead letters, about 10 items of 1 failed batches)" in error
+    assert f"`fanfold redrive user_profiles --partition {DAY}` runs them again" in error
+    assert pipeline.profiles.count_documents({}) == 0
+
+
+def test_dead_letters_within_tolerance_are_left_out_and_the_check_says_so(pipeline):
+    pipeline.put([event("ann"), b'{"user": 1}'])
+    summary = materialise(pipeline.asset, [DAY])
     assert summary["success"]
-    assert (summary["items_used"], summary["items_failed"], summary["batches_failed"]) == (
-        10,
-        10,
-        1,
-    )
     warned = checks(pipeline, summary["run_id"])["within_tolerance"]
-    assert "about 10 items of 1 failed batches" in warned.description
+    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert f"1 of 2 items of {DAY} (1 dead letters)" in warned.description
 
 
 def test_the_redrive_job_of_the_ui_runs_dead_letters_again(pipeline, monkeypatch):

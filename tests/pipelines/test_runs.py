@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines import runs
 from pipelines.runs import check_servers, materialise_all, split_partitions
-from pipelines.summaries import join_summaries
+from pipelines.summaries import failures, join_summaries
 from tests.support.pipeline import DAY, USER_PROFILES, event
 from workers.assets import assets
 from workers.batch import attempt_batch
@@ -73,11 +73,26 @@ def test_several_runs_are_told_in_sums_and_by_what_failed():
         "profiles": 4,
         "seconds": 3.3,
         "errors": [f"{DAYS[2]}...{DAYS[3]}: no", f"{DAYS[2]}...{DAYS[3]}: never"],
+        "checks_failed": [],
+        "warnings": [],
         "runs": ["a", "b", "c"],
     }
     whole = join_summaries([first, last])
     assert (whole["success"], whole["partitions_failed"]) == (True, [])
     assert "errors" not in whole
+
+
+def test_a_check_that_failed_in_one_of_several_runs_leaves_all_of_them_folded():
+    good = {"asset": "x", "success": True, "items": 3, "seconds": 1.0, "warnings": ["k: odd"]}
+    first = good | {"run_id": "a", "partitions": DAYS[:2]}
+    check = {"check": "nothing_lost", "text": "profile 'ann' lacks it"}
+    failing = {"run_id": "b", "partitions": DAYS[2:4], "success": False, "checks_failed": [check]}
+    joined = join_summaries([first, good | failing])
+    assert (joined["success"], joined["partitions_failed"]) == (False, [])
+    assert (joined["items"], joined["checks_failed"]) == (6, [check])
+    assert joined["warnings"] == ["k: odd", "k: odd"]
+    assert "errors" not in joined
+    assert failures(joined) == ["nothing_lost: profile 'ann' lacks it"]
 
 
 def test_a_server_that_is_away_ends_the_runs_that_follow(pairs, pipeline, monkeypatch):

@@ -1,5 +1,6 @@
 """How alerts read, and when they are news."""
 
+import math
 import re
 from datetime import UTC, datetime
 
@@ -24,9 +25,8 @@ def test_a_run_with_40_failed_batches_is_one_message_that_says_what_to_know(
     pipeline, hook, watch, monkeypatch
 ):
     pipeline.put([event(f"user{n}") for n in range(400)])
-    sizes = Sizes(min_items=10, max_items=10)
-    # Only the last of them passes the tolerance, so that none is left out.
-    asset = redeclare(monkeypatch, pipeline.asset, sizes=sizes, tolerance=Tolerance(count=395))
+    asset = redeclare(monkeypatch, pipeline.asset, sizes=Sizes(min_items=10, max_items=10))
+    monkeypatch.setattr("workers.steps.TOLERANCE_SECONDS", math.inf)  # so that none is left out
     unlucky(monkeypatch)
     assert not materialise(asset, [DAY])["success"]
     assert pipeline.ledger.batches.count_documents({"state": "failed"}) == 40
@@ -35,8 +35,7 @@ def test_a_run_with_40_failed_batches_is_one_message_that_says_what_to_know(
     (text,) = hook.texts
     assert anonymous(text) == (
         "user_profiles 1998-04-01 failed\n"
-        "Too many items of 1998-04-01 could not be used (tolerated: 395, or 0.00%), "
-        "so nothing is folded\n"
+        "1998-04-01: 40 batches failed, which no tolerance covers, so nothing is folded\n"
         "400 items: 0 used, 0 dead letters, 40 failed batches (about 400 items)\n"
         "400 x batch failed: RuntimeError: out of luck\n"
         "T s\n"
@@ -46,6 +45,24 @@ def test_a_run_with_40_failed_batches_is_one_message_that_says_what_to_know(
     ((level, line),) = watch.logged
     assert (level, line) == ("WARNING", "; ".join(text.splitlines()))
     assert hook.requests == 1
+
+
+def test_a_partition_that_is_held_back_is_told_once_however_much_more_goes(pipeline, hook, watch):
+    keys = [pipeline.put([event(f"user{n}")], name=f"{n}.jsonl") for n in range(4)]
+    pipeline.run()
+    for key in keys[:3]:
+        pipeline.remove(key)
+    assert not materialise(pipeline.asset, [DAY])["success"]
+    watch.tick()
+    pipeline.remove(keys[3])
+    assert not materialise(pipeline.asset, [DAY])["success"]
+    watch.tick()
+
+    assert watch.kinds() == ["failed", "repeated"]
+    (text,) = hook.texts
+    assert "held back" in text
+    command = f"fanfold run user_profiles --partition {DAY} --drop-removed"
+    assert text.splitlines()[-1] == f"If that is meant: {command}"
 
 
 def test_the_same_failure_is_told_once_then_when_it_changes_and_when_it_recovers(
@@ -80,7 +97,7 @@ def test_a_warning_is_told_once_and_again_with_other_numbers(pipeline, hook, wat
     for _ in range(2):
         materialise(pipeline.asset, [DAY])
         watch.tick()
-    pipeline.put([b"bad"], name="b.jsonl")
+    pipeline.put([b'{"user": 3}'], name="b.jsonl")
     materialise(pipeline.asset, [DAY])
     watch.tick()
     assert watch.kinds() == ["warned", "finished", "warned"]
@@ -95,6 +112,21 @@ def test_a_warning_is_told_once_and_again_with_other_numbers(pipeline, hook, wat
         "When the cause is mended: fanfold redrive user_profiles --partition 1998-04-01"
     )
     assert "5 items: 1 used, 4 dead letters" in second
+
+
+def test_a_part_that_was_not_read_is_told_with_an_estimate_and_the_command_that_shows_it(
+    pipeline, hook, watch
+):
+    pipeline.put([event(f"user{n}") for n in range(100)])
+    pipeline.store.put(f"events/dt={DAY}/b.parquet", b"PAR1" + bytes(2_000))
+    materialise(pipeline.asset, [DAY])
+    watch.tick()
+    (text,) = hook.texts
+    head, why, numbers, *_, command = text.splitlines()
+    assert head == "user_profiles 1998-04-01 failed"
+    assert why.startswith("1998-04-01: 1 part of a block was not read, which no tolerance covers")
+    assert "1 unread parts of blocks (about " in numbers
+    assert command == "See: fanfold dead-letters user_profiles --partition 1998-04-01 --unread"
 
 
 def test_a_redrive_that_clears_a_warned_partition_leaves_nothing_to_tell(

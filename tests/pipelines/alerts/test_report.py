@@ -85,7 +85,7 @@ def test_a_check_that_fails_is_a_warning(pipeline, hook, watch, monkeypatch):
         watch.tick()
     (text,) = hook.texts
     assert text.startswith("user_profiles 1998-04-01 finished with warnings\nnothing_twice did not")
-    assert text.endswith("Again: fanfold run user_profiles --partition 1998-04-01")
+    assert text.endswith("Then: fanfold verify user_profiles --partition 1998-04-01")
 
 
 def test_of_two_assets_in_a_run_each_is_told_what_became_of_it(pipeline, hook, watch, monkeypatch):
@@ -99,7 +99,7 @@ def test_of_two_assets_in_a_run_each_is_told_what_became_of_it(pipeline, hook, w
             raise Refused("no")
         return list_partition(asset, *more)
 
-    monkeypatch.setattr("workers.steps.list_partition", list_or_fail)
+    monkeypatch.setattr("workers.planning.listing.list_partition", list_or_fail)
     repository = ReconstructableRepository.for_module("pipelines.definitions", "definitions")
     job = repository.get_reconstructable_job("__ASSET_JOB")
     for name in ("influence_scores", "user_profiles"):

@@ -1,11 +1,14 @@
 """The commands for what went wrong, end to end."""
 
+import gzip
+
 import msgspec
 import pytest
 
 from pipelines import runs
 from tests.pipelines.conftest import told
 from tests.support.pipeline import DAY, event, fragile, lines
+from tests.support.webhook import unlucky
 from workers.assets import assets
 
 NEXT = "1998-04-02"
@@ -46,6 +49,53 @@ def test_letters_are_discarded_with_a_reason_and_stay_on_record(bad, fanfold):
     assert [row["why"] for row in kept["dead_letters"]] == ["a known bug"]
     assert fanfold("dead-letters", "user_profiles", "--discard", " ")[0] == 2
     assert "no such dead letter" in fanfold("dead-letters", "user_profiles", "--id", "none")[2]
+
+
+def test_a_part_that_was_not_read_is_listed_with_an_estimate_and_given_up_by_a_command(
+    pipeline, fanfold
+):
+    body = gzip.compress(lines([event(f"user{n}", item=str(n * 7919)) for n in range(2_000)]))
+    pipeline.store.put(f"events/dt={DAY}/a.jsonl.gz", body[: len(body) // 2])
+    pipeline.put([event("ann"), b"{"])
+    run = ("run", "user_profiles", "--partition", DAY)
+    code, out, _ = fanfold(*run)
+    assert code == 1
+    assert "1 part of a block was not read" in out
+
+    _, listed = told(fanfold("dead-letters", "user_profiles", "--unread", "--json"))
+    (rest,) = listed["dead_letters"]
+    assert (rest["block"], rest["is_estimate"]) == (f"events/dt={DAY}/a.jsonl.gz", True)
+    assert rest["items"] >= 1
+    assert f", about {rest['items']:,} items" in fanfold("dead-letters", "user_profiles")[1]
+
+    give_up = ("dead-letters", "user_profiles", "--partition", DAY, "--unread", "--discard", "lost")
+    assert told(fanfold(*give_up, "--json"))[1]["discarded"] == 1
+    _, listed = told(fanfold("dead-letters", "user_profiles", "--state", "open", "--json"))
+    assert [letter["item"] for letter in listed["dead_letters"]] == ["{"]
+    assert fanfold(*run)[0] == 0
+    assert fanfold("verify", "user_profiles")[0] == 0
+
+
+def test_failed_batches_are_listed_beneath_the_letters(pipeline, fanfold, monkeypatch):
+    key = pipeline.put([event("ann")])
+    with monkeypatch.context() as patch:
+        unlucky(patch, "no seat [17]")
+        assert fanfold("run", "user_profiles", "--partition", DAY)[0] == 1
+
+    _, listed = told(fanfold("dead-letters", "user_profiles", "--json"))
+    (batch,) = listed["failed_batches"]
+    assert (batch["partition"], batch["blocks"], batch["is_estimate"]) == (DAY, [key], True)
+    assert batch["error"] == "RuntimeError: no seat [17]"
+
+    _, out, _ = fanfold("dead-letters", "user_profiles", "--partition", DAY)
+    assert "failed batches:" in out
+    assert f"about {batch['items']}" in out
+    assert "RuntimeError: no seat [17]" in out
+    _, elsewhere = told(fanfold("dead-letters", "user_profiles", "--partition", NEXT, "--json"))
+    assert elsewhere["failed_batches"] == []
+
+    assert fanfold("redrive", "user_profiles")[0] == 0
+    assert "failed batches" not in fanfold("dead-letters", "user_profiles")[1]
 
 
 def test_redrive_takes_every_partition_that_has_letters_a_run_for_each_range(bad, fanfold):

@@ -204,10 +204,12 @@ def test_a_real_run_shows_its_stages_in_order(pipeline, monkeypatch):
         pipeline.put([event("ann"), event("bo")], day)
     seen = Recorder()
     real = Claims.mark_folded
-    after(monkeypatch, steps, "list_partition", seen, "listing")
+    after(monkeypatch, steps, "list_partitions", seen, "listing")
     after(monkeypatch, steps, "attempt_batch", seen, "working")
     after(monkeypatch, steps, "fold_profiles", seen, "folding")
     after(monkeypatch, checks, "spot_check", seen, "checking")
+
+    monkeypatch.setattr("workers.folding.publish.MARKED_AT_ONCE", 1)
 
     def mark_folded(*args):
         if pipeline.ledger.plans.count_documents({"state": PlanState.FOLDED}):

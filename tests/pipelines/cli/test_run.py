@@ -1,5 +1,6 @@
 """The command line, end to end: real servers, real Dagster runs."""
 
+import gzip
 import json
 import os
 import re
@@ -12,9 +13,14 @@ import msgspec
 import pytest
 
 from tests.pipelines.conftest import told
-from tests.support.pipeline import DAY, event
-from workers.assets import assets
+from tests.support.pipeline import DAY, event, lines
+from workers.assets import assets, broken_assets
+from workers.errors import Refused
 from workers.ledger.records import BatchState
+from workers.sources.blocks import Blocks
+from workers.sources.formats.rows import Rows
+from workers.values import PlaceKind
+from workers.verify import SpotCheck
 
 NEXT = "1998-04-02"
 
@@ -152,6 +158,69 @@ def test_a_failed_run_exits_1_and_says_why_in_a_sentence(pipeline, fanfold):
     assert "200 of 201" in out
 
 
+def test_a_check_that_fails_is_told_with_the_profile_the_field_and_the_way_out(
+    pipeline, fanfold, monkeypatch
+):
+    monkeypatch.setattr("workers.ledger.profiles.MAX_DOCUMENT_BYTES", 100_000)
+    pipeline.put([event("hot", item=f"{n:01000}") for n in range(60)] + [event("cool")])
+    run = ("run", "user_profiles", "--partition", DAY)
+
+    code, out, _ = fanfold(*run)
+    assert code == 1
+    assert "checks failed:\n  nothing_lost: 1998-04-01: profile 'hot' lacks it; liked: " in out
+    assert re.search(r"would have 1\d\d,\d+ bytes, and MongoDB holds 100,000; readers see", out)
+    assert f"`fanfold run user_profiles --partition {DAY}` folds them" in out
+    assert pipeline.profile("cool")["events"] == 1
+
+    code, summary = told(fanfold(*run, "--json"))
+    assert (code, summary["success"], summary["profiles_failed"]) == (1, False, 1)
+    (check,) = summary["checks_failed"]
+    assert check["check"] == "nothing_lost"
+    assert "profile 'hot'" in check["text"]
+
+
+def test_a_check_that_fails_in_one_of_several_runs_fails_the_command(
+    pipeline, fanfold, monkeypatch, single
+):
+    differing = SpotCheck(compared=2, differing=["ann"], against="the raw blocks")
+    fine = SpotCheck(compared=2, differing=[], against="the raw blocks")
+    checks = {DAY: differing, "1998-04-03": fine}
+    monkeypatch.setattr("pipelines.checks.spot_check", lambda *four: checks[four[-1].partition])
+
+    code, summary = told(fanfold(*single, "--json"))
+    assert code == 1
+    assert (summary["success"], summary["partitions_failed"]) == (False, [NEXT])
+    ((check, text),) = [check.values() for check in summary["checks_failed"]]
+    assert check == "nothing_twice"
+    assert f"(1998-04-01); 1 differ: ann. `fanfold verify user_profiles --partition {DAY}`" in text
+    assert len(summary["errors"]) == 1
+
+
+def test_warnings_of_readers_stand_below_the_table(pipeline, fanfold, monkeypatch):
+    def read(self, range_, head, columns):
+        row = {"user": "ann", "action": "view", "ts": 891388800}
+        yield Rows([row], PlaceKind.BYTE, [0], is_text=False, warnings=("no column `item`",))
+
+    monkeypatch.setattr(Blocks, "_read", read)
+    key = pipeline.put([event("ann")])
+    run = ("run", "user_profiles", "--partition", DAY)
+    code, out, _ = fanfold(*run)
+    assert code == 0
+    assert out.endswith(f"\nwarnings:\n  {key}: no column `item`\n")
+    _, summary = told(fanfold(*run, "--json"))
+    assert summary["warnings"] == [f"{key}: no column `item`"]
+
+
+def test_verify_exits_1_where_a_block_cannot_be_read_whole(pipeline, fanfold):
+    body = gzip.compress(lines([event(f"user{n}") for n in range(2_000)]))
+    pipeline.store.put(f"events/dt={DAY}/a.jsonl.gz", body[: len(body) // 2])
+    with pytest.raises(Refused):
+        pipeline.run()
+    code, out, _ = fanfold("verify", "user_profiles")
+    assert code == 1
+    assert f"1 blocks cannot be read whole: events/dt={DAY}/a.jsonl.gz, byte " in out
+
+
 def test_verify_exits_1_where_profiles_differ(pipeline, fanfold):
     pipeline.put([event("ann")])
     code, verdict = told(fanfold("verify", "user_profiles", "--partition", DAY, "--json"))
@@ -268,3 +337,19 @@ def test_a_killed_run_is_finished_by_a_new_one_that_reuses_its_batches(pipeline,
     after = attempts_of_done_batches(pipeline)
     assert {batch: after[batch] for batch in before} == before
     assert pipeline.verify().match
+
+
+def test_a_file_with_a_mistake_is_named_to_who_asks_for_it_and_one_line_to_others(
+    pipeline, fanfold, monkeypatch
+):
+    reason = "workers/tasks/odd_profiles.py cannot be loaded: NameError: name 'Txet'"
+    monkeypatch.setitem(broken_assets(), "odd_profiles", reason)
+
+    code, out, err = fanfold("plan", "odd_profiles", "--partition", DAY)
+    assert (code, out) == (2, "")
+    assert reason in err
+
+    code, out, err = fanfold("batches", "user_profiles", "--json")
+    assert (code, json.loads(out)) == (0, {"batches": []})
+    assert err.count("\n") == 1
+    assert "odd_profiles (`fanfold plan odd_profiles` says which)" in err

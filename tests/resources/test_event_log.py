@@ -1,0 +1,117 @@
+"""Dagster's events of many partitions, written in one transaction."""
+
+import contextlib
+import os
+from collections import Counter
+
+import dagster as dg
+import pytest
+from dagster import DagsterInstance
+from sqlalchemy.exc import OperationalError
+
+from resources.event_log import BATCH_SIZE_VARIABLE, BatchEventLog
+
+DAYS = [f"1998-04-{day:02}" for day in range(1, 21)]
+RANGE = {
+    "dagster/asset_partition_range_start": DAYS[0],
+    "dagster/asset_partition_range_end": DAYS[-1],
+}
+
+
+@dg.asset(partitions_def=dg.DailyPartitionsDefinition("1998-04-01"))
+def profiles(context: dg.AssetExecutionContext) -> None:
+    """Say something of each partition."""
+    for day in context.partition_keys:
+        context.add_asset_metadata({"day": day}, partition_key=day)
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The connections that the event log opens, by shard."""
+    shards = Counter()
+    connect = BatchEventLog._connect.__wrapped__
+
+    @contextlib.contextmanager
+    def counted(self, shard):
+        shards[shard] += shard not in getattr(self._batch, "connections", {})
+        with contextlib.contextmanager(connect)(self, shard) as connection:
+            yield connection
+
+    monkeypatch.setattr(BatchEventLog, "_connect", counted)
+    return shards
+
+
+@pytest.fixture
+def instance(home):
+    with DagsterInstance.get() as instance:
+        assert isinstance(instance.event_log_storage, BatchEventLog)
+        yield instance
+
+
+def materialised(instance):
+    """Return what the instance knows of each partition that was materialised."""
+    records = instance.fetch_materializations(profiles.key, limit=1_000).records
+    return {record.partition_key: record.asset_materialization.metadata for record in records}
+
+
+def run(instance):
+    return dg.materialize([profiles], instance=instance, tags=RANGE)
+
+
+def test_each_partition_of_a_range_is_planned_and_materialised(instance):
+    run_id = run(instance).run_id
+    assert {day: metadata["day"].value for day, metadata in materialised(instance).items()} == {
+        day: day for day in DAYS
+    }
+    kinds = Counter(entry.dagster_event_type for entry in instance.all_logs(run_id))
+    assert kinds[dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED] == len(DAYS)
+    assert kinds[dg.DagsterEventType.ASSET_MATERIALIZATION] == len(DAYS)
+
+
+def test_a_range_of_partitions_opens_the_event_log_no_more_often_than_one_does(instance, opened):
+    dg.materialize([profiles], instance=instance, partition_key=DAYS[0])
+    of_one = opened["index"]
+    opened.clear()
+    run(instance)
+    assert opened["index"] <= of_one + 4
+
+
+def test_events_that_cannot_be_written_together_are_written_one_by_one(instance, monkeypatch):
+    def locked(self, events):
+        raise OperationalError("insert", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(BatchEventLog, "store_event_batch", locked)
+    instance.wipe_assets([profiles.key])
+    run(instance)
+    assert materialised(instance).keys() == set(DAYS)
+
+
+def test_a_batch_that_breaks_off_leaves_nothing_behind(instance, monkeypatch):
+    result = run(instance)
+    entries = [
+        entry
+        for entry in instance.all_logs(result.run_id)
+        if entry.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION
+    ]
+    before = len(instance.all_logs(result.run_id))
+    log = instance.event_log_storage
+    store = log.store_event
+
+    def breaks_off(event):
+        if event is entries[-1]:
+            raise OSError("no space left on the device")
+        store(event)
+
+    monkeypatch.setattr(log, "store_event", breaks_off)
+    with pytest.raises(OSError, match="no space"):
+        log.store_event_batch(entries)
+    assert len(instance.all_logs(result.run_id)) == before
+    monkeypatch.undo()
+    log.store_event_batch(entries)
+    assert len(instance.all_logs(result.run_id)) == before + len(entries)
+
+
+def test_whoever_wants_single_writes_says_so(home, monkeypatch):
+    monkeypatch.setenv(BATCH_SIZE_VARIABLE, "0")
+    with DagsterInstance.get():
+        assert os.environ[BATCH_SIZE_VARIABLE] == "0"
