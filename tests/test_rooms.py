@@ -27,6 +27,7 @@ LAYERS = (
         "verify",
         "progress",
         "rehearsal",
+        "examples",
         "assets",
     ),
     ("steps",),

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from pipelines.summaries import failures
 from resources.embedded import server_status
 from tests.proofs.chaos_record import Record
 from workers.errors import FanfoldError
@@ -122,7 +123,7 @@ class Processes:
     def _record_errors(self, run: Run) -> None:
         summary, stderr = run.output()
         last_line = stderr.strip().splitlines()[-1:] or ["nothing said"]
-        for error in summary["errors"] if summary else last_line:
+        for error in failures(summary) if summary else last_line:
             self.record.errors[without_numbers(error)] += 1
         if "Traceback" in stderr and summary is None:
             self.record.add_problem(f"a run ended with a traceback:\n{stderr}")

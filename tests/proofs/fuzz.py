@@ -2,8 +2,9 @@
 
     python -m tests.proofs.fuzz [--blocks 10000] [--seed 1]
 
-No batch may raise, and every item is used or a dead letter. The command starts embedded servers
-where none are given, and prints the counts by kind of block.
+No batch may raise, every item is used or a dead letter, and no run is green that left a part of a
+block unread: it is refused until that part is given up. The command starts embedded servers where
+none are given, and prints the counts by kind of block.
 """
 
 import argparse
@@ -30,12 +31,14 @@ from tests.proofs.fuzz_processes import (
     run_batch,
     verify_days,
 )
-from tests.support.damaged_blocks import DAMAGE, FORMATS, KINDS, Case
+from tests.support.damaged_blocks import DAMAGE, FORMATS, KINDS, Case, count_before, parts
 from tests.support.pipeline import Pipeline
 from workers.declare import Tolerance
+from workers.errors import Refused
+from workers.planning.plans import Work
 from workers.settings import Settings
 from workers.tasks import user_profiles
-from workers.values import Place
+from workers.values import PlaceKind
 
 USER_PROFILES = user_profiles.asset
 
@@ -60,6 +63,8 @@ class Fuzz:
         self.kinds: dict[str, str] = {}  # by partition
         self.tracebacks: list[str] = []
         self.matches = True
+        # Runs that would have been folded although a part of a block was not read.
+        self.green_losses = 0
 
     def run_small_blocks(self, blocks: int) -> None:
         """Run many blocks of a few items, packed into a few batches of each partition."""
@@ -135,12 +140,34 @@ class Fuzz:
         if self.tracebacks:
             return
 
+        self._give_up(days, work)
         reconciled = self.pipeline.reconcile(work)
         self.pipeline.publish(reconciled, self.pipeline.fold(reconciled))
 
         parts = [list(days)[start::VERIFY_JOBS] for start in range(VERIFY_JOBS)]
         verifies = [DaysToVerify(self.pipeline.asset, part) for part in parts if part]
         self.matches &= all(self._map(verify_days, verifies))
+
+    def _give_up(self, days: Sequence[str], work: Work) -> None:
+        """Discard what a person has to before these days are folded; before that they are not."""
+        dead_letters = self.pipeline.ledger.dead_letters
+        name = self.pipeline.asset.name
+
+        rests = [letter.id for letter in dead_letters.find(name, is_unread=True)]
+        if rests:
+            try:
+                self.pipeline.reconcile(work)
+                self.green_losses += 1
+            except Refused:
+                dead_letters.discard(rests, "given up")
+
+        used: Counter[str] = Counter()
+        for batch in self.pipeline.ledger.batches_of_asset(name):
+            used[batch.partition] += batch.finished_outcome.used
+        for day in days:
+            if not used[day]:  # of such a day every letter is to be given up
+                letters = dead_letters.find(name, day)
+                dead_letters.discard({letter.id for letter in letters}, "given up")
 
     def _map(
         self, function: Callable[[Settings, Any], Any], jobs: Iterable[Any], chunk_size: int = 1
@@ -162,6 +189,7 @@ class Fuzz:
             **total,
             "raised": len(self.tracebacks),
             "matches": self.matches,
+            "green_losses": self.green_losses,
             "kinds": by_kind,
         }
 
@@ -190,20 +218,38 @@ class Fuzz:
             if all(range_["start"] == 0 and range_["end"] == range_["size"] for range_ in ranges):
                 batch_keys = {range_["key"] for range_ in ranges}
                 rest_keys -= batch_keys
-                yield abs(sum(map(self._items, batch_keys)) - items)
+                yield self._distance(batch_keys, items)
             else:
                 rest_items += items
 
-        yield abs(sum(map(self._items, rest_keys)) - rest_items)
+        yield self._distance(rest_keys, rest_items)
+
+    def _distance(self, keys: set[str], items: int) -> int:
+        """Return by how many items blocks differ from those that they may be said to hold.
+
+        A record of CSV that hides rows is taken apart, and so is a line of several JSON values:
+        there may be more than are counted here, but not more than lines and brackets that part
+        values.
+        """
+        least = sum(map(self._items, keys))
+        if items <= least:
+            return least - items
+        most = sum(max(self._items(key), parts(self.pipeline.store.get(key), key)) for key in keys)
+        return max(items - most, 0)
 
     def _items(self, key: str) -> int:
-        """Return how many items a block holds: one where it is a dead letter as a whole."""
+        """Return how many items a block holds: up to an unread rest, which is one more."""
         case = self.cases[key]
-        whole_block = {"block": key, "place": Place.rest(0).to_json()}
-        letters = self.pipeline.ledger.dead_letters.collection
-        if case.or_one and letters.find_one(whole_block):
+        rests = self.pipeline.ledger.dead_letters.collection.find(
+            {"block": key, "place.kind": PlaceKind.REST}
+        )
+        start = min((letter["place"]["position"] for letter in rests), default=None)
+        if start is None:
+            return case.items
+        if not start:
             return 1
-        return case.items
+        whole = case._replace(body=self.pipeline.store.get(key))
+        return count_before(whole, start, multiline=not key.startswith("lines/")) + 1
 
 
 def fuzz(settings: Settings, blocks: int, seed: int) -> tuple[dict[str, Any], list[str]]:
@@ -253,7 +299,8 @@ def main() -> None:
         sys.stdout.write(f"{kind:15} {json.dumps(counts)}\n")
     sys.stdout.write(json.dumps(summary) + "\n")
 
-    is_good = not tracebacks and summary["matches"] and not summary["unaccounted"]
+    is_off = tracebacks or summary["unaccounted"] or summary["green_losses"]
+    is_good = summary["matches"] and not is_off
     sys.exit(not (is_good and summary["letters"] == summary["dead"]))
 
 

@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
+from pipelines.fanout import DROP_REMOVED_TAG
 from pipelines.runs import dagster_instance, materialise
+from pipelines.summaries import failures
 from resources.embedded import running_settings
 from tests.support.pipeline import Pipeline, event
 from workers.errors import FanfoldError
@@ -56,7 +58,7 @@ def serve(pipeline: Pipeline, is_plain: bool) -> None:
 def run_plainly(pipeline: Pipeline, days: list[str]) -> str:
     """Run some days as plain calls; return "folded", or the error."""
     try:
-        pipeline.run(*days)
+        pipeline.run(*days, drop_removed=True)
     except FanfoldError as error:
         return str(error)
     return "folded"
@@ -64,8 +66,8 @@ def run_plainly(pipeline: Pipeline, days: list[str]) -> str:
 
 def run_by_dagster(days: list[str]) -> str:
     """Run some days as a job of Dagster's; return "folded", or the errors."""
-    summary = materialise(ASSET, days)
-    return "folded" if summary["success"] else "; ".join(summary["errors"])
+    summary = materialise(ASSET, days, tags={DROP_REMOVED_TAG: "yes"})
+    return "folded" if summary["success"] else "; ".join(failures(summary))
 
 
 # In the process that starts them
@@ -137,7 +139,7 @@ def play(pipeline: Pipeline, rounds: int, seed: int, is_plain: bool) -> Counter[
             verdict = pipeline.verify(*sorted({*first_days, *second_days}))
             counts["matches" if verdict.match else f"round {number} differs: {verdict}"] += 1
 
-        pipeline.run(*DAYS)
+        pipeline.run(*DAYS, drop_removed=True)
         counts["matches at the end"] += pipeline.verify().match
     finally:
         for process in processes:

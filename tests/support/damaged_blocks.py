@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 BOM = b"\xef\xbb\xbf"
 STEP_BYTES = 64 << 10  # compressed bytes that the readers promise to take at a time
+ZSTD_STEP_BYTES = 1 << 10  # plain bytes that Arrow is asked for at a time
 FORMATS = {
     ".jsonl": 34, ".jsonl.gz": 12, ".jsonl.zst": 5, ".jsonl.bz2": 4, ".jsonl.xz": 4,
     ".csv": 16, ".csv.gz": 5, ".csv.zst": 2, ".parquet": 18,
@@ -329,6 +331,22 @@ def count(suffix: str, body: bytes, multiline: bool = True) -> int:
     return _records(lines, is_broken, multiline)
 
 
+def count_before(case: Case, start: int, multiline: bool = True) -> int:
+    """Return the items of a block of text that begin before a plain byte."""
+    plain, _ = decompressed(case.body, case.suffix)
+    kind = "." + case.suffix.split(".")[1]
+    return count(kind, plain[:start], multiline)
+
+
+def parts(body: bytes, key: str) -> int:
+    """Return how many items a block of text may be taken apart to, at most."""
+    if key.endswith(".parquet"):
+        return 0
+    plain, is_broken = decompressed(body, key)
+    ends = len(re.findall(rb"[\n\r]+|[}\]][\s,]*[{\[]", plain))
+    return ends + 1 + is_broken
+
+
 def decompressed(body: bytes, suffix: str) -> tuple[bytes, bool]:
     """Return the bytes of a body as far as they go, and whether they break off."""
     end = suffix.rpartition(".")[2]
@@ -365,7 +383,7 @@ def _from_zstd(body: bytes) -> tuple[bytes, bool]:
     stream = pa.input_stream(pa.BufferReader(body), compression="zstd")
     plain = b""
     try:
-        while chunk := stream.read(STEP_BYTES):
+        while chunk := stream.read(ZSTD_STEP_BYTES):
             plain += chunk
     except OSError:
         return plain, True

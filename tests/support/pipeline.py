@@ -88,8 +88,8 @@ class Pipeline:
         return self.queue(self.list_blocks(*days, **how))
 
     def list_blocks(self, *days: str, **how: Any) -> steps.Listed:
-        """List partitions; `how` is a generation of profiles, or that it is a redrive."""
-        return steps.list_blocks(*self.four, days or (DAY,), 1, **how)
+        """List partitions; `how` is what a run is for, as `Purpose` has it."""
+        return steps.list_blocks(*self.four, days or (DAY,), 1, steps.Purpose(**how))
 
     def queue(self, listed: steps.Listed) -> Work:
         """Slice and pack what was listed, and write the plans."""
@@ -120,13 +120,18 @@ class Pipeline:
         reconciled = self.reconcile(work)
         return self.publish(reconciled, self.fold(reconciled))
 
-    def run(self, *days: str, generation: int | None = None) -> dict[str, Any]:
+    def run(self, *days: str, **how: Any) -> dict[str, Any]:
         """Run partitions through the whole pattern; return the summary."""
-        return self.finish(self.plan(*days, generation=generation))
+        return self.finish(self.plan(*days, **how))
 
     def redrive(self, *days: str) -> dict[str, Any]:
         """Run open dead letters again; return the summary."""
         return self.finish(self.plan(*days, is_redrive=True))
+
+    def give_up_rests(self) -> int:
+        """Discard the parts of blocks that were not read, as a person may; return how many."""
+        rests = self.ledger.dead_letters.find(self.asset.name, is_unread=True)
+        return self.ledger.dead_letters.discard({letter.id for letter in rests}, "given up")
 
     def verify(self, *days: str) -> Verdict:
         return verify_profiles(*self.four, list(days) or None)

@@ -88,7 +88,7 @@ def refused(monkeypatch, why="S3 refused access to s3://b/ (AccessDenied); check
     def list_partition(*_):
         raise Refused(why)
 
-    monkeypatch.setattr("workers.steps.list_partition", list_partition)
+    monkeypatch.setattr("workers.planning.listing.list_partition", list_partition)
 
 
 def begun(instance, origin=None):
