@@ -24,10 +24,10 @@ from rich.table import Table
 
 from benchmarks.events import event_blocks
 from pipelines.runs import materialise
-from pipelines.summaries import Summary
+from pipelines.summaries import Summary, failures
 from resources.embedded import running_settings
 from workers.ledger.mongo import open_database
-from workers.sources.blocks import blocks_of_partition
+from workers.sources.objects import blocks_of_partition
 from workers.store import BlockStore, open_store
 from workers.tasks import user_profiles
 from workers.tasks.user_profiles import TOPIC_WEIGHTS
@@ -159,7 +159,7 @@ def _measure(store: BlockStore, database: Database[Document], events: int, count
 
     summary = materialise(ASSET, [DAY])
     if not summary["success"]:
-        raise SystemExit("\n".join(summary["errors"]))
+        raise SystemExit("\n".join(failures(summary)))
     seconds[ASSET.name] = summary["seconds"]
 
     profiles = _agreed_profiles(database, list(seconds), events)
