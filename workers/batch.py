@@ -28,7 +28,8 @@ from workers.values import Outcome, Place, Range
 TRIED_ITEMS = 20  # items a task fails on, one by one and with none used, before others are tried
 # Items, and runs of them, that contribute together: a call costs as much for ten as for a thousand.
 CHUNK_ITEMS = 10_000
-CHUNK_RUNS = 128
+CHUNK_RUNS = 64
+SMALL_RANGE_BYTES = 64 << 10  # bytes of a range whose items wait for those of the next ones
 OBSERVED_ITEMS = 10_000  # items a task observes the world for in one call
 MAX_UNREADABLE_ITEMS = 10_000  # items that cannot be read, with none used, before a batch gives up
 
@@ -178,7 +179,8 @@ class Worker:
         if self.task.observe is None:
             self.taken.append((range_, taken))
             self.taken_items += len(taken.items)
-            if self.taken_items >= CHUNK_ITEMS or len(self.taken) >= CHUNK_RUNS:
+            is_full = self.taken_items >= CHUNK_ITEMS or len(self.taken) >= CHUNK_RUNS
+            if is_full or range_.bytes > SMALL_RANGE_BYTES:
                 self._contribute_taken()
             return
 
