@@ -30,7 +30,9 @@ def test_a_block_cut_into_many_batches_counts_each_item_once(pipeline):
 
 
 def test_the_profiles_do_not_depend_on_how_the_work_was_cut(pipeline):
-    pipeline.put([event(f"user{n % 7}", ts=n, item=f"film {n % 50}") for n in range(2_000)])
+    pipeline.put(
+        [event(f"user{n % 7}", ts=891388800 + n, item=f"film {n % 50}") for n in range(2_000)]
+    )
     pipeline.sized(300).run()
     digest = pipeline.verify().digest
 
