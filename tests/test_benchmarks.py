@@ -19,7 +19,8 @@ def test_every_line_is_an_event_of_the_day():
     reader = ItemReader(Event)
     bodies = [body for _, body in event_blocks(1_000, 3, 1, "1998-06-01")]
 
-    items, _ = reader.items(Lines(0, b"".join(bodies).splitlines()), lambda *bad: 1 / 0)
+    run = Lines(0, b"".join(bodies).splitlines())
+    items = reader.items(run, lambda *bad: 1 / 0).items
     assert len(items) == 1_000
 
     frame = reader.frame(items)

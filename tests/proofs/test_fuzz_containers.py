@@ -18,9 +18,10 @@ def test_of_four_hundred_damaged_containers_none_raises_and_every_item_is_accoun
     assert {kind: of_kind["unaccounted"] for kind, of_kind in counts.items()} == dict.fromkeys(
         KINDS, 0
     )
-    for of_kind in counts.values():
+    for kind, of_kind in counts.items():
         assert of_kind["unknown"]
-        assert of_kind["reasons"]
+        # Of a damaged block of Avro's records nobody knows the number.
+        assert of_kind["reasons"] or kind == "avro"
         assert of_kind["rows"] - of_kind["reasons"] > 500
 
 

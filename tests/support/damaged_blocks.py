@@ -327,15 +327,38 @@ def count(suffix: str, body: bytes, multiline: bool = True) -> int:
         lines.append(last)
 
     if not suffix.startswith(".csv"):
-        return sum(1 for line in lines if line.strip()) + is_broken
+        values = None if is_broken else _values(plain)
+        return values or sum(1 for line in lines if line.strip()) + is_broken
     return _records(lines, is_broken, multiline)
+
+
+def _values(plain: bytes) -> int | None:
+    """Return how many JSON values text is that is nothing else, whatever its lines."""
+    try:
+        text = plain.decode()
+    except UnicodeDecodeError:
+        return None
+
+    values = 0
+    end = 0
+    while end < len(text):
+        if text[end] in " \t\r\n,":
+            end += 1
+            continue
+        try:
+            _, end = json.JSONDecoder().raw_decode(text, end)
+        except (ValueError, RecursionError):
+            return None
+        values += 1
+    return values
 
 
 def count_before(case: Case, start: int, multiline: bool = True) -> int:
     """Return the items of a block of text that begin before a plain byte."""
     plain, _ = decompressed(case.body, case.suffix)
     kind = "." + case.suffix.split(".")[1]
-    return count(kind, plain[:start], multiline)
+    lines = plain[:start].rpartition(b"\n")  # what begins before and does not end is of the rest
+    return count(kind, lines[0] + lines[1], multiline)
 
 
 def parts(body: bytes, key: str) -> int:

@@ -1,15 +1,18 @@
 """How the JSON of a block is laid out, told by its first bytes."""
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from workers.errors import Malformed
-from workers.sources.formats.brackets import GAP, OPENING, TOKEN, value_end
+from workers.sources.formats.brackets import GAP, OPENING, STRING, TOKEN, value_end
 from workers.sources.formats.header import Columns
 
 Shape = Literal["lines", "values", "array"]
+# A text or word of a list, and what goes on behind it.
+ELEMENT = re.compile(rb"(%b|[^\s,\]]+)\s*(?:[,\]]|$)" % STRING)
 TRIED_LINES = 50  # lines of a block's beginning that may tell its shape, where the first are odd
 
 
@@ -79,9 +82,8 @@ def _begins_list(text: bytes, start: int) -> bool:
     if text.startswith(OPENING, first):
         return _is_value(text, first) is not False
 
-    parts = text[first:].replace(b"]", b",").split(b",", 1)
-    token = TOKEN.match(text, first)
-    return _decodes(token[0] if token else parts[0])
+    element = ELEMENT.match(text, first)
+    return element is not None and _decodes(element[1])
 
 
 def _lines(text: bytes, start: int) -> Iterator[tuple[int, int]]:
