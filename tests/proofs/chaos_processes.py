@@ -95,7 +95,7 @@ class Processes:
         files = self.folder / "runs" / f"{self.record.counts['runs started']:04}"
         files.parent.mkdir(exist_ok=True)
 
-        command = [*FANFOLD, "run", ASSET.name, "--json"]
+        command = [*FANFOLD, "run", ASSET.name, "--json", "--drop-removed"]
         command += ["--partitions", f"{days[0]}...{days[-1]}"]
         stdout_file = files.with_suffix(".out")
         stderr_file = files.with_suffix(".err")
