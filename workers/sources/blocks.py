@@ -55,9 +55,10 @@ class Blocks:
             raise Malformed(range_.reason, range_.place)
 
         path = path_columns(range_.key, columns)
-        form = head.look(self.declared, columns.without(path))
+        columns = columns.without(path)
+        form = head.look(self.declared, columns)
         try:
-            for run in read_range(head, range_, form, columns.without(path)):
+            for run in read_range(head, range_, form, columns):
                 yield msgspec.structs.replace(run, path=path) if path else run
         except Malformed as error:
             # What concerns the whole block is said once, by the range that begins it.

@@ -8,11 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from workers.sources.formats.format import Format
 from workers.sources.formats.header import Columns
 from workers.sources.formats.look import HEAD_BYTES, LARGE_HEAD_BYTES, look
-from workers.store import BlockStore, Bytes
+from workers.store import REQUESTS_AT_ONCE, BlockStore, Bytes
 from workers.values import Block
 
-READS = 16  # requests that are under way at a time
-WINDOW_BLOCKS = 2 * READS  # blocks whose first bytes are held, at most
+WINDOW_BLOCKS = 2 * REQUESTS_AT_ONCE  # blocks whose first bytes are held, at most
 
 
 class Head:
@@ -61,7 +60,7 @@ def read_heads(store: BlockStore, blocks: Iterable[Block]) -> Iterator[Head]:
 
     A block that follows itself is asked for once.
     """
-    with ThreadPoolExecutor(READS) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         waiting: deque[Future[Head]] = deque()
         last: Block | None = None
         for block in blocks:

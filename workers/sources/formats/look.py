@@ -8,6 +8,8 @@ import io
 import re
 from typing import Any
 
+from msgspec.structs import replace
+
 from workers.errors import Malformed, Refused
 from workers.sources.formats.brackets import OPENING
 from workers.sources.formats.csv_records import records
@@ -61,14 +63,14 @@ def look(head: bytes, is_whole: bool, key: str, declared: str, columns: Columns)
         return Format(kind=kind)
 
     compression = _compression(head, key, stated, declared)
-    form = _with(form, compression=compression)
+    form = replace(form, compression=compression)
     plain = _plain(head, compression)
     if not plain:
         return form if is_whole else None
     if compression:
         _refuse_inside(plain, compression)
 
-    form = _with(form, encoding=form.encoding or encoding_of(plain))
+    form = replace(form, encoding=form.encoding or encoding_of(plain))
     text = _text(plain, form, key)
     return _with_kind(form, text, key, stated, declared, columns)
 
@@ -89,11 +91,6 @@ def describe(form: Format) -> str:
     if form.records:
         name = f"JSON list {form.records!r}"
     return ", ".join(filter(None, [name, form.compression, form.encoding]))
-
-
-def _with(form: Format, **values: Any) -> Format:
-    fields: dict[str, Any] = {name: getattr(form, name) for name in form.__struct_fields__}
-    return Format(**fields | values)
 
 
 def _refusal(reason: str) -> Malformed:
@@ -197,7 +194,7 @@ def _with_kind(
             f"it is not {NAMES[form.kind]} (it begins with {_shown(text)})", declared
         )
     if is_w3c and kind == "csv" and form.delimiter in W3C_DELIMITERS and not form.columns:
-        return _with(form, kind="w3c")  # a table by that delimiter, whose header says #Fields
+        return replace(form, kind="w3c")  # a table by that delimiter, whose header says #Fields
     if is_w3c and kind in ("csv", "json"):
         raise _contradiction('it is a W3C log (write format="w3c")', declared)
     begins_value = text.lstrip().startswith(OPENING)
@@ -206,7 +203,7 @@ def _with_kind(
     if kind == "json" and not shape and not form.records and text.strip():
         raise _contradiction(f"it is no JSON (it begins with {_shown(text)})", declared)
     if kind is None:
-        form = _with(form, kind=_kind_of_text(text, is_w3c, shape is not None, key, columns))
+        form = replace(form, kind=_kind_of_text(text, is_w3c, shape is not None, key, columns))
 
     if form.kind == "csv" and not form.columns:
         _check_csv_header(text, form, columns)
@@ -219,7 +216,7 @@ def _with_kind(
             f"its items seem to be the list {field!r} of an object; if they are, write "
             f'format="json records={field}"'
         )
-    return _with(form, shape=shape or "lines")
+    return replace(form, shape=shape or "lines")
 
 
 def _check_csv_header(text: bytes, form: Format, columns: Columns) -> None:
@@ -257,8 +254,8 @@ def _kind_of_text(text: bytes, is_w3c: bool, is_json: bool, key: str, columns: C
         )
     if is_json and suffix in ("json", None):
         return "json"
-    begins_json = text.lstrip().startswith((b"{", b"["))
-    if is_json and begins_json and suffix in ("text", "csv") and len(columns.names) > 1:
+    begins_value = text.lstrip().startswith(OPENING)
+    if is_json and begins_value and suffix in ("text", "csv") and len(columns.names) > 1:
         return "json"  # such as what Logstash calls .txt
     if suffix in ("text", "csv"):
         return suffix
