@@ -3,7 +3,7 @@
 What calls them for a batch belongs in workers/batch.py, what writes profiles in folding, and what
 an author declares in declare.
 
-Read: fields (what a profile holds), columns (what can be merged at all), exact (sums of floats),
-few (the same for few rows), results (a batch's result, as a table), accumulators (results merged by
-profile, and what readers see of them).
+Read: fields (what a profile holds), columns (what can be merged at all), texts and groups (rows by
+whole numbers), exact (sums of floats), results (contributions merged, a batch's result), tables
+(what a result holds), accumulators (states by profile), exchange, readers (what readers see).
 """

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 LARGEST_WHOLE = 2**63 - 1
 LEAST_WHOLE = -(2**63)
@@ -26,14 +27,23 @@ class WrongType(TypeError):
         self.column = column
 
 
+def has_missing(column: pd.Series) -> bool:
+    """Tell whether a column lacks a value: None, NaN, or what else pandas takes for missing."""
+    if column.dtype == TEXT:
+        return bool(column.array.__arrow_array__().null_count)
+    is_whole = isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub"
+    return not is_whole and column.hasnans
+
+
 def as_text(column: pd.Series, what: str) -> pd.Series:
     """Return a column of text; WrongType, which begins with `what`, where one is something else."""
     if column.dtype == TEXT:
         return column
 
-    for value in column.tolist():
-        if not isinstance(value, str):
-            raise WrongType(what, value, column)
+    if column.dtype.type is not str and infer_dtype(column, skipna=False) != "string":
+        for value in column.tolist():
+            if not isinstance(value, str):
+                raise WrongType(what, value, column)
     try:
         return column.astype(TEXT)
     except UnicodeEncodeError as error:  # half of a surrogate pair, which UTF-8 cannot write

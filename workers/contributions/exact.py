@@ -7,19 +7,18 @@ than about 550 characters.
 """
 
 import math
-from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
-from workers.contributions.few import frame_of
+from workers.contributions.groups import Groups, groups_of, sums
 
 LARGEST = 1e150  # a number up to this has a square, and a sum of many squares, that is a float
 
 ZERO = "0p0"
-FEW_ADDENDS = 2_000  # rows that are summed one by one sooner than by columns
 MANTISSA_BITS = 53  # of a float
 POWER_STEP = 8  # powers are multiples of it, so that numbers of like size share one
 HALF_BITS = 30  # of the lower half of a mantissa, which has up to 53 + POWER_STEP - 1
@@ -42,13 +41,25 @@ def read(text: str) -> tuple[int, int]:
 
 def add(first: str, second: str) -> str:
     """Return the sum of two sums, exactly."""
-    first_whole, first_power = read(first)
-    second_whole, second_power = read(second)
+    return write(*_add(read(first), read(second)))
+
+
+def _add(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
+    """Return the sum of two sums, each given as (whole, power)."""
+    first_whole, first_power = first
+    second_whole, second_power = second
     power = min(first_power, second_power)
 
     whole = first_whole << (first_power - power)
     whole += second_whole << (second_power - power)
-    return write(whole, power)
+    return whole, power
+
+
+def negative(text: str) -> str:
+    """Return a sum with the other sign."""
+    if text == ZERO:
+        return text
+    return text.removeprefix("-") if text.startswith("-") else f"-{text}"
 
 
 def to_fraction(text: str) -> Fraction:
@@ -102,84 +113,58 @@ def squares(values: pd.Series) -> tuple[pd.Series, pd.Series]:
     return square, ((head * head - square) + 2 * head * tail) + tail * tail
 
 
-def totals(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Return one row for the rows that agree in the columns `by`, with the text of their sum.
-
-    The column `value` holds finite floats, texts of sums, or both.
-    """
-    if 0 < len(rows) <= FEW_ADDENDS:
-        return _totals_of_few(rows, by)
-
-    is_text = _are_texts(rows["value"])
-    if not is_text.any():
-        return _totals_of_floats(rows, by)
-
-    of_floats = _totals_of_floats(rows[~is_text], by)
-    parts = pd.concat([of_floats, rows.loc[is_text, [*by, "value"]]])
-    group = parts.groupby(by, sort=False).ngroup()
-
-    sums: dict[int, str] = {}
-    for number, text in zip(group.tolist(), parts["value"].tolist(), strict=True):
-        sums[number] = add(sums[number], text) if number in sums else text
-    return _with_texts(group, parts[by], list(sums.values()))
-
-
-def _totals_of_few(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Return totals of few floats and texts, one by one."""
-    parts: dict[tuple[Any, ...], dict[int, int]] = {}
-    groups = zip(*(rows[name].tolist() for name in by), strict=True)
-    for group, value in zip(groups, rows["value"].tolist(), strict=True):
-        whole, power = read(value) if isinstance(value, str) else _parts_of(value)
-        wholes = parts.setdefault(group, {})
-        wholes[power] = wholes.get(power, 0) + whole
-
-    texts = {}
-    for group, wholes in parts.items():
-        least_power = min(wholes)
-        total = sum(whole << (power - least_power) for power, whole in wholes.items())
-        texts[group] = write(total, least_power)
-    return frame_of(by, texts)
-
-
-def _parts_of(value: float) -> tuple[int, int]:
-    """Return (whole, power) of a finite number."""
-    numerator, denominator = value.as_integer_ratio()
-    return numerator, 1 - denominator.bit_length()
-
-
-def _are_texts(values: pd.Series) -> np.ndarray:
+def totals(groups: Groups, values: np.ndarray) -> np.ndarray:
+    """Return the text of the sum of each group's values: finite floats, texts of sums, or both."""
+    texts = np.empty(groups.number, dtype=object)
     if values.dtype.kind == "f":
-        return np.zeros(len(values), dtype=bool)
-    return np.fromiter((isinstance(value, str) for value in values.tolist()), bool, len(values))
+        _fill(texts, _sums_of_floats(groups.of_rows, values))
+        return texts
+
+    is_text = np.fromiter((isinstance(value, str) for value in values), bool, len(values))
+    is_alone = is_text & (np.bincount(groups.of_rows)[groups.of_rows] == 1)
+    texts[groups.of_rows[is_alone]] = values[is_alone]
+
+    floats = _sums_of_floats(groups.of_rows[~is_text], values[~is_text].astype("float64"))
+    others = is_text & ~is_alone
+    parts = zip(groups.of_rows[others].tolist(), map(read, values[others]), strict=True)
+    _fill(texts, chain(floats, parts))
+    return texts
 
 
-def _totals_of_floats(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Return totals of floats: by columns for those of like size, and then these few in Python.
+def _fill(texts: np.ndarray, addends: Iterable[tuple[int, tuple[int, int]]]) -> None:
+    """Set the texts of the groups that have addends, given as the group's number and the sum."""
+    sums_by_group: dict[int, tuple[int, int]] = {}
+    for number, addend in addends:
+        earlier = sums_by_group.get(number)
+        sums_by_group[number] = _add(earlier, addend) if earlier else addend
+    for number, total in sums_by_group.items():
+        texts[number] = write(*total)
+
+
+def _sums_of_floats(
+    of_rows: np.ndarray, values: np.ndarray
+) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield exact sums of floats of one group and of like size: the group's number, and the sum.
 
     Halves of mantissas are summed in 64 bits, which 2**32 rows cannot wrap.
     """
-    fraction, exponent = np.frexp(rows["value"].to_numpy("float64"))
+    if not len(values):
+        return
+
+    fraction, exponent = np.frexp(values)
     power = exponent.astype("int64") - MANTISSA_BITS
     shift = power % POWER_STEP
     whole = np.ldexp(fraction, MANTISSA_BITS).astype("int64") << shift
 
-    high = whole >> HALF_BITS
-    low = whole & ((1 << HALF_BITS) - 1)
-    parts = rows[by].assign(power=power - shift, high=high, low=low)
-    alike = parts.groupby([*by, "power"], sort=False)[["high", "low"]].sum().reset_index()
+    step = (power - shift) // POWER_STEP
+    least_step = int(step.min())
+    steps = int(step.max()) - least_step + 1
+    size = (int(of_rows.max()) + 1) * steps
+    alike = groups_of(of_rows * steps + (step - least_step), size)
 
-    group = alike.groupby(by, sort=False).ngroup()
-    least_power = int(alike["power"].min()) if len(alike) else 0
-    columns = (part.tolist() for part in (group, alike["high"], alike["low"], alike["power"]))
-    sums: dict[int, int] = defaultdict(int)
-    for number, upper, lower, own_power in zip(*columns, strict=True):
-        sums[number] += ((upper << HALF_BITS) + lower) << (own_power - least_power)
-
-    texts = [write(total, least_power) for total in sums.values()]
-    return _with_texts(group, alike[by], texts)
-
-
-def _with_texts(group: pd.Series, keys: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
-    """Return the keys of each group, in order of appearance, with its text."""
-    first = keys[~group.duplicated().to_numpy()].reset_index(drop=True)
-    return first.assign(value=pd.Series(texts, dtype="str"))
+    high = sums(alike, whole >> HALF_BITS).tolist()
+    low = sums(alike, whole & ((1 << HALF_BITS) - 1)).tolist()
+    numbers, steps_above = np.divmod(alike.codes, steps)
+    powers = ((steps_above + least_step) * POWER_STEP).tolist()
+    for number, upper, lower, own_power in zip(numbers.tolist(), high, low, powers, strict=True):
+        yield number, ((upper << HALF_BITS) + lower, own_power)

@@ -1,36 +1,37 @@
 """The result of a batch: what its items contribute, merged, as one Parquet object in S3."""
 
 import io
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.contributions.columns import LARGEST_WHOLE, LEAST_WHOLE
-from workers.contributions.fields import Fields
-from workers.values import bucket
+from workers.contributions.fields import Field, Fields
+from workers.contributions.groups import groups_of
+from workers.contributions.tables import FieldRows, Merged, numbers_of, table_of
+from workers.contributions.texts import Coded, Vocabulary, coded, encode
 
-MAX_HELD_ROWS = 500_000  # contribution rows a worker holds before it merges them
+MAX_HELD_BYTES = 64 << 20  # of contributions held before they are merged: some 2 million rows
 GROUP_ROWS = 50_000  # rows of a row group: a shard reads the groups that hold its buckets
-
-RESULT_SCHEMA = pa.schema(
-    [
-        ("bucket", pa.uint8()),
-        ("field", pa.string()),
-        ("profile", pa.string()),
-        ("key", pa.string()),
-        ("at", pa.int64()),
-        ("number", pa.int64()),
-        ("real", pa.float64()),
-        ("text", pa.string()),
-    ]
-)
-FIELD_SCHEMA = RESULT_SCHEMA.remove(0)  # the rows of one field, before their buckets are known
-ORDER = ("bucket", "field", "profile", "key")
 
 # A chunk's contributions by field.
 Frames = dict[str, pd.DataFrame]
+
+
+class Part(NamedTuple):
+    """Contributions to one field, from a chunk, from a result, or merged before."""
+
+    profile: Coded
+    key: Coded | None
+    at: np.ndarray | None
+    value: np.ndarray | Coded
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory; a dictionary that it shares with others counts too."""
+        return sum(column.nbytes for column in self if column is not None)
 
 
 class Merger:
@@ -38,89 +39,169 @@ class Merger:
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
-        self._parts: dict[str, list[pd.DataFrame]] = {}
-        self._rows = 0
+        self._parts: dict[str, list[Part]] = {}
+        self._bytes = 0
 
     def add(self, frames: Frames) -> None:
-        """Take in the contributions of one chunk."""
+        """Take in the contributions of one chunk, checked: see `Field.checked`."""
+        texts = ChunkTexts()
         for name, frame in frames.items():
-            self._parts.setdefault(name, []).append(frame)
-            self._rows += len(frame)
+            values = frame["value"]
+            part = Part(
+                profile=texts.coded(frame["profile"]),
+                key=texts.coded(frame["key"]) if "key" in frame else None,
+                at=frame["at"].to_numpy() if "at" in frame else None,
+                value=texts.coded(values) if self.fields[name].type is str else values.to_numpy(),
+            )
+            self._add(name, part)
+        self._shrink()
 
-        if self._rows > MAX_HELD_ROWS:
-            self._parts = {name: [frame] for name, frame in self.merged().items()}
-            # Rows that cannot shrink further do not count, or each chunk would merge them again.
-            self._rows = 0
+    def add_table(self, table: pa.Table) -> None:
+        """Take in rows of a result: text as plain strings or dictionary arrays, `bucket` or not.
 
-    def merged(self) -> Frames:
-        """Return one frame a field, with one row for each profile (and key)."""
-        merged = {}
-        for name, parts in self._parts.items():
-            rows = pd.concat(parts, ignore_index=True)
-            merged[name] = self.fields[name].reduce(rows, ["profile"])
-        return merged
+        Rows of fields that are not declared are left out.
+        """
+        of_field = encode(table["field"])
+        names = of_field.dictionary.to_pylist()
+        is_declared = np.array([name in self.fields for name in names], dtype=bool)
+        if not is_declared.all():
+            self.add_table(table.filter(pa.array(is_declared[of_field.places])))
+            return
+
+        profile = encode(table["profile"])
+        key = encode(table["key"])
+        values = table.select(["at", "number", "real", "text"])
+        for place, name in enumerate(names):
+            field = self.fields[name]
+            rows = np.flatnonzero(of_field.places == place)
+            of_rows = values.take(pa.array(rows))
+            part = Part(
+                profile=profile.take(rows),
+                key=key.take(rows) if field.keyed else None,
+                at=of_rows["at"].to_numpy() if field.rule == "latest" else None,
+                value=_values_of_rows(field, of_rows),
+            )
+            self._add(name, part)
+        self._shrink()
+
+    def merged(self) -> Merged:
+        """Return all that was taken in, with one row of a field for each profile (and key)."""
+        merged, texts = self._merge()
+        fields = {}
+        for name, rows in merged.fields.items():
+            is_text = self.fields[name].type is str
+            value = texts.to_numpy(zero_copy_only=False)[rows.value] if is_text else rows.value
+            fields[name] = rows._replace(value=value)
+        return merged._replace(fields=fields)
 
     def table(self) -> pa.Table:
-        """Return the result, in an order that does not depend on chunks."""
-        tables = [FIELD_SCHEMA.empty_table()]
-        for name, frame in self.merged().items():
-            tables.append(to_table(name, frame, self.fields[name].column))
+        """Return the result, in an order that does not depend on chunks: see RESULT_SCHEMA."""
+        merged, texts = self._merge()
+        return table_of(merged, self.fields, texts)
 
-        table = pa.concat_tables(tables)
-        table = table.add_column(0, RESULT_SCHEMA.field("bucket"), buckets_of(table["profile"]))
-        return table.sort_by([(name, "ascending") for name in ORDER])
+    def _add(self, name: str, part: Part) -> None:
+        self._parts.setdefault(name, []).append(part)
+        self._bytes += part.nbytes
 
+    def _shrink(self) -> None:
+        """Merge what is held where it is much."""
+        if self._bytes <= MAX_HELD_BYTES:
+            return
 
-def to_table(field: str, frame: pd.DataFrame, value: str) -> pa.Table:
-    """Return a field's contributions by FIELD_SCHEMA; `value` names the column of the values.
+        merged, texts = self._merge()
+        for name, rows in merged.fields.items():
+            is_text = self.fields[name].type is str
+            part = Part(
+                profile=Coded(rows.profile.astype("int32"), merged.profiles),
+                key=None if rows.key is None else Coded(rows.key.astype("int32"), merged.keys),
+                at=rows.at,
+                value=coded(rows.value, texts) if is_text else rows.value,
+            )
+            self._parts[name] = [part]
+        # What cannot shrink further does not count, or each chunk would merge it again.
+        self._bytes = 0
 
-    A total beyond 64 bits stands as text, and its number is null: see `values_of`.
-    """
-    columns: dict[str, pd.Series | pa.Array] = {"profile": frame["profile"], value: frame["value"]}
-    columns |= {name: frame[name] for name in ("key", "at") if name in frame}
-    if value == "number" and frame["value"].dtype == object:
-        columns |= _beyond_64_bits(frame["value"].tolist())
+    def _merge(self) -> tuple[Merged, pa.Array]:
+        """Return what is held, merged, and the texts that values of text stand for, in order."""
+        parts = [part for parts in self._parts.values() for part in parts]
+        profiles = Vocabulary(part.profile for part in parts)
+        keys = Vocabulary(part.key for part in parts if part.key is not None)
+        texts = Vocabulary(part.value for part in parts if isinstance(part.value, Coded))
 
-    arrays = {"field": pa.repeat(field, len(frame))}
-    for column in FIELD_SCHEMA:
-        if column.name in columns:
-            arrays[column.name] = pa.array(columns[column.name], type=column.type)
-        elif column.name not in arrays:
-            arrays[column.name] = pa.nulls(len(frame), column.type)
-    return pa.table([arrays[column.name] for column in FIELD_SCHEMA], schema=FIELD_SCHEMA)
-
-
-def _beyond_64_bits(totals: list[int]) -> dict[str, pa.Array]:
-    """Return totals as numbers where 64 bits hold them, and as text where not."""
-    numbers = []
-    texts = []
-    for total in totals:
-        is_held = LEAST_WHOLE <= total <= LARGEST_WHOLE
-        numbers.append(total if is_held else None)
-        texts.append(None if is_held else str(total))
-    return {"number": pa.array(numbers, pa.int64()), "text": pa.array(texts, pa.string())}
-
-
-def values_of(table: pa.Table, column: str) -> pd.Series:
-    """Return the values that a field's rows hold, those of `to_table`'s column."""
-    if column != "number" or not table["number"].null_count:
-        values: pd.Series = table[column].to_pandas()
-        return values
-
-    pairs = zip(table["number"].to_pylist(), table["text"].to_pylist(), strict=True)
-    return pd.Series([int(text) if text else number for number, text in pairs], dtype=object)
+        fields = {}
+        for name, parts in self._parts.items():
+            fields[name] = _merge_field(self.fields[name], parts, profiles, keys, texts)
+        return Merged(profiles.texts, keys.texts, fields), texts.texts
 
 
-def buckets_of(profiles: pa.ChunkedArray) -> pa.Array:
-    """Return the bucket of each profile id; each different id is looked at once."""
-    coded = profiles.combine_chunks().dictionary_encode()
-    ids = coded.dictionary.to_pylist()
-    buckets = np.fromiter(map(bucket, ids), "uint8", len(ids))
-    return pa.array(buckets[coded.indices.to_numpy()])
+class ChunkTexts:
+    """The columns of text of a chunk: one that stands in several fields is encoded once."""
+
+    def __init__(self) -> None:
+        # By identity of the Arrow array, which is the same in every frame that got the column.
+        self._coded: dict[int, tuple[pa.ChunkedArray, Coded]] = {}
+
+    def coded(self, column: pd.Series) -> Coded:
+        """Return a column of text by places."""
+        array = column.array.__arrow_array__()
+        if id(array) not in self._coded:
+            self._coded[id(array)] = (array, encode(array))
+        return self._coded[id(array)][1]
+
+
+def _merge_field(
+    field: Field, parts: list[Part], profiles: Vocabulary, keys: Vocabulary, texts: Vocabulary
+) -> FieldRows:
+    """Return the rows of one field; a value that is text is its place among the texts."""
+    profile = profiles.ranks([part.profile for part in parts])
+    times = [part.at for part in parts if part.at is not None]
+    at = np.concatenate(times) if times else None
+    values = _values_of_parts(parts, texts)
+
+    if not field.keyed:
+        groups = groups_of(profile, len(profiles))
+        return FieldRows(groups.codes, None, *field.reduce(groups, at, values))
+
+    # Of the field alone, so that there are few pairs. Both numbers are less than 2**31, as places
+    # in a dictionary are: 64 bits hold the product.
+    key = keys.ranks([part.key for part in parts if part.key is not None])
+    of_keys = groups_of(key, len(keys))
+    pairs = profile * of_keys.number + of_keys.of_rows
+    groups = groups_of(pairs, len(profiles) * of_keys.number)
+
+    profile, key = np.divmod(groups.codes, of_keys.number)
+    return FieldRows(profile, of_keys.codes[key], *field.reduce(groups, at, values))
+
+
+def _values_of_parts(parts: list[Part], texts: Vocabulary) -> np.ndarray:
+    """Return the values of parts, one after the other; a text is its place among the texts."""
+    of_text = [part.value for part in parts if isinstance(part.value, Coded)]
+    if of_text:
+        return texts.ranks(of_text)
+    return np.concatenate([part.value for part in parts if isinstance(part.value, np.ndarray)])
+
+
+def _values_of_rows(field: Field, table: pa.Table) -> np.ndarray | Coded:
+    """Return the values that rows of one field hold."""
+    if field.type is str:
+        return encode(table["text"])
+    if field.column == "number":
+        return numbers_of(table)
+    values: np.ndarray = table[field.column].to_numpy()
+    return values
 
 
 def to_parquet(table: pa.Table) -> bytes:
     """Return a result as the bytes of a Parquet file whose row groups follow the buckets."""
     file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", row_group_size=GROUP_ROWS)
+    pq.write_table(
+        table,
+        file,
+        compression="zstd",
+        row_group_size=GROUP_ROWS,
+        # Profiles stand in order, so that they are smaller plain, and numbers byte by byte.
+        use_dictionary=["field", "key", "text"],
+        column_encoding=dict.fromkeys(["at", "number", "real"], "BYTE_STREAM_SPLIT"),
+        write_statistics=["bucket"],  # which row groups a shard reads
+    )
     return file.getvalue()

@@ -51,33 +51,43 @@ def contributions(events: pd.DataFrame) -> Contributions:
     """Count actions, weigh topics, keep the latest opinion of each item, credit authors."""
     user = events["user"]
     action = events["action"]
+    item = events["item"]
     ts = events["ts"]
     week = weeks(ts)
 
-    weighed = events.assign(weight=action.map(TOPIC_WEIGHTS).fillna(0).astype("int64"))
-    weighed = weighed.loc[weighed["weight"] != 0, ["user", "weight", "topics"]]
-    topics = weighed.explode("topics").dropna(subset=["topics"])
+    weight = weights(action)
+    topic = events["topics"][weight != 0].explode().dropna()
+    # A topic has the index of its event, which may stand there twice.
+    weighed_user, topic_weight = user.loc[topic.index], weight.loc[topic.index]
 
-    opinions = events[action.isin(["like", "dislike"]) & events["item"].notna()]
-    is_like = (opinions["action"] == "like").astype("int64")
+    is_like = action == "like"
+    is_opinion = (is_like | (action == "dislike")) & item.notna()
+    opinion = is_like[is_opinion].astype("int64")
 
     # What somebody does to a thing of their own is no news of how others like it.
     author = events["author"]
     is_of_another = author.notna() & (author != user)
-    is_liked = is_of_another & (action == "like")
+    is_liked = is_of_another & is_like
     is_shared = is_of_another & (action == "share")
 
     return {
         "events": rows(user),
         "actions": rows(user, key=action),
-        "topics": rows(topics["user"], topics["weight"], key=topics["topics"]),
-        "liked": rows(opinions["user"], is_like, key=opinions["item"], at=opinions["ts"]),
+        "topics": rows(weighed_user, topic_weight, key=topic),
+        "liked": rows(user[is_opinion], opinion, key=item[is_opinion], at=ts[is_opinion]),
         "weeks": rows(user, key=week),
         "likes_received": rows(author[is_liked], key=week[is_liked]),
         "shares_received": rows(author[is_shared], key=week[is_shared]),
         "first_seen": rows(user, ts),
         "last_seen": rows(user, ts),
     }
+
+
+def weights(actions: pd.Series) -> pd.Series:
+    """Return what each action says about its topics; each different one is looked up once."""
+    numbers, different = pd.factorize(actions)
+    of_different = np.array([TOPIC_WEIGHTS.get(action, 0) for action in different], dtype="int64")
+    return pd.Series(of_different[numbers], index=actions.index)
 
 
 def weeks(times: pd.Series) -> pd.Series:
@@ -88,7 +98,7 @@ def weeks(times: pd.Series) -> pd.Series:
     # Few weeks are different, so that each is written once.
     numbers, different = pd.factorize(mondays)
     texts = np.datetime_as_string(different.astype("datetime64[D]"))
-    return pd.Series(texts.astype(object)[numbers], index=times.index)
+    return pd.Series(texts, dtype="str").take(numbers).set_axis(times.index)
 
 
 def derive(profile: Document) -> Document:
@@ -125,6 +135,6 @@ asset = Asset(
     partitions=Partitions(every="day", start="1997-09-01"),
     template="events/dt={partition}/",
     # Events are cheap: a batch holds many, so that reading one block is worth a worker.
-    sizes=Sizes(min_items=10_000, max_items=250_000, seconds_per_item=0.000_01),
+    sizes=Sizes(min_items=10_000, max_items=500_000, seconds_per_item=0.000_003),
     tolerance=Tolerance(count=20, rate=0.01),
 )

@@ -2,6 +2,7 @@ import math
 import statistics
 from fractions import Fraction
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -18,23 +19,20 @@ from workers.contributions.exact import (
     totals,
     write,
 )
+from workers.contributions.groups import groups_of
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@pytest.fixture(params=["few", "many"], autouse=True, scope="module")
-def rows_at_once(request):
-    """Sum few floats one by one, as a small batch does, and then the same by columns."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "many":
-            patch.setattr("workers.contributions.exact.FEW_ADDENDS", 0)
-        yield
+def totals_of(numbers, values):
+    """Return the texts of the sums of groups, given the number of each value's group."""
+    numbers = np.array(numbers)
+    return totals(groups_of(numbers, int(numbers.max()) + 1), values).tolist()
 
 
 def total(values):
     """Return the text of a sum, by columns."""
-    rows = pd.DataFrame({"profile": "p", "value": values})
-    return totals(rows, ["profile"])["value"].item()
+    return totals_of([0] * len(values), np.array(values, dtype="float64"))[0]
 
 
 @pytest.mark.parametrize(
@@ -65,23 +63,19 @@ def test_sums_of_parts_add_up_to_the_same_text(values, data):
     first = total(values[:cut])
     second = total(values[cut:])
     assert add(first, second) == add(second, first) == total(values)
-    mixed = pd.DataFrame({"profile": "p", "value": [first, *values[cut:]]})
-    assert totals(mixed, ["profile"])["value"].tolist() == [total(values)]
+    mixed = np.array([first, *values[cut:]], dtype=object)
+    assert totals_of([0] * len(mixed), mixed) == [total(values)]
 
 
-def test_each_group_has_its_own_sum_and_its_row_in_order_of_appearance():
-    rows = pd.DataFrame(
-        {"profile": ["b", "a", "b", "a"], "key": ["x", "x", "x", "y"], "value": [1.5, 2, 1e300, -4]}
-    )
-    sums = totals(rows, ["profile", "key"])
-    assert list(sums.columns) == ["profile", "key", "value"]
-    assert sums["profile"].tolist() == ["b", "a", "a"]
-    assert [to_fraction(text) for text in sums["value"]] == [
-        Fraction(1e300) + Fraction(3, 2),
-        2,
-        -4,
-    ]
-    assert totals(rows[:0], ["profile", "key"]).empty
+def test_each_group_has_its_own_sum():
+    sums = totals_of([1, 0, 1, 2], np.array([1.5, 2, 1e300, -4]))
+    assert [to_fraction(text) for text in sums] == [2, Fraction(1e300) + Fraction(3, 2), -4]
+
+
+def test_texts_and_floats_of_several_groups_are_summed_side_by_side():
+    values = np.array(["3p-1", 0.5, "1p0", 2.0, "-1p1", "5p0"], dtype=object)
+    sums = totals_of([0, 0, 1, 2, 2, 2], values)
+    assert [to_fraction(text) for text in sums] == [2, 1, 5]
 
 
 def test_numbers_that_cancel_leave_nothing_behind():

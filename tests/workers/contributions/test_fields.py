@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workers.contributions.accumulators import Contributed
 from workers.contributions.columns import WrongType
 from workers.contributions.exact import to_float, write
 from workers.contributions.fields import (
@@ -25,23 +26,13 @@ from workers.contributions.fields import (
     from_key,
     to_key,
 )
-from workers.contributions.results import to_table, values_of
+from workers.contributions.results import Merger
 
 NUMBERS = st.integers(-5, 5)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False).map(lambda value: value + 0.0)
 FIELDS = [Sum(), SumBy(), Min(), Max(), Latest(), LatestBy(), Latest(str), Marked(bool), Set()]
 FIELDS += [MinBy(), MaxBy(), MinBy(str), MaxBy(datetime)]
 FIELDS += [kind(float) for kind in (Sum, SumBy, Min, MinBy, Max, MaxBy, Latest, LatestBy)]
-
-
-@pytest.fixture(params=["few", "many"], autouse=True, scope="module")
-def rows_at_once(request):
-    """Merge few rows in Python, as a small batch does, and then the same by columns."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "many":
-            patch.setattr("workers.contributions.fields.FEW_ROWS", 0)
-            patch.setattr("workers.contributions.exact.FEW_ADDENDS", 0)
-        yield
 
 
 def contributed(field):
@@ -57,12 +48,18 @@ def framed(field, rows):
     return field.checked(frame[["profile", *field.columns]], "it")
 
 
-def state_of(field, reduced):
-    """Return the state that reduced columns hold."""
-    values = reduced["value"].tolist()
-    if field.rule == "latest":
-        values = [list(pair) for pair in zip(reduced["at"].tolist(), values, strict=True)]
-    return dict(zip(reduced["key"], values, strict=True)) if field.keyed else values[0]
+def merged(field, frames):
+    """Return the rows of contributions to one field that were taken in chunk by chunk."""
+    merger = Merger({"it": field})
+    for frame in frames:
+        merger.add({"it": frame})
+    return merger.merged()
+
+
+def state_of(merged):
+    """Return the state of the only profile that was merged."""
+    (accumulator,) = Contributed(merged).all().values()
+    return accumulator["it"]
 
 
 def states(field, rows):
@@ -79,7 +76,7 @@ def exact_text(value):
 
 def by_columns(field, rows):
     """Return the state of all rows, as the columns' rule has it."""
-    return state_of(field, field.reduce(framed(field, rows), ["profile"]))
+    return state_of(merged(field, [framed(field, rows)]))
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=repr)
@@ -87,24 +84,12 @@ def by_columns(field, rows):
 @given(data=st.data(), seed=st.integers())
 def test_merging_gives_the_same_in_any_order_and_by_columns(field, data, seed):
     rows = data.draw(contributed(field))
-    merged = reduce(field.merge, states(field, rows))
+    in_order = reduce(field.merge, states(field, rows))
     shuffled = states(field, rows)
     Random(seed).shuffle(shuffled)
     while len(shuffled) > 1:  # any grouping, too
         shuffled.insert(0, field.merge(shuffled.pop(), shuffled.pop(0)))
-    assert shuffled[0] == merged == by_columns(field, rows)
-
-
-@pytest.mark.parametrize("field", FIELDS, ids=repr)
-@settings(deadline=None, max_examples=30)
-@given(data=st.data())
-def test_columns_that_were_merged_before_merge_with_others(field, data):
-    rows = data.draw(contributed(field))
-    frame = framed(field, rows)
-    cut = data.draw(st.integers(0, len(rows)))
-    before = field.reduce(frame[:cut], ["profile"])
-    again = field.reduce(pd.concat([before, frame[cut:]], ignore_index=True), ["profile"])
-    assert state_of(field, again) == by_columns(field, rows)
+    assert shuffled[0] == in_order == by_columns(field, rows)
 
 
 @settings(deadline=None)
@@ -113,10 +98,9 @@ def test_a_sum_of_floats_is_that_of_their_fractions(values):
     whole = sum(map(Fraction, values))
     state = by_columns(Sum(float), [("x", 0, value) for value in values])
     shown = Sum(float).to_reader(state)
-    assert Sum(float).derive_input(state, shown) == whole
+    assert Sum(float).exact_input(state) == whole
     assert shown == (float(whole) if abs(whole) < 2**1023 else to_float(state))
-    keyed = SumBy(float)
-    assert keyed.derive_input({"a%2Eb": state}, keyed.to_reader({"a%2Eb": state})) == {"a.b": whole}
+    assert SumBy(float).exact_input({"a%2Eb": state}) == {"a.b": whole}
 
 
 @given(st.text())
@@ -138,32 +122,22 @@ def test_readers_see_dates_truth_values_and_sorted_sets():
     assert Set().to_reader({"b": 1, "a": 1}) == ["a", "b"]
 
 
-def test_a_sum_beyond_64_bits_is_exact_and_kept_as_text():
-    whole = pd.DataFrame({"profile": ["a"] * 3, "value": [2**62, 2**62, -5]})
-    merged = Sum().reduce(whole, ["profile"])
-    assert merged["value"].tolist() == [2**63 - 5]
-    assert to_table("total", merged, "number")["number"].to_pylist() == [2**63 - 5]
-    whole["value"] = [-(2**63), 2**63 - 1, -1]
-    assert Sum().reduce(whole, ["profile"])["value"].tolist() == [-2]
-    more = pd.DataFrame({"profile": ["a", "a", "b"], "value": [2**62, 2**62, -7]})
-    table = to_table("total", Sum().reduce(more, ["profile"]), "number")
-    assert table["number"].to_pylist() == [None, -7]
-    assert table["text"].to_pylist() == [str(2**63), None]
-    assert values_of(table, "number").tolist() == [2**63, -7]
+def test_a_sum_beyond_64_bits_is_exact():
+    assert by_columns(Sum(), of_numbers(2**62, 2**62, -5)) == 2**63 - 5
+    assert by_columns(Sum(), of_numbers(-(2**63), 2**63 - 1, -1)) == -2
+    assert by_columns(Sum(), of_numbers(2**62, 2**62)) == 2**63
+    assert by_columns(Sum(), of_numbers(*[2**62 + 1] * 4, *[0] * 1_000)) == 2**64 + 4
 
 
-@pytest.mark.parametrize("rows", [2, 1_000])
-def test_sums_beyond_64_bits_stay_exact_beside_others(rows):
-    large = pd.DataFrame({"profile": "a", "value": [2**62 + 1] * 2 + [0] * (rows - 2)})
-    merged = [Sum().reduce(part, ["profile"]) for part in (large, large.head(1), large.head(1))]
-    total = Sum().reduce(pd.concat(merged, ignore_index=True), ["profile"])
-    assert total["value"].tolist() == [2**64 + 4]
+def of_numbers(*values):
+    return [("x", 0, value) for value in values]
 
 
-def test_small_sums_stay_in_64_bits():
+@pytest.mark.parametrize("dtype", ["int8", "uint64", "Int64", object])
+def test_sums_are_of_64_bits_whatever_pandas_holds_them_in(dtype):
     few = pd.DataFrame({"profile": ["a"] * 3, "key": ["k"] * 3, "value": [127, 127, 1]})
-    merged = SumBy().reduce(few.astype({"value": "int8"}), ["profile"])
-    assert (merged["value"].dtype, merged["value"].tolist()) == ("int64", [255])
+    rows = merged(SumBy(), [SumBy().checked(few.astype({"value": dtype}), "it")]).fields["it"]
+    assert (rows.value.dtype, rows.value.tolist()) == ("int64", [255])
 
 
 def test_a_sum_of_a_type_that_cannot_be_added_is_refused_when_it_is_declared():
@@ -174,14 +148,8 @@ def test_a_sum_of_a_type_that_cannot_be_added_is_refused_when_it_is_declared():
 def test_a_total_of_nothing_is_zero_of_its_type():
     assert repr(Sum().to_reader(None)) == "0"
     assert repr(Sum(float).to_reader(None)) == "0.0"
-    assert repr(Sum(float).derive_input(None, 0.0)) == "Fraction(0, 1)"
-    assert SumBy(float).derive_input({}, {}) == {}
-
-
-def test_derive_gets_what_readers_see_with_plain_keys():
-    assert MinBy().derive_input({"a%2E": 5}, {"a%2E": 5}) == {"a.": 5}
-    assert Set().derive_input({"b": 1}, ["b"]) == ["b"]
-    assert Max(float).derive_input(0.5, 0.5) == 0.5
+    assert repr(Sum(float).exact_input(None)) == "Fraction(0, 1)"
+    assert SumBy(float).exact_input(None) == {}
 
 
 def of_floats(*values):

@@ -1,4 +1,5 @@
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tests.support.pipeline import event
@@ -73,6 +74,26 @@ def test_events_become_columns_with_times_as_milliseconds():
     frame = reader.frame(items)
     assert frame["ts"].tolist() == [891388800500]
     assert list(frame.columns) == ["user", "action", "ts", "item", "topics", "author"]
+
+
+@pytest.mark.parametrize("kind", [object, pd.ArrowDtype(pa.list_(pa.string()))], ids=str)
+def test_topics_weigh_what_the_action_says_whatever_pandas_holds_the_lists_in(kind):
+    events = pd.DataFrame(
+        {
+            "user": ["ann", "bo", "bo", "cy", "dan"],
+            "action": ["like", "view", "wave", "dislike", "view"],
+            "ts": [891388800000] * 5,
+            "item": None,
+            "topics": pd.Series([["War", "Drama"], ["War"], ["War"], None, []], dtype=kind),
+            "author": None,
+        }
+    ).astype({"item": "str", "author": "str"})
+    topics = load_task("user_profiles").contribute(events)["topics"]
+    assert topics[["profile", "key", "value"]].values.tolist() == [
+        ["ann", "War", 4],
+        ["ann", "Drama", 4],
+        ["bo", "War", 1],
+    ]
 
 
 def test_a_task_that_contributes_to_an_undeclared_field_is_refused_by_name():
