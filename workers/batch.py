@@ -2,11 +2,9 @@
 
 import hashlib
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 from workers.contributions.results import Merger, to_parquet
 from workers.declare.task import load_task
@@ -17,18 +15,18 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors
 from workers.ledger.profiles import known_of
 from workers.ledger.records import AttemptId, Batch
+from workers.memory import peak_bytes
+from workers.sources.columns.frames import Items
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.rows import Rows
-from workers.sources.items import ItemReader, Reject, Taken, contribute
+from workers.sources.items import ItemReader, Reject, contribute
 from workers.sources.rests import Density, items_of_rest
 from workers.sources.source import source_of
+from workers.sources.taken import Origin, Waiting
 from workers.store import OWN_PREFIX, BlockStore
 from workers.values import Outcome, Place, Range
 
 TRIED_ITEMS = 20  # items a task fails on, one by one and with none used, before others are tried
-# Items, and runs of them, that contribute together: a call costs as much for ten as for a thousand.
-CHUNK_ITEMS = 10_000
-CHUNK_RUNS = 64
 SMALL_RANGE_BYTES = 64 << 10  # bytes of a range whose items wait for those of the next ones
 OBSERVED_ITEMS = 10_000  # items a task observes the world for in one call
 MAX_UNREADABLE_ITEMS = 10_000  # items that cannot be read, with none used, before a batch gives up
@@ -43,7 +41,11 @@ def attempt_batch(
     where this is not the last attempt. A kill at any moment leaves a batch that a new
     call repeats whole: its result is one object, and done is written last.
     """
-    batch = ledger.begin(batch_id)
+    return run_begun(ledger, store, ledger.begin(batch_id), is_last)
+
+
+def run_begun(ledger: Ledger, store: BlockStore, batch: Batch, is_last: bool) -> Outcome:
+    """Run a batch that an attempt has begun, unless it is done; return its outcome either way."""
     if batch.is_done:
         return batch.finished_outcome
 
@@ -51,15 +53,15 @@ def attempt_batch(
         with mongodb_errors():
             outcome = Worker(batch, ledger, store).run()
     except Unavailable as error:  # says nothing about the batch: it is still to be run
-        ledger.fail(batch_id, str(error), is_final=False)
+        ledger.fail(batch.id, str(error), is_final=False)
         raise
     except Exception as error:
         is_ours = isinstance(error, FanfoldError)
         why = str(error) if is_ours else f"{type(error).__name__}: {error}"
-        ledger.fail(batch_id, why, is_last or isinstance(error, Refused))
+        ledger.fail(batch.id, why, is_last or isinstance(error, Refused))
         raise
 
-    first = ledger.finish(batch_id, outcome)
+    first = ledger.finish(batch.id, outcome)
     if first.result != outcome.result:  # another attempt was faster, and its result counts
         store.delete(outcome.result)
     return first
@@ -69,18 +71,6 @@ def result_key(batch: Batch, attempt_id: AttemptId) -> str:
     """Return the S3 key of an attempt's result: no attempt overwrites another's."""
     folder = f"{OWN_PREFIX}results/{batch.asset}/{batch.partition}"
     return f"{folder}/{attempt_id.batch}-{attempt_id.number}.parquet"
-
-
-class Origin(NamedTuple):
-    """Where an item was read: its number in a run of a range."""
-
-    range_: Range
-    run: Lines | Rows
-    number: int
-
-    @property
-    def place(self) -> Place:
-        return self.run.place(self.number)
 
 
 class Worker:
@@ -99,7 +89,7 @@ class Worker:
             )
 
         self.source = source_of(batch, ledger, store)
-        self.reader = ItemReader(self.task.item)
+        self.reader = ItemReader(self.task.item, by_columns=self.task.observe is None)
         # Makes frames of what the task gets: observations, where it observes the world.
         self.framer = ItemReader(self.task.observation_type)
         self.merger = Merger(self.task.fields)
@@ -108,9 +98,8 @@ class Worker:
         self.bytes = 0
         self.bugs = 0
         self.dead_letters = AttemptLetters(ledger.dead_letters, batch, self.attempt_id)
-        # What was read and has not contributed yet, and how many items that is.
-        self.taken: list[tuple[Range, Taken]] = []
-        self.taken_items = 0
+        # What was read and has not contributed yet.
+        self.waiting = Waiting()
         # Items that wait to be observed, of all ranges together, so that a page listed twice is
         # visited once, and hosts have their pauses.
         self.unobserved: list[tuple[Any, Origin]] = []
@@ -122,7 +111,7 @@ class Worker:
         for range_, runs in self.source.read(self.batch.ranges, self.reader.columns):
             self._read(range_, runs)
             self.bytes += range_.bytes
-        self._contribute_taken()
+        self._contribute_waiting()
         self._observe()
         self.dead_letters.record_unmet()
 
@@ -145,6 +134,7 @@ class Worker:
             result=key,
             digest=hashlib.sha256(body).hexdigest(),
             attempt=self.attempt_id.number,
+            peak_bytes=peak_bytes(),
             warnings=self.warnings.listed(),
         )
 
@@ -170,18 +160,16 @@ class Worker:
     @property
     def _items_met(self) -> int:
         """The items that were read so far, whatever became of them."""
-        waiting = self.taken_items + len(self.unobserved)
+        waiting = self.waiting.items + len(self.unobserved)
         return self.used + self.dead_letters.count + waiting
 
     def _use(self, range_: Range, run: Lines | Rows, reject: Reject) -> None:
         """Let the items of a run contribute, or put them aside to be observed."""
         taken = self.reader.items(run, reject)
         if self.task.observe is None:
-            self.taken.append((range_, taken))
-            self.taken_items += len(taken.items)
-            is_full = self.taken_items >= CHUNK_ITEMS or len(self.taken) >= CHUNK_RUNS
-            if is_full or range_.bytes > SMALL_RANGE_BYTES:
-                self._contribute_taken()
+            self.waiting.add(range_, taken)
+            if self.waiting.is_full or range_.bytes > SMALL_RANGE_BYTES:
+                self._contribute_waiting()
             return
 
         for item, number in zip(taken.items, taken.numbers, strict=True):
@@ -189,20 +177,10 @@ class Worker:
         if len(self.unobserved) >= OBSERVED_ITEMS:
             self._observe()
 
-    def _contribute_taken(self) -> None:
-        """Let the items that were read contribute, all in one call."""
-        parts = self.taken
-        starts = list(accumulate((len(taken.items) for _, taken in parts), initial=0))
-        items = [item for _, taken in parts for item in taken.items]
-        self.taken = []
-        self.taken_items = 0
-
-        def origin_of(index: int) -> Origin:
-            part = bisect_right(starts, index) - 1
-            range_, taken = parts[part]
-            return Origin(range_, taken.run, taken.numbers[index - starts[part]])
-
-        self._contribute(items, origin_of)
+    def _contribute_waiting(self) -> None:
+        """Let the items that were read contribute, many in one call."""
+        for taken in self.waiting.take():
+            self._contribute(taken.items, taken.origin_of)
         self.dead_letters.record()
 
     def _observe(self) -> None:
@@ -234,7 +212,7 @@ class Worker:
         self._contribute(observations, origins.__getitem__)
         self.dead_letters.record()
 
-    def _contribute(self, items: list[Any], origin_of: Callable[[int], Origin]) -> None:
+    def _contribute(self, items: Items, origin_of: Callable[[int], Origin]) -> None:
         """Take in what items contribute; `origin_of` tells where each was read."""
         for first, last, frames in contribute(self.task, self.framer, items):
             if isinstance(frames, Exception):
@@ -251,13 +229,14 @@ class Worker:
                     origin = origin_of(index)
                     self.dead_letters.mark_used(origin.range_, origin.place)
 
-    def _stop_if_all_fail(self, items: list[Any], error: Exception) -> None:
+    def _stop_if_all_fail(self, items: Items, error: Exception) -> None:
         """Refuse to go on where items from all over the chunk fail like the first ones did."""
         if len(items) <= TRIED_ITEMS:
             return
 
-        spread = items[:: max(1, len(items) // TRIED_ITEMS)]
-        answers = [next(contribute(self.task, self.framer, [item])).frames for item in spread]
+        numbers = range(0, len(items), max(1, len(items) // TRIED_ITEMS))
+        spread = [items[number : number + 1] for number in numbers]
+        answers = [next(contribute(self.task, self.framer, item)).frames for item in spread]
         if not all(isinstance(answer, Exception) for answer in answers):
             return
 
@@ -274,7 +253,7 @@ class Worker:
         """Add a dead letter of an item that cannot be read; Refused where no item can."""
         self.dead_letters.add_malformed(range_, place, reason, item)
         unreadable = self.dead_letters.count
-        if unreadable >= MAX_UNREADABLE_ITEMS and not self.used and not self.taken_items:
+        if unreadable >= MAX_UNREADABLE_ITEMS and not self.used and not self.waiting.items:
             self.dead_letters.record()
             raise Refused(
                 f"none of the first {unreadable:,} items of {range_.key} can be read ({reason}); "

@@ -2,6 +2,7 @@
 
 import io
 import typing
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -55,7 +56,7 @@ def given(task: Task, declared: str, key: str) -> Any:
     if example is None or isinstance(example, task.observation_type):
         return example
 
-    items: list[Any] = []
+    items: Sequence[Any] = []
     reasons: list[str] = []
     if isinstance(example, task.item):
         items = [example]
@@ -84,7 +85,7 @@ def _read(task: Task, body: bytes, declared: str, key: str, reasons: list[str]) 
     block = Beginning(body)
     whole = ByteRange(key=key, etag="", size=len(body), start=0, end=len(body), items=1)
 
-    items = []
+    items: list[Any] = []
     try:
         form = look(body, True, key, declared, reader.columns) or Format()
         for run in read_range(block, whole, form, reader.columns):

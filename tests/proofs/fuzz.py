@@ -3,7 +3,8 @@
     python -m tests.proofs.fuzz [--blocks 10000] [--seed 1]
 
 No batch may raise, every item is used or a dead letter, and no run is green that left a part of a
-block unread: it is refused until that part is given up. The command starts embedded servers where
+block unread: it is refused until that part is given up. Chunks that can be read by columns say what
+their lines say. The command starts embedded servers where
 none are given, and prints the counts by kind of block.
 """
 
@@ -28,9 +29,11 @@ from tests.proofs.fuzz_processes import (
     DaysToVerify,
     connected,
     put_block,
+    read_both_ways,
     run_batch,
     verify_days,
 )
+from tests.support.both_ways import BothWays
 from tests.support.damaged_blocks import DAMAGE, FORMATS, KINDS, Case, count_before, parts
 from tests.support.pipeline import Pipeline
 from workers.declare import Tolerance
@@ -65,6 +68,8 @@ class Fuzz:
         self.matches = True
         # Runs that would have been folded although a part of a block was not read.
         self.green_losses = 0
+        # Chunks of lines that were read by columns, and those that their lines contradict.
+        self.both_ways = BothWays()
 
     def run_small_blocks(self, blocks: int) -> None:
         """Run many blocks of a few items, packed into a few batches of each partition."""
@@ -134,6 +139,8 @@ class Fuzz:
     def _run(self, days: Sequence[str], jobs: Sequence[BlockToPut]) -> None:
         """Put the blocks, and run their partitions to the end unless a batch raises."""
         self.cases.update(self._map(put_block, jobs, chunk_size=20))
+        for read in self._map(read_both_ways, jobs, chunk_size=20):
+            self.both_ways = self.both_ways.and_(read)
 
         work = self.pipeline.plan(*days)
         self.tracebacks += filter(None, self._map(run_batch, work.to_run))
@@ -190,6 +197,8 @@ class Fuzz:
             "raised": len(self.tracebacks),
             "matches": self.matches,
             "green_losses": self.green_losses,
+            "by_columns": self.both_ways.by_columns,
+            "differing": len(self.both_ways.differing),
             "kinds": by_kind,
         }
 
@@ -299,7 +308,9 @@ def main() -> None:
         sys.stdout.write(f"{kind:15} {json.dumps(counts)}\n")
     sys.stdout.write(json.dumps(summary) + "\n")
 
-    is_off = tracebacks or summary["unaccounted"] or summary["green_losses"]
+    is_off = tracebacks or any(
+        summary[name] for name in ("unaccounted", "green_losses", "differing")
+    )
     is_good = summary["matches"] and not is_off
     sys.exit(not (is_good and summary["letters"] == summary["dead"]))
 

@@ -8,6 +8,7 @@ import traceback
 from typing import NamedTuple
 
 from tests.support import cheap_task
+from tests.support.both_ways import BothWays, Reader
 from tests.support.damaged_blocks import Case, count, drawn
 from tests.support.pipeline import Pipeline
 from workers.batch import attempt_batch
@@ -16,6 +17,7 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import open_database
 from workers.settings import Settings
 from workers.store import open_store
+from workers.tasks.user_profiles import Event
 
 PIPELINES: dict[str, Pipeline] = {}
 
@@ -57,6 +59,12 @@ def put_block(settings: Settings, job: BlockToPut) -> tuple[str, Case]:
     key = job.key + case.suffix
     connected(settings).store.put(key, case.body)
     return key, case._replace(body=b"")
+
+
+def read_both_ways(_settings: Settings, job: BlockToPut) -> BothWays:
+    """Read the items of a block by columns where that is done, and one by one; compare them."""
+    case = drawn(job.kind, job.seed, job.items, job.suffixes)
+    return Reader(Event).read_block(case.suffix, case.body) if case.body else BothWays()
 
 
 def run_batch(settings: Settings, batch_id: str) -> str:

@@ -23,3 +23,5 @@ def test_of_two_thousand_odd_and_damaged_blocks_none_raises_and_every_item_is_ac
     assert summary["used"] > BLOCKS
     assert summary["matches"]
     assert not summary["green_losses"]
+    assert not summary["differing"]
+    assert summary["by_columns"] > BLOCKS

@@ -92,7 +92,7 @@ class Time(int):
             raise TypeError(_expected(cls.unit, "null" if value is None else _shown(value)))
 
         if not FIRST_MILLISECOND <= milliseconds <= LAST_MILLISECOND:
-            raise ValueError(f"Expected a time in the years 1 to 9999 (UTC), got {_shown(value)}")
+            raise ValueError(_out_of_years(value))
         return int.__new__(cls, milliseconds)
 
 
@@ -189,7 +189,10 @@ def _of_number(value: float | Decimal, unit: str) -> int:
     per_second = UNITS[unit or "s"].per_second
     if isinstance(value, int):
         return (2_000 * value + per_second) // (2 * per_second)
-    return math.floor(value * 1_000 / per_second + 0.5)
+    milliseconds = value * 1_000 / per_second
+    if math.isinf(milliseconds):
+        raise ValueError(_out_of_years(value))
+    return math.floor(milliseconds + 0.5)
 
 
 def _date_of_number(value: float) -> datetime | None:
@@ -224,6 +227,10 @@ def _unbelieved(value: float) -> str:
         f"Expected epoch seconds of the years 1971 to 2099, or ISO 8601, got {_shown(value)}: if "
         'it is a time all the same, declare what it counts, such as Time(unit="s")'
     )
+
+
+def _out_of_years(value: object) -> str:
+    return f"Expected a time in the years 1 to 9999 (UTC), got {_shown(value)}"
 
 
 def _expected(unit: str, shown: str) -> str:

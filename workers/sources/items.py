@@ -1,26 +1,30 @@
 """From lines and rows to items of the type that a task declares, and to what they contribute."""
 
-import gc
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from workers.contributions.results import Frames
 from workers.declare.task import Task
 from workers.declare.times import Time
 from workers.declare.types import Number
 from workers.errors import FanfoldError
+from workers.memory import collection_paused
+from workers.sources.columns.batches import Batches
+from workers.sources.columns.frames import Items, item_columns, readable_columns, to_frame
+from workers.sources.columns.json_lines import MIN_BYTES, JsonLines
+from workers.sources.columns.text import without_zeros
 from workers.sources.formats.header import Columns
 from workers.sources.formats.lines import BOM, TOO_LONG, Lines
 from workers.sources.formats.rows import Rows
 from workers.sources.formats.values import separate
+from workers.sources.taken import Taken
 from workers.values import Place
 
 TRAILING = "trailing characters"  # what msgspec says of a line with more than one value
@@ -48,30 +52,28 @@ def columns_of(item: type[msgspec.Struct]) -> Columns:
     )
 
 
-class Taken(NamedTuple):
-    """The items of a run that can be read, and the number of each in the run."""
-
-    run: Lines | Rows
-    items: list[Any]
-    numbers: list[int]
-
-
 class ItemReader:
-    """Makes items of one type from lines of JSON and from rows, and columns from items."""
+    """Makes items of one type from lines of JSON and from rows, and columns from items.
 
-    def __init__(self, item: type[msgspec.Struct]) -> None:
+    With `by_columns`, what surely reads alike gives columns at once, and no object for each item.
+    """
+
+    def __init__(self, item: type[msgspec.Struct], by_columns: bool = False) -> None:
         self._item = item
         self._decode = msgspec.json.Decoder(item, dec_hook=_custom).decode
-        self._fields = msgspec.structs.fields(item)
+        readable = readable_columns(item) if by_columns else []
+        self._json_lines = JsonLines(readable, self._decode) if readable else None
+        self._batches = Batches(readable) if readable else None
         self.columns = columns_of(item)
-        self._types = {field.encode_name: field.type for field in self._fields}
+        self._frame_columns = item_columns(item)
+
+        fields = msgspec.structs.fields(item)
+        self._types = {field.encode_name: field.type for field in fields}
         self._wholes = [
-            field.encode_name
-            for field in self._fields
-            if int in (field.type, *get_args(field.type))
+            field.encode_name for field in fields if int in (field.type, *get_args(field.type))
         ]
-        self._lists = [field.encode_name for field in self._fields if _is_list(field.type)]
-        self._numbers = {field.encode_name for field in self._fields if _is_number(field.type)}
+        self._lists = [field.encode_name for field in fields if _is_list(field.type)]
+        self._numbers = {field.encode_name for field in fields if _is_number(field.type)}
 
     def items(self, run: Lines | Rows, reject: Reject) -> Taken:
         """Return the items of a run; `reject` hears of every other one.
@@ -79,6 +81,10 @@ class ItemReader:
         Blank lines are no items. A run whose lines have several values each comes back with a line
         for each of them.
         """
+        batch = self._by_columns(run)
+        if batch is not None:
+            return Taken(run, batch, range(len(batch)))
+
         path = self._path_values(run.path) if run.path else {}
         if isinstance(run, Rows):
             numbers: Sequence[int] = range(len(run.rows))
@@ -102,6 +108,18 @@ class ItemReader:
             if len(separated.lines) > len(run.lines):
                 return self.items(separated, reject)
             return _each(run, numbers, lambda number: decode(lines[number]), reject)
+
+    def _by_columns(self, run: Lines | Rows) -> pa.RecordBatch | None:
+        """Return the items of a run as columns; None where they are to be read one by one."""
+        if run.path:
+            return None
+        if isinstance(run, Rows):
+            if not self._batches or not isinstance(run.content, pa.RecordBatch):
+                return None
+            return self._batches.read(run.content, run.is_text)
+        if not isinstance(run.content, bytes) or len(run.content) < MIN_BYTES:
+            return None
+        return self._json_lines.read(run.content) if self._json_lines else None
 
     def _path_values(self, path: dict[str, str | None]) -> dict[str, Any]:
         """Return what a key says, as the types of the fields want it; what they refuse stays text.
@@ -140,23 +158,12 @@ class ItemReader:
                     row[name] = _as_list(row[name])
             for name in self._wholes:
                 if name in row:
-                    row[name] = _without_zeros(row[name])
+                    row[name] = without_zeros(row[name])
         return msgspec.convert(row, self._item, strict=not run.is_text, dec_hook=_custom)
 
-    def frame(self, items: list[Any]) -> pd.DataFrame:
-        """Return items as columns named as the type's fields.
-
-        Time is int64 milliseconds; Number is float64, with NaN where it is missing.
-        """
-        columns: dict[str, Any] = {}
-        for field in self._fields:
-            values: Any = [getattr(item, field.name) for item in items]
-            if _is_time(field.type):
-                values = np.array(values, dtype="int64")
-            elif _is_number(field.type):
-                values = np.array(values, dtype="float64")
-            columns[field.name] = values
-        return pd.DataFrame(columns)
+    def frame(self, items: Items) -> pd.DataFrame:
+        """Return items as columns named as the type's fields."""
+        return to_frame(self._frame_columns, items)
 
 
 def _each(
@@ -184,7 +191,7 @@ class Contribution(NamedTuple):
 
 
 def contribute(
-    task: Task, reader: ItemReader, items: list[Any], first: int = 0
+    task: Task, reader: ItemReader, items: Items, first: int = 0
 ) -> Iterator[Contribution]:
     """Yield the contributions of items that work together.
 
@@ -222,19 +229,9 @@ def _is_verbatim(kind: Any) -> bool:
     return kind in (date, bytes) or any(_is_verbatim(part) for part in get_args(kind))
 
 
-def _without_zeros(text: Any) -> Any:
-    """Return a whole number without the zeros that pad it, as logs and registers write some."""
-    is_padded = isinstance(text, str) and text.startswith("0") and text.isdecimal()
-    return text.lstrip("0") or "0" if is_padded else text
-
-
 def _as_list(text: str) -> Any:
     """Read a list from one cell: a JSON array, or parts between bars."""
     return msgspec.json.decode(text) if text.startswith("[") else text.split("|")
-
-
-def _is_time(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Time)
 
 
 def _custom(kind: type, value: object) -> object:
@@ -260,18 +257,3 @@ def reason(error: Exception, item: bytes = b"") -> str:
     if LONE_SURROGATE.search(item):
         return "half of a surrogate pair, such as \\ud83d, is no text"
     return str(error)
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """Pause Python's cycle collector: thousands of fresh items without cycles cost it dearly.
-
-    Reading 500,000 events took 0.32 s instead of 0.76 s.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -197,3 +197,9 @@ def test_times_of_a_unit_become_columns_of_milliseconds():
     frame = reader.frame(items)
     assert (frame["ts"].dtype, frame["ts"].tolist()) == ("int64", [1769860800123, 1769817600000])
     assert frame["until"].tolist()[0] == 1769860800123
+
+
+@pytest.mark.parametrize("value", [1e306, "1e306", -1e308])
+def test_a_number_whose_milliseconds_are_beyond_floats_is_no_time(value):
+    with pytest.raises(ValueError, match="the years 1 to 9999"):
+        Time(unit="ms").read(value)

@@ -8,7 +8,10 @@ as one, and every other line is a dead letter. A cell of lines that do not is be
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from workers.errors import Malformed
+from workers.sources.formats.csv_chunks import clean_rows
 from workers.sources.formats.csv_records import (
     Record,
     record_of,
@@ -51,33 +54,39 @@ def rows_of(
     its header cannot be read or does not fit the item. A segment repeats the header, which says
     something new in the first one alone.
     """
-    table = _Table(form, columns, offset)
-    if form.columns:
-        table.take_names(form.columns)
-    elif header is not None:
-        table.take_header(header)
-        table.warnings = []  # the block's first range says so
-
+    table = _Table(form, columns, offset, header, repeats_header)
+    runs = _first_line_apart(lines)
     try:
-        for record in _in_block(records(lines, form), offset):
-            is_header = header is not None and record.start <= header.start
-            if not table.names or (is_header and not form.columns):
-                header = record
-                table.take_header(record)
-                if repeats_header and offset:
-                    table.warnings = []
-                continue
+        while True:
+            for record in _in_block(records(runs, form, table.takes), offset):
+                table.meet(record)
+                if table.is_full:
+                    yield table.take()
 
-            table.add(record)
-            if len(table.rows) >= CHUNK_ROWS or table.bytes >= CHUNK_BYTES:
+            if table.rows:
                 yield table.take()
+            if table.clean is None:
+                return
+            yield table.take_clean()
     except Malformed:
         if table.rows:
             yield table.take()
         raise
 
-    if table.rows:
-        yield table.take()
+
+def _first_line_apart(lines: Iterator[Lines]) -> Iterator[Lines]:
+    """Yield runs of lines; the first line, which may be the header, is one by itself."""
+    first = next(lines, None)
+    if first is None:
+        return
+    if isinstance(first.content, bytes):
+        line, newline, rest = first.content.partition(b"\n")
+        yield Lines(first.start, line)
+        if newline:
+            yield Lines(first.start + len(line) + 1, rest)
+    else:
+        yield first
+    yield from lines
 
 
 def _in_block(records: Iterator[Record], offset: int) -> Iterator[Record]:
@@ -94,22 +103,44 @@ def _in_block(records: Iterator[Record], offset: int) -> Iterator[Record]:
 class _Table:
     """Makes rows from records, and holds them until they are taken."""
 
-    def __init__(self, form: Format, columns: Columns, offset: int) -> None:
+    def __init__(
+        self,
+        form: Format,
+        columns: Columns,
+        offset: int,
+        header: Record | None,
+        repeats_header: bool,
+    ) -> None:
         self.form = form
         self.columns = columns
         self.offset = offset
+        self.header = header
+        self.repeats_header = repeats_header
         self.names: list[str] = []
         # What a person should know; the first run of rows says so.
         self.warnings: list[str] = []
         # A cell of many lines was met, which once a block is worth a word.
         self._has_warned = False
+        # The rows of lines that need no look at their records.
+        self.clean: Rows | None = None
         self._begin()
+
+        if form.columns:
+            self.take_names(form.columns)
+        elif header is not None:
+            self.take_header(header)
+            self.warnings = []  # the block's first range says so
 
     def _begin(self) -> None:
         self.rows: list[dict[str, Any] | str] = []
         self.positions: list[int] = []
         self.raws: list[bytes] = []
         self.bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many rows are held as should be at a time."""
+        return len(self.rows) >= CHUNK_ROWS or self.bytes >= CHUNK_BYTES
 
     def take(self) -> Rows:
         """Return the rows that are held, and hold none."""
@@ -125,6 +156,20 @@ class _Table:
         self.warnings = []
         return rows
 
+    def takes(self, run: Lines) -> bool:
+        """Hold the rows of a run apart, where its records need no look."""
+        if self.names:
+            self.clean = clean_rows(run, self.names, self.form, self.offset)
+        return self.clean is not None
+
+    def take_clean(self) -> Rows:
+        """Return the rows that are held apart, and hold none."""
+        assert self.clean
+        rows = msgspec.structs.replace(self.clean, warnings=tuple(self.warnings))
+        self.clean = None
+        self.warnings = []
+        return rows
+
     def take_header(self, record: Record) -> None:
         """Read names from a record; Malformed, for the whole block, where they do not fit."""
         if isinstance(record.cells, str):
@@ -137,6 +182,18 @@ class _Table:
         """Take the names of columns; Malformed where they do not fit the item."""
         self.warnings.extend(check_header(names, self.columns))
         self.names = list(names)
+
+    def meet(self, record: Record) -> None:
+        """Read the header from a record, or hold its rows."""
+        is_header = self.header is not None and record.start <= self.header.start
+        if self.names and (self.form.columns or not is_header):
+            self.add(record)
+            return
+
+        self.header = record
+        self.take_header(record)
+        if self.repeats_header and self.offset:
+            self.warnings = []
 
     def add(self, record: Record) -> None:
         """Hold the rows of a record: one, or those of its lines where a quote joined them."""

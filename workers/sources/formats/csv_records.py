@@ -48,8 +48,11 @@ class Record(msgspec.Struct, frozen=True):
 class _Feed:
     """Hands the lines of a CSV to its parser, and remembers those of the current record."""
 
-    def __init__(self, lines: Iterator[Lines], form: Format) -> None:
+    def __init__(
+        self, lines: Iterator[Lines], form: Format, takes: Callable[[Lines], bool]
+    ) -> None:
         self._runs = lines
+        self._takes = takes
         self._unescape = _unescaping(form)
         # There are no lines any more.
         self.is_done = False
@@ -69,6 +72,8 @@ class _Feed:
 
     def __iter__(self) -> Iterator[str]:
         for run in self._runs:
+            if not self.lines and self._takes(run):
+                return
             offset = run.start
             for line in run.lines:
                 self.lines.append(RecordLine(offset, line, run.is_cut))
@@ -130,14 +135,17 @@ def check_dialect(form: Format) -> None:
         raise Refused("quote=none leaves nothing that could hold a newline: drop multiline=yes")
 
 
-def records(lines: Iterator[Lines], form: Format) -> Iterator[Record]:
+def records(
+    lines: Iterator[Lines], form: Format, takes: Callable[[Lines], bool] = lambda _run: False
+) -> Iterator[Record]:
     """Yield the records of a CSV, blank lines left out; the first may be the header.
 
+    They end in front of a run of lines that `takes` takes. It is asked where a record could begin.
     Malformed, from the record on, where a quote is not closed: how many records it took in, nobody
     knows.
     """
     csv.field_size_limit(2 * MAX_LINE_BYTES)
-    feed = _Feed(lines, form)
+    feed = _Feed(lines, form, takes)
     text = iter(feed)
     reader = _parser(text, form)
 

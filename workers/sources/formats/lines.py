@@ -15,13 +15,15 @@ MAX_LINE_BYTES = 16 << 20  # bytes of a line; a longer one is no item, and is no
 SHOWN_BYTES = 4096  # bytes of such a line that are kept to show it
 TOO_LONG = "the line is too long for an item"
 BOM = b"\xef\xbb\xbf"
+GATHERED_BYTES = 1 << 20  # bytes of decompressed pieces that become one run of lines
 
 
 class Lines(msgspec.Struct, frozen=True):
     """A run of whole lines, without their newlines, and where the first one starts."""
 
     start: int
-    lines: list[bytes]
+    # The lines, or their bytes as they stand, which are split once somebody asks for a line.
+    content: bytes | list[bytes]
     # One line, of which only the beginning was kept.
     is_cut: bool = False
     # Where each line starts, from the first; of lines that follow each other added up once, as a
@@ -29,6 +31,14 @@ class Lines(msgspec.Struct, frozen=True):
     offsets: list[int] = []
     # Columns that the block's key says, for items that lack them; None is a missing value.
     path: dict[str, str | None] = {}
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines, one by one."""
+        if isinstance(self.content, bytes):
+            msgspec.structs.force_setattr(self, "content", self.content.split(b"\n"))
+        assert isinstance(self.content, list)
+        return self.content
 
     def offset(self, index: int) -> int:
         """Return the byte at which a line starts (decompressed, where the block is compressed)."""
@@ -51,7 +61,9 @@ class Lines(msgspec.Struct, frozen=True):
         for index, line in enumerate(self.lines):
             start = self.offset(index)
             if start in wanted:
-                picked.append(msgspec.structs.replace(self, start=start, lines=[line], offsets=[]))
+                picked.append(
+                    msgspec.structs.replace(self, start=start, content=[line], offsets=[])
+                )
         return picked
 
     def between(self, first: int, last: int) -> "Lines":
@@ -61,7 +73,7 @@ class Lines(msgspec.Struct, frozen=True):
         offsets = [self.offset(index) - self.offset(first) for index in range(first, last)]
         start = self.offset(first) if offsets else self.start
         return msgspec.structs.replace(
-            self, start=start, lines=self.lines[first:last], offsets=offsets
+            self, start=start, content=self.lines[first:last], offsets=offsets
         )
 
 
@@ -126,8 +138,7 @@ class _Splitter:
 
         whole_end = self._carry.rfind(b"\n") + 1
         if whole_end:
-            lines = self._carry[: whole_end - 1].split(b"\n")
-            yield Lines(self._offset, _starting_before(self.end, lines, self._offset))
+            yield Lines(self._offset, self._carry[: self._end_in_range(whole_end - 1)])
             self._advance(whole_end)
 
         if len(self._carry) > MAX_LINE_BYTES and self._is_in_range():
@@ -140,7 +151,7 @@ class _Splitter:
         if self._shown is not None:
             yield Lines(self._shown_offset, [self._shown], is_cut=True)
         elif self._carry and not self._is_skipping and self._is_in_range():
-            yield Lines(self._offset, [self._carry])
+            yield Lines(self._offset, self._carry)
 
     def _advance(self, length: int) -> None:
         self._offset += length
@@ -149,13 +160,39 @@ class _Splitter:
     def _is_in_range(self) -> bool:
         return self.end is None or self._offset < self.end
 
+    def _end_in_range(self, whole_end: int) -> int:
+        """Return where, up to the end of the whole lines, the last one ends that is in range."""
+        if self.end is None or self._offset + whole_end < self.end:
+            return whole_end
+        return self._carry.index(b"\n", self.end - self._offset - 1)
 
-def _starting_before(end: int | None, lines: list[bytes], offset: int) -> list[bytes]:
-    """Return the lines that start before `end`; the first one stands at `offset`."""
-    if end is None or offset + sum(map(len, lines)) + len(lines) <= end:
-        return lines
-    for index, line in enumerate(lines):
-        if offset >= end:
-            return lines[:index]
-        offset += len(line) + 1
-    return lines
+
+def gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield small pieces as larger ones; where they break off, what was good comes first."""
+    held: list[bytes] = []
+    size = 0
+    try:
+        for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if size >= GATHERED_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
+    except Malformed:
+        if held:
+            yield b"".join(held)
+        raise
+
+    if held:
+        yield b"".join(held)
+
+
+def is_utf_8(content: bytes) -> bool:
+    """Tell whether bytes are text."""
+    if content.isascii():
+        return True
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from workers.sources.formats.csv import rows_of
 from workers.sources.formats.csv_records import Record, records
 from workers.sources.formats.format import Format
 from workers.sources.formats.header import Columns
-from workers.sources.formats.lines import Lines, split_lines
+from workers.sources.formats.lines import Lines, gathered, split_lines
 from workers.sources.formats.plain.compression import decompress
 from workers.sources.formats.plain.encoding import decode
 from workers.sources.formats.rows import Rows
@@ -74,7 +74,7 @@ def _lines(opener: Opener, range_: Range, form: Format) -> Iterator[Lines]:
         return split_lines(decompress(opener.open_whole(range_.segment)), 0, None)
     if not form.is_splittable:
         body = opener.open(range_.key, range_.etag, 0, range_.size)
-        return split_lines(plain_bytes(body, form), 0, None)
+        return split_lines(gathered(plain_bytes(body, form)), 0, None)
 
     # One byte earlier shows whether the first line starts right here or before.
     is_line_start = Place.byte(range_.start) in range_.places

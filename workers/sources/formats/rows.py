@@ -4,14 +4,17 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
+from workers.sources.formats.containers.arrow_values import values_of
 from workers.values import Place, PlaceKind
 
 
 class Rows(msgspec.Struct, frozen=True):
     """A run of rows by column, with their places; a row that could not be read is its reason."""
 
-    rows: list[dict[str, Any] | str]
+    # The rows, or the columns that they are made from once somebody asks for a row.
+    content: list[dict[str, Any] | str] | pa.RecordBatch
     # What the positions count: with one of them it makes the place of a row.
     kind: PlaceKind
     positions: Sequence[int] | Sequence[str]
@@ -23,6 +26,17 @@ class Rows(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     # Columns that the block's key says, for rows that lack them; None is a missing value.
     path: dict[str, str | None] = {}
+    # Columns that take dates and bytes as they are, where rows are made from columns.
+    verbatim: frozenset[str] = frozenset()
+
+    @property
+    def rows(self) -> list[dict[str, Any] | str]:
+        """The rows, one by one."""
+        if isinstance(self.content, pa.RecordBatch):
+            rows = values_of(self.content, self.verbatim)
+            msgspec.structs.force_setattr(self, "content", rows)
+        rows_: list[dict[str, Any] | str] = self.content
+        return rows_
 
     def place(self, index: int) -> Place:
         """Return the place of a row in its block."""
@@ -46,5 +60,5 @@ class Rows(msgspec.Struct, frozen=True):
         positions: list[Any] = [self.positions[number] for number in numbers]
         raws = [self.raws[number] for number in numbers] if self.raws else []
         return [
-            msgspec.structs.replace(self, rows=rows, positions=positions, raws=raws, warnings=())
+            msgspec.structs.replace(self, content=rows, positions=positions, raws=raws, warnings=())
         ]

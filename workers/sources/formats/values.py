@@ -76,7 +76,7 @@ def separate(run: Lines) -> Lines:
             offsets.append(begin)
 
     relative = [offset - run.start for offset in offsets]
-    return msgspec.structs.replace(run, lines=lines, offsets=relative)
+    return msgspec.structs.replace(run, content=lines, offsets=relative)
 
 
 def _values_of(line: bytes, start: int) -> Lines | None:

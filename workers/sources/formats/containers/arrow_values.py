@@ -13,18 +13,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from workers.sources.formats.header import Columns
-
 Convert = Callable[[Any], Any]
 
 
-def values_of(batch: pa.RecordBatch, columns: Columns) -> list[dict[str, Any] | str]:
-    """Return rows as Python's values; a row of which a value has none is the reason."""
+def values_of(batch: pa.RecordBatch, verbatim: frozenset[str]) -> list[dict[str, Any] | str]:
+    """Return rows as Python's values; a row of which a value has none is the reason.
+
+    Dates and bytes stay what they are in the columns named `verbatim`.
+    """
     names = batch.schema.names
     reasons: dict[int, str] = {}
     values = []
     for name, array in zip(names, batch.columns, strict=True):
-        values.append(_column(name, array, name in columns.verbatim, reasons))
+        values.append(_column(name, array, name in verbatim, reasons))
 
     rows: list[dict[str, Any] | str] = [
         dict(zip(names, cells, strict=True)) for cells in zip(*values, strict=True)

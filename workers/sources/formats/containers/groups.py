@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from workers.errors import Malformed
-from workers.sources.formats.containers.arrow_values import values_of
 from workers.sources.formats.header import Columns, check_header
 from workers.sources.formats.rows import Rows
 from workers.store import Opener
@@ -84,10 +83,17 @@ def read_groups(container: Container, range_: Range, columns: Columns) -> Iterat
     wanted = [name for name in container.names if name in set(columns.names)]
     for number in numbers:
         next_row = 0
-        for rows in _read_group(container, number, wanted, columns):
+        for rows in _read_group(container, number, wanted):
             positions = _positions(container, number, next_row, len(rows))
             next_row += len(rows)
-            yield Rows(rows, PlaceKind.ROW, positions, is_text=False, warnings=warnings)
+            yield Rows(
+                rows,
+                PlaceKind.ROW,
+                positions,
+                is_text=False,
+                warnings=warnings,
+                verbatim=columns.verbatim,
+            )
             warnings = ()
 
 
@@ -104,8 +110,8 @@ def _positions(
 
 
 def _read_group(
-    container: Container, number: int, wanted: list[str], columns: Columns
-) -> Iterator[list[dict[str, Any] | str]]:
+    container: Container, number: int, wanted: list[str]
+) -> Iterator[pa.RecordBatch | list[dict[str, Any] | str]]:
     """Yield as many rows as a group has; those that cannot be read are the reason."""
     unread = container.groups[number].rows
     reason = f"the {container.noun} ends early"
@@ -113,7 +119,7 @@ def _read_group(
         if wanted and unread:
             for batch in container.batches(number, wanted):
                 for first_row in range(0, batch.num_rows, CHUNK_ROWS):
-                    rows = values_of(batch.slice(first_row, CHUNK_ROWS), columns)[:unread]
+                    rows = batch.slice(first_row, min(CHUNK_ROWS, unread))
                     yield rows
                     unread -= len(rows)
     except DAMAGE as error:

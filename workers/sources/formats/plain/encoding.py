@@ -83,13 +83,13 @@ def decode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         return
 
     decoder = codecs.getincrementaldecoder(name)(UNDECODABLE)
-    is_first = True
+    has_mark = name not in ORDERED_BY_MARK  # whose decoders take it away themselves
     try:
         for chunk in _checked(chunks, name):
             text = decoder.decode(chunk)
             if text:
-                yield _as_utf_8(text.removeprefix(MARK) if is_first else text)
-                is_first = False
+                yield _as_utf_8(text.removeprefix(MARK) if has_mark else text)
+                has_mark = False
 
         unread, _ = decoder.getstate()
         if unread:

@@ -1,0 +1,82 @@
+"""What was read and has not contributed yet, and where each item of it was read."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from workers.sources.columns.frames import Items, join_items
+from workers.sources.formats.lines import Lines
+from workers.sources.formats.rows import Rows
+from workers.values import Place, Range
+
+# Items, and runs of them, that contribute together: a call costs as much for ten as for a thousand.
+CHUNK_ITEMS = 10_000
+CHUNK_RUNS = 64
+
+
+class Taken(NamedTuple):
+    """The items of a run that can be read, and the number of each in the run."""
+
+    run: Lines | Rows
+    items: Items
+    numbers: Sequence[int]
+
+
+class Origin(NamedTuple):
+    """Where an item was read: its number in a run of a range."""
+
+    range_: Range
+    run: Lines | Rows
+    number: int
+
+    @property
+    def place(self) -> Place:
+        return self.run.place(self.number)
+
+
+class TakenItems(NamedTuple):
+    """Items that can contribute together, and what tells where each was read."""
+
+    items: Items
+    origin_of: Callable[[int], Origin]
+
+
+class Waiting:
+    """Items that wait for others to contribute with."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self._parts: list[tuple[Range, Taken]] = []
+
+    def add(self, range_: Range, taken: Taken) -> None:
+        """Let the items of a run wait."""
+        self._parts.append((range_, taken))
+        self.items += len(taken.items)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether they are as many as should contribute together."""
+        return self.items >= CHUNK_ITEMS or len(self._parts) >= CHUNK_RUNS
+
+    def take(self) -> Iterator[TakenItems]:
+        """Yield all that wait: those read one by one together, and those read by columns."""
+        by_kind: dict[bool, list[tuple[Range, Taken]]] = {}
+        for part in self._parts:
+            by_kind.setdefault(isinstance(part[1].items, list), []).append(part)
+        self._parts = []
+        self.items = 0
+
+        for parts in by_kind.values():
+            yield _joined(parts)
+
+
+def _joined(parts: Sequence[tuple[Range, Taken]]) -> TakenItems:
+    starts = list(accumulate((len(taken.items) for _, taken in parts), initial=0))
+
+    def origin_of(index: int) -> Origin:
+        part = bisect_right(starts, index) - 1
+        range_, taken = parts[part]
+        return Origin(range_, taken.run, taken.numbers[index - starts[part]])
+
+    return TakenItems(join_items([taken.items for _, taken in parts]), origin_of)
