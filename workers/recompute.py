@@ -4,24 +4,25 @@ No plan, batch or result is used, only the blocks and the task; but for tasks th
 world, whose results are all there is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import NamedTuple
 
 from workers.contributions.accumulators import (
     Accumulator,
-    Accumulators,
-    build_accumulators,
+    Contributed,
     merge_accumulators,
-    read_accumulators,
-    to_reader,
 )
+from workers.contributions.readers import Readers
 from workers.contributions.results import Merger
 from workers.declare.asset import Asset
 from workers.declare.task import Task
-from workers.errors import Malformed
+from workers.errors import Malformed, Refused
+from workers.folding.holdings import Holdings, Part, parts_of
+from workers.folding.said import ResultGone, Said
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Plan
+from workers.sources.columns.frames import Items, join_items
 from workers.sources.items import ItemReader, contribute
 from workers.sources.objects import blocks_of_partition, blocks_with_owners
 from workers.sources.source import Source, source_of
@@ -46,9 +47,9 @@ class UnreadPart(NamedTuple):
 
 
 class Recomputed(NamedTuple):
-    """What profiles have to say: their fields by id, how many items say it, whence it is."""
+    """What profiles have to say: their states by id, how many items say it, whence it is."""
 
-    profiles: dict[str, Document]
+    totals: dict[str, Accumulator]
     items: int
     against: str
     # The blocks that could not be read whole.
@@ -102,19 +103,20 @@ def _fold_results(
 ) -> Recomputed:
     """Return what the results say that profiles were folded from."""
     current = ledger.claims.generation(asset.name)
-    plans = ledger.claims.folded_plans(asset.name, current, *(partitions or ()))
+    plans = ledger.folded.folded_plans(asset.name, current, *(partitions or ()))
 
-    results = [("", s3_key) for plan in plans for s3_key in plan.results.values()]
-    accumulators = read_accumulators(store, results, task.fields, range(BUCKETS))
+    parts = sorted({part for plan in plans for part in parts_of(plan, task)})
+    said = Said(store, task.fields, range(BUCKETS), parts)
     items = sum(plan.counts.used for plan in plans if plan.counts)
-    return Recomputed(_profiles(task, accumulators), items, STORED_RESULTS)
+    return Recomputed(said.merged(parts).all(), items, STORED_RESULTS)
 
 
 def recompute_blocks(
     asset: Asset, task: Task, ledger: Ledger, store: BlockStore, blocks: Iterable[Block]
 ) -> Recomputed:
     """Return what blocks have to say."""
-    reader, framer = ItemReader(task.item), ItemReader(task.observation_type)
+    reader = ItemReader(task.item, by_columns=task.observe is None)
+    framer = ItemReader(task.observation_type)
     source = source_of(asset, ledger, store)
     merger = Merger(task.fields)
 
@@ -127,24 +129,27 @@ def recompute_blocks(
                 merger.add(frames)
                 items_used += last - first
 
-    parts = {name: frame.assign(partition="") for name, frame in merger.merged().items()}
-    profiles = _profiles(task, build_accumulators(parts, task.fields))
-    return Recomputed(profiles, items_used, RAW_BLOCKS, tuple(unread))
+    totals = Contributed(merger.merged()).all()
+    return Recomputed(totals, items_used, RAW_BLOCKS, tuple(unread))
 
 
-def _chunks(parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    """Yield items in fewer and larger parts, as a call of the task costs the same for ten."""
-    chunk: list[Any] = []
-    for part in parts:
-        chunk += part
-        if len(chunk) >= CHUNK_ITEMS:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def _chunks(parts: Iterable[Items]) -> Iterator[Items]:
+    """Yield items in fewer and larger parts, as a call of the task costs the same for ten.
+
+    What was read by columns and what was read one by one stay apart.
+    """
+    for _, alike in groupby(parts, type):
+        held: list[Items] = []
+        for part in alike:
+            held.append(part)
+            if sum(map(len, held)) >= CHUNK_ITEMS:
+                yield join_items(held)
+                held = []
+        if held:
+            yield join_items(held)
 
 
-def _observe_anew(task: Task, items: list[Any]) -> list[Any]:
+def _observe_anew(task: Task, items: Items) -> Items:
     """Return what a task makes of items when no profile is known; items where it does not look."""
     if task.observe is None:
         return items
@@ -170,7 +175,7 @@ def _items(
     reader: ItemReader,
     blocks: Iterable[Block],
     unread: list[UnreadPart],
-) -> Iterator[list[Any]]:
+) -> Iterator[Items]:
     """Yield the usable items of blocks, by chunks; `unread` gets the blocks that break off."""
     kind = ProfileRange if asset.source else ByteRange
     whole = (
@@ -191,15 +196,51 @@ def _ignore(_place: Place, _item: bytes, _reason: str) -> None:
     """Leave a bad item out; that it is bad is for a run to say."""
 
 
-def _profiles(task: Task, accumulators: Accumulators) -> dict[str, Document]:
-    """Return the profiles that readers see, by id."""
-    profiles = {}
-    for profile_id, by_key in accumulators.items():
-        total: Accumulator = {}
-        for accumulator in by_key.values():
-            total = merge_accumulators(task.fields, total, accumulator)
+def parts_of_others(
+    asset: Asset, task: Task, ledger: Ledger, partitions: Collection[str]
+) -> list[Part]:
+    """Return the results of what profiles hold of other partitions."""
+    holdings = Holdings(ledger, task, asset.name, ledger.claims.generation(asset.name))
+    by_fold_key = holdings.parts.items()
+    others = (parts for key, parts in by_fold_key if key.partition("~")[0] not in partitions)
+    return sorted(part for parts in others for part in parts)
 
-        fields = to_reader(task.fields, task.derive, total)
-        if fields:
-            profiles[profile_id] = fields
-    return profiles
+
+def said_by(
+    asset: Asset,
+    task: Task,
+    store: BlockStore,
+    parts: Sequence[Part],
+    profile_ids: Collection[str],
+) -> dict[str, Accumulator]:
+    """Return what results say of profiles; Refused where one is no longer in S3."""
+    try:
+        said = Said(store, task.fields, range(BUCKETS), parts, profile_ids)
+    except ResultGone as error:
+        raise Refused(
+            f"{asset.name}: the result {error} is no longer in S3, so partitions cannot be told "
+            f"apart; `fanfold verify {asset.name}` compares everything with the blocks"
+        ) from error
+    return said.merged(parts).all()
+
+
+def with_others(
+    task: Task,
+    recomputed: Recomputed,
+    others: Mapping[str, Accumulator],
+    profile_ids: Collection[str],
+) -> dict[str, Accumulator]:
+    """Return what profiles have to say in all, where some partitions are recomputed."""
+    return {
+        profile_id: merge_accumulators(
+            task.fields, recomputed.totals.get(profile_id, {}), others.get(profile_id, {})
+        )
+        for profile_id in profile_ids
+    }
+
+
+def profiles_of(task: Task, totals: Mapping[str, Accumulator]) -> dict[str, Document]:
+    """Return the profiles that readers see of totals, by id."""
+    readers = Readers(task.fields, task.derive)
+    shown = ((profile_id, readers.shown(total)) for profile_id, total in totals.items() if total)
+    return {profile_id: fields for profile_id, fields in shown if fields}

@@ -6,7 +6,6 @@ parser refuses a line that nobody wrote.
 """
 
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -17,12 +16,12 @@ import pandas as pd
 
 from workers.contributions.accumulators import (
     Accumulator,
-    ProfileError,
-    build_accumulators,
-    to_reader,
+    Contributed,
 )
 from workers.contributions.columns import WrongType
 from workers.contributions.fields import Fields
+from workers.contributions.readers import ProfileError, Readers
+from workers.contributions.results import Frames, Merger
 from workers.declare.task import FIELD_NAME, Task
 from workers.errors import Refused
 from workers.examples import given, made_up
@@ -54,7 +53,7 @@ def rehearse(task: Task, declared: str = "", key: str = "") -> None:
         _check_derived(task, accumulator, is_real)
 
 
-def _contributions(task: Task, item: Any, is_real: bool) -> Mapping[str, pd.DataFrame]:
+def _contributions(task: Task, item: Any, is_real: bool) -> Frames:
     """Return what an item contributes; nothing where it fails and may be at fault itself."""
     items = ItemReader(task.observation_type).frame([item])
     try:
@@ -132,7 +131,7 @@ def _kind(type_: Any) -> Any:
 def _check_derived(task: Task, accumulator: Accumulator, is_real: bool) -> None:
     """Refuse a `derive` that fails on a profile, or whose answer MongoDB cannot hold."""
     try:
-        profile = to_reader(task.fields, task.derive, accumulator)
+        profile = Readers(task.fields, task.derive).shown(accumulator)
     except ProfileError as error:
         if not is_real and not isinstance(error.__cause__, NameError):
             return  # the keys and values of a made-up item
@@ -157,11 +156,8 @@ def _refused(task: Task, error: Exception) -> Refused:
     )
 
 
-def _accumulators(fields: Fields, contributions: Mapping[str, pd.DataFrame]) -> list[Accumulator]:
+def _accumulators(fields: Fields, contributions: Frames) -> list[Accumulator]:
     """Return what contributions make of each profile."""
-    parts = {}
-    for name, rows in contributions.items():
-        parts[name] = fields[name].reduce(rows, ["profile"]).assign(partition="")
-
-    profiles = build_accumulators(parts, fields)
-    return [by_partition[""] for by_partition in profiles.values()]
+    merger = Merger(fields)
+    merger.add(contributions)
+    return list(Contributed(merger.merged()).all().values())

@@ -3,24 +3,33 @@
 import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from workers.contributions.accumulators import Accumulator, merge_accumulators, to_reader
+from workers.contributions.accumulators import Accumulator
 from workers.declare.asset import Asset
 from workers.declare.task import Task
-from workers.errors import Refused
+from workers.folding.holdings import Part, parts_of
+from workers.folding.said import Mentions
 from workers.ledger.ledger import Ledger
-from workers.ledger.profiles import StoredProfile, each_profile, profiles_by_id
+from workers.ledger.profiles import StoredProfile, each_profile, read_profiles
 from workers.ledger.records import Plan
-from workers.recompute import Recomputed, recompute, recompute_plan
+from workers.recompute import (
+    parts_of_others,
+    profiles_of,
+    recompute,
+    recompute_plan,
+    said_by,
+    with_others,
+)
 from workers.store import BlockStore
-from workers.values import Value
+from workers.values import BUCKETS, Value
 
 SPOT_PROFILES = 100  # profiles that a spot check compares
+SPOT_RESULTS = 20  # results of other partitions that it reads at most
 MAX_DIFFERING = 20  # ids that a verdict names
 MAX_UNREAD = 5  # blocks that it names
 
@@ -62,19 +71,23 @@ def verify_profiles(
 ) -> Verdict:
     """Compare the profiles with the blocks: of all partitions in S3, or of those given.
 
-    For all partitions, whole documents are compared as readers see them; for some, what the
-    profiles hold of these partitions. Refused where those have merged with others for good.
+    For some, the profiles that these mention are compared, and what other partitions say of them is
+    taken from their results.
     """
     if asset.source:
         partitions = None
     recomputed = recompute(asset, task, ledger, store, partitions)
-    expected = _texts(recomputed)
-
-    actual: dict[str, str] = {}
     profiles = ledger.profiles(asset.name)
-    for profile in each_profile(profiles, with_bookkeeping=partitions is not None):
-        if text := _text_of(asset, task, profile, partitions):
-            actual[profile.id] = text
+    if partitions is None:
+        expected = _texts(task, recomputed.totals)
+        stored: Iterable[StoredProfile] = each_profile(profiles)
+    else:
+        mentioned = _mentioned(asset, task, ledger, store, partitions) | recomputed.totals.keys()
+        parts = parts_of_others(asset, task, ledger, partitions)
+        others = said_by(asset, task, store, parts, mentioned)
+        expected = _texts(task, with_others(task, recomputed, others, mentioned))
+        stored = read_profiles(profiles, mentioned).values()
+    actual = {each.id: _canonical(each.fields) for each in stored if each.fields}
 
     profile_ids = sorted(expected.keys() | actual.keys())
     differing = [i for i in profile_ids if expected.get(i) != actual.get(i)]
@@ -100,66 +113,52 @@ def spot_check(
 ) -> SpotCheck:
     """Recompute what a plan was folded from; compare up to SPOT_PROFILES of its profiles.
 
-    Refused where a block was replaced or removed since.
+    Whole profiles, as readers see them; where they may consist of more than SPOT_RESULTS other
+    results, the plan's results, and whether the profiles are as they were written. Refused where a
+    block was replaced or removed since.
     """
-    partitions = None if asset.source else [plan.partition]
     recomputed = recompute_plan(asset, task, ledger, store, plan)
-    expected = _texts(recomputed)
+    count = min(SPOT_PROFILES, len(recomputed.totals))
+    chosen = random.Random(plan.id).sample(sorted(recomputed.totals), count)  # noqa: S311
+    profiles = read_profiles(ledger.profiles(asset.name), chosen)
+    parts = [] if asset.source else parts_of_others(asset, task, ledger, {plan.partition})
 
-    count = min(SPOT_PROFILES, len(expected))
-    chosen = random.Random(plan.id).sample(sorted(expected), count)  # noqa: S311
-    profiles = profiles_by_id(ledger.profiles(asset.name), chosen)
-
-    differing = []
-    for profile_id in chosen:
-        profile = profiles.get(profile_id)
-        text = _text_of(asset, task, profile, partitions) if profile else None
-        if text != expected[profile_id]:
-            differing.append(profile_id)
+    if len(parts) <= SPOT_RESULTS:
+        others = said_by(asset, task, store, parts, chosen)
+        expected = _texts(task, with_others(task, recomputed, others, chosen))
+        actual = {each.id: _canonical(each.fields) for each in profiles.values() if each.fields}
+        differing = [i for i in chosen if expected.get(i) != actual.get(i)]
+    else:
+        of_plan = _parts_of_partitions(asset, task, ledger, [plan.partition])
+        said = said_by(asset, task, store, of_plan, chosen)
+        intact = {profile_id for profile_id, each in profiles.items() if each.is_intact}
+        differing = [i for i in chosen if i not in intact or said.get(i) != recomputed.totals[i]]
     return SpotCheck(compared=count, differing=sorted(differing), against=recomputed.against)
 
 
-def _texts(recomputed: Recomputed) -> dict[str, str]:
-    return {profile_id: _canonical(fields) for profile_id, fields in recomputed.profiles.items()}
+def _mentioned(
+    asset: Asset, task: Task, ledger: Ledger, store: BlockStore, partitions: Sequence[str]
+) -> set[str]:
+    """Return the profiles that the results of partitions mention."""
+    mentions = Mentions(store, range(BUCKETS), ())
+    parts = _parts_of_partitions(asset, task, ledger, partitions)
+    mentions.read(parts)
+    return set(mentions.of(parts).to_pylist())
 
 
-def _text_of(
-    asset: Asset, task: Task, profile: StoredProfile, partitions: Sequence[str] | None
-) -> str | None:
-    """Return the canonical text of a profile, or None where it says nothing (of these)."""
-    fields = profile.fields
-    if partitions is not None:
-        total = _part_of(asset, task, profile, partitions)
-        fields = to_reader(task.fields, task.derive, total) if total else {}
-    return _canonical(fields) if fields else None
+def _parts_of_partitions(
+    asset: Asset, task: Task, ledger: Ledger, partitions: Sequence[str]
+) -> list[Part]:
+    """Return the results that partitions are folded from."""
+    generation = ledger.claims.generation(asset.name)
+    plans = ledger.folded.folded_plans(asset.name, generation, *partitions)
+    return sorted(part for plan in plans for part in parts_of(plan, task))
 
 
-def _part_of(
-    asset: Asset, task: Task, profile: StoredProfile, partitions: Sequence[str]
-) -> Accumulator:
-    """Return what a profile holds of some partitions."""
-    total = _base(asset, profile, partitions)
-    wanted = set(partitions)
-    for part in profile.bookkeeping.open.values():
-        if part.partition in wanted:
-            total = merge_accumulators(task.fields, total, part.fields)
-    return total
-
-
-def _base(asset: Asset, profile: StoredProfile, partitions: Sequence[str]) -> Accumulator:
-    """Return the merged base where it lies within the partitions, nothing where it lies outside."""
-    if not profile.bookkeeping.merged:
-        return {}
-
-    first, last = profile.bookkeeping.merged
-    if last < partitions[0] or first > partitions[-1]:
-        return {}
-    if first < partitions[0] or last > partitions[-1]:
-        raise Refused(
-            f"{asset.name}: partitions {first} to {last} of profile {profile.id!r} have merged for "
-            "good; verify a range that holds them all, or everything"
-        )
-    return profile.bookkeeping.base
+def _texts(task: Task, totals: Mapping[str, Accumulator]) -> dict[str, str]:
+    return {
+        profile_id: _canonical(shown) for profile_id, shown in profiles_of(task, totals).items()
+    }
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from workers.errors import FanfoldError
 from workers.ledger.claims import Claims
+from workers.ledger.folded import FoldedPlans
 from workers.ledger.ledger import Ledger
 
 
@@ -74,6 +75,7 @@ def turn_taking_ledger(actor: Actor, real: Ledger) -> Ledger:
     ledger.database = TurnTaking(ledger.database, actor)
     ledger.plans = TurnTaking(ledger.plans, actor)
     ledger.claims = Claims(ledger.plans, TurnTaking(ledger.claims.assets, actor))
+    ledger.folded = FoldedPlans(ledger.plans)
     return ledger
 
 

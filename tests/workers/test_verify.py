@@ -1,6 +1,9 @@
 """Verify: profiles held against what they have to say."""
 
+import pytest
+
 from tests.support.pipeline import DAY, event
+from workers.errors import Refused
 from workers.tasks import influence_scores
 from workers.verify import spot_check
 
@@ -43,3 +46,27 @@ def test_a_spot_check_of_scores_compares_what_readers_see(pipeline):
 
     scores.profiles.update_one({"_id": "bo"}, {"$set": {"score": 99.0}})
     assert spot_check(*scores.four, plan).differing == ["bo"]
+
+
+def test_a_spot_check_beside_many_results_compares_those_of_its_partition(pipeline, monkeypatch):
+    monkeypatch.setattr("workers.verify.SPOT_RESULTS", 0)
+    for day in (DAY, NEXT):
+        pipeline.put([event("ann"), event("bo")], day)
+    pipeline.run(DAY, NEXT)
+    plan = pipeline.ledger.last_plan("user_profiles", DAY)
+    check = spot_check(*pipeline.four, plan)
+    assert (check.compared, check.differing) == (2, [])
+
+    pipeline.profiles.update_one({"_id": "bo"}, {"$set": {"events": 9}})
+    assert spot_check(*pipeline.four, plan).differing == ["bo"]
+
+
+def test_verify_of_a_range_beside_results_that_are_gone_says_what_can_be_compared(pipeline):
+    for day in (DAY, NEXT):
+        pipeline.put([event("ann")], day)
+    pipeline.run(DAY, NEXT)
+    for block in pipeline.store.list(f"_fanfold/results/user_profiles/{NEXT}"):
+        pipeline.store.delete(block.key)
+    with pytest.raises(Refused, match=r"no longer in S3.*`fanfold verify user_profiles`"):
+        pipeline.verify(DAY)
+    assert pipeline.verify().match

@@ -1,37 +1,22 @@
-"""What partitions contribute to profiles: read from results, merged, and shown to readers."""
+"""What results say of profiles, as states of their fields."""
 
 import io
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.contributions.fields import Field, Fields, Gone, to_key
-from workers.contributions.results import values_of
+from workers.contributions.fields import Fields, to_key
+from workers.contributions.tables import FieldRows, Merged
 from workers.store import BlockStore
-from workers.values import BUCKETS, Document
+from workers.values import BUCKETS
 
-RESULTS_AT_ONCE = 4  # read at a time; of large ones each may have some 20 MB
-# What a partition contributes to a profile: states by field, keys as MongoDB holds them.
+TEXTS = ["field", "profile", "key", "text"]  # columns whose values stand in many rows
+# What is said of a profile: states by field, keys as MongoDB holds them.
 Accumulator = dict[str, Any]
-# The contributions to a shard: profile id -> partition (its fold key) -> accumulator.
-Accumulators = dict[str, dict[str, Accumulator]]
-# Makes more fields of a profile's: see `Task.derive`.
-Derive = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-class ProfileError(Exception):
-    """Of one profile: it cannot be shown or written; the field at fault, and why."""
-
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(f"{field}: {why}")
-        self.field = field
-        self.why = why
 
 
 def read_result(
@@ -40,69 +25,59 @@ def read_result(
     """Return the rows of some buckets of a result."""
     body = io.BytesIO(store.get(key))
     if buckets == range(BUCKETS):
-        return pq.ParquetFile(body).read(columns)
+        return pq.ParquetFile(body, read_dictionary=TEXTS).read(columns)
     filters = [("bucket", ">=", buckets.start), ("bucket", "<", buckets.stop)]
-    return pq.read_table(body, columns=columns, filters=filters)
+    return pq.read_table(body, columns=columns, filters=filters, read_dictionary=TEXTS)
 
 
-def read_accumulators(
-    store: BlockStore, results: Sequence[tuple[str, str]], fields: Fields, buckets: range
-) -> Accumulators:
-    """Return a shard's part of results, merged; they are given as (fold key, S3 key)."""
-    if not results:
-        return {}
+class Contributed:
+    """What is said of profiles, merged: columns, of which states are made for those that ask."""
 
-    def read(partition: str, key: str) -> pa.Table:
-        table = read_result(store, key, buckets)
-        return table.append_column("partition", pa.repeat(partition, len(table)))
+    def __init__(self, merged: Merged) -> None:
+        self._fields = merged.fields
+        self._ids: list[str] = merged.profiles.to_pylist()
+        self._keys = np.array([to_key(key) for key in merged.keys.to_pylist()], dtype=object)
 
-    with ThreadPoolExecutor(RESULTS_AT_ONCE) as pool:
-        table = pa.concat_tables(pool.map(read, *zip(*results, strict=True)))
+    def all(self) -> dict[str, Accumulator]:
+        """Return what is said of all profiles."""
+        return self._between(0, len(self._ids))
 
-    parts = {}
-    for name, field in fields.items():
-        of_field = table.filter(pc.field("field") == name)
-        part = of_field.select(["partition", "profile", *field.columns[:-1]]).to_pandas()
-        part["value"] = values_of(of_field, field.column)
-        parts[name] = field.reduce(part, ["partition", "profile"])
-    return build_accumulators(parts, fields)
+    def of(self, profile_ids: Sequence[str]) -> dict[str, Accumulator]:
+        """Return what is said of those of these profiles, given in order, of which anything is."""
+        if not profile_ids:
+            return {}
+        start = bisect_left(self._ids, profile_ids[0])
+        said = self._between(start, bisect_right(self._ids, profile_ids[-1]))
+        wanted = set(profile_ids)
+        return {profile_id: said[profile_id] for profile_id in said if profile_id in wanted}
 
+    def _between(self, start: int, stop: int) -> dict[str, Accumulator]:
+        """Return what is said of the profiles in some places."""
+        accumulators: list[Accumulator] = [{} for _ in range(start, stop)]
+        for name, rows in self._fields.items():
+            first, last = np.searchsorted(rows.profile, [start, stop]).tolist()
+            places = rows.profile[first:last] - start
+            states = _states(rows, first, last)
+            if rows.key is None:
+                for place, state in zip(places.tolist(), states, strict=True):
+                    accumulators[place][name] = state
+                continue
 
-def build_accumulators(parts: Mapping[str, pd.DataFrame], fields: Fields) -> Accumulators:
-    """Return reduced columns (partition, profile, then the field's) as accumulators."""
-    accumulators: Accumulators = defaultdict(lambda: defaultdict(dict))
-    for name, part in parts.items():
-        field = fields[name]
-        states = _states(field, part)
-        owners = zip(part["profile"].tolist(), part["partition"].tolist(), strict=True)
-        if not field.keyed:
-            for (profile, partition), state in zip(owners, states, strict=True):
-                accumulators[profile][partition][name] = state
-            continue
-
-        keys = to_keys(part["key"])
-        for (profile, partition), key, state in zip(owners, keys, states, strict=True):
-            accumulator = accumulators[profile][partition]
-            if name in accumulator:
-                accumulator[name][key] = state
-            else:
-                accumulator[name] = {key: state}
-    return accumulators
+            keys = self._keys[rows.key[first:last]].tolist()
+            edges = np.flatnonzero(np.diff(places, prepend=-1)).tolist()
+            owners = places[edges].tolist()
+            ends = [*edges[1:], len(keys)][: len(edges)]
+            for place, edge, end in zip(owners, edges, ends, strict=True):
+                accumulators[place][name] = dict(zip(keys[edge:end], states[edge:end], strict=True))
+        return dict(zip(self._ids[start:stop], accumulators, strict=True))
 
 
-def _states(field: Field, rows: pd.DataFrame) -> list[Any]:
-    """Return the state that each reduced row holds; of a keyed field, that of its key."""
-    values: list[Any] = rows["value"].tolist()
-    if field.rule == "latest":
-        return [list(pair) for pair in zip(rows["at"].tolist(), values, strict=True)]
-    return values
-
-
-def to_keys(texts: pd.Series) -> list[str]:
-    """Return texts as keys that MongoDB can hold; each different text is looked at once."""
-    codes, unique = pd.factorize(texts)
-    keys = [to_key(text) for text in unique]
-    return [keys[code] for code in codes]
+def _states(rows: FieldRows, first: int, last: int) -> list[Any]:
+    """Return the states that some rows hold; of a keyed field, those of its keys."""
+    values: list[Any] = rows.value[first:last].tolist()
+    if rows.at is None:
+        return values
+    return list(map(list, zip(rows.at[first:last].tolist(), values, strict=True)))
 
 
 def merge_accumulators(fields: Fields, first: Accumulator, second: Accumulator) -> Accumulator:
@@ -111,43 +86,3 @@ def merge_accumulators(fields: Fields, first: Accumulator, second: Accumulator) 
     for name, state in second.items():
         merged[name] = fields[name].merge(merged[name], state) if name in merged else state
     return merged
-
-
-def to_reader(fields: Fields, derive: Derive | None, accumulator: Accumulator) -> Document:
-    """Return what readers see of an accumulator: every field, and those derived from them.
-
-    Maps that `derive` returns have plain keys, like those it gets. {} where the profile is gone;
-    ProfileError where `derive` fails.
-    """
-    if _is_gone(fields, accumulator):
-        return {}
-
-    shown = {}
-    inputs = {}
-    for name, field in fields.items():
-        if isinstance(field, Gone):
-            continue
-        state = accumulator.get(name, {} if field.keyed else None)
-        shown[name] = field.to_reader(state)
-        if derive is not None:
-            inputs[name] = field.derive_input(state, shown[name])
-
-    if derive is None:
-        return shown
-    try:
-        derived = {name: _with_safe_keys(value) for name, value in derive(inputs).items()}
-    except Exception as error:
-        raise ProfileError("derive", f"{type(error).__name__} in the task: {error}") from error
-    return shown | derived
-
-
-def _is_gone(fields: Mapping[str, Field], accumulator: Accumulator) -> bool:
-    marks = [accumulator.get(name) for name, field in fields.items() if isinstance(field, Gone)]
-    return any(is_gone for _, is_gone in filter(None, marks))
-
-
-def _with_safe_keys(value: Any) -> Any:
-    """Return a map with its keys as MongoDB holds them, and anything else as it is."""
-    if not isinstance(value, dict):
-        return value
-    return {to_key(key): element for key, element in value.items()}

@@ -9,16 +9,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pandas as pd
 
-from workers.contributions.columns import WrongType, as_floats, as_text, as_whole_numbers
+from workers.contributions.columns import (
+    WrongType,
+    as_floats,
+    as_text,
+    as_whole_numbers,
+    has_missing,
+)
 from workers.contributions.exact import ZERO, add, to_float, to_fraction, totals
-from workers.contributions.few import FEW_ROWS, latest_of_few, merge_few, sum_few
+from workers.contributions.groups import Groups, greatest, latest, least, sums
 
 Rule = Literal["sum", "min", "max", "latest"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
 # The times that there are: the years 1 to 9999.
 FIRST_MILLISECOND = -62_135_596_800_000
 LAST_MILLISECOND = 253_402_300_799_999
@@ -50,10 +59,20 @@ class Field:
         """The columns that contributions to this field have, beside the profile's id."""
         return ["key"] * self.keyed + ["at"] * (self.rule == "latest") + ["value"]
 
-    @property
+    @cached_property
     def is_sum_of_floats(self) -> bool:
         """Whether states are texts of `exact`: those of sums of floats."""
         return self.rule == "sum" and self.type is float
+
+    @cached_property
+    def is_shown_whole(self) -> bool:
+        """Whether the state can be told from what readers see."""
+        return self.rule != "latest" and not self.is_sum_of_floats
+
+    @cached_property
+    def is_shown_as_it_is(self) -> bool:
+        """Whether readers see the state itself."""
+        return self.is_shown_whole and self.type not in (datetime, bool)
 
     @property
     def column(self) -> str:
@@ -66,17 +85,24 @@ class Field:
         ValueError where something is missing, WrongType where it is of a kind that the field
         cannot hold; both concern items.
         """
-        if rows.isna().any(axis=None):
+        columns = {column: rows[column] for column in ("profile", *self.columns)}
+        if any(has_missing(column) for column in columns.values()):
             raise ValueError(f"a contribution to {name!r} lacks a profile, a key or a value")
 
         what = f"contributions to {name!r} need"
-        columns = {"profile": as_text(rows["profile"], f"{what} text as profiles")}
+        checked = {"profile": as_text(columns["profile"], f"{what} text as profiles")}
         if self.keyed:
-            columns["key"] = as_text(rows["key"], f"{what} text as keys")
+            checked["key"] = as_text(columns["key"], f"{what} text as keys")
         if self.rule == "latest":
-            columns["at"] = as_whole_numbers(rows["at"], f"{what} the milliseconds of a Time as at")
-        columns["value"] = self._checked_values(rows["value"], what)
-        return pd.DataFrame(columns)
+            checked["at"] = as_whole_numbers(
+                columns["at"], f"{what} the milliseconds of a Time as at"
+            )
+        checked["value"] = self._checked_values(columns["value"], what)
+
+        changed = {
+            column: checked[column] for column in columns if checked[column] is not columns[column]
+        }
+        return rows.assign(**changed) if changed else rows
 
     def _checked_values(self, values: pd.Series, what: str) -> pd.Series:
         """Return a column of this field's values; `what` begins the sentence of a WrongType."""
@@ -89,46 +115,41 @@ class Field:
 
         what = f"{what} the milliseconds of a Time as values"
         times = as_whole_numbers(values, what)
-        is_within = times.between(FIRST_MILLISECOND, LAST_MILLISECOND)
-        if not is_within.all():
+        milliseconds = times.to_numpy()
+        if (
+            milliseconds.min(initial=0) < FIRST_MILLISECOND
+            or milliseconds.max(initial=0) > LAST_MILLISECOND
+        ):
+            is_within = times.between(FIRST_MILLISECOND, LAST_MILLISECOND)
             raise WrongType(what, times[~is_within].iloc[0], values)
         return times
 
-    def reduce(self, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-        """Merge the rows that agree in the columns `by` (and the key) into one row each."""
-        by = [*by, "key"] if self.keyed else by
+    def reduce(
+        self, groups: Groups, at: np.ndarray | None, values: np.ndarray
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """Return the time, where the field has one, and the value of each group of rows."""
+        if at is not None:
+            return latest(groups, at, values)
         if self.is_sum_of_floats:
-            return totals(rows, by)
-        if 0 < len(rows) <= FEW_ROWS:
-            return self._reduce_few(rows, by)
-
-        if self.rule == "latest":
-            latest = rows.sort_values([*by, "at", "value"], kind="stable")
-            return latest.drop_duplicates(by, keep="last", ignore_index=True)
-        if self.rule == "sum":
-            rows = rows.assign(value=_addable(rows["value"]))
-        return rows.groupby(by, sort=False)["value"].agg(self.rule).reset_index()
-
-    def _reduce_few(self, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-        if self.rule == "sum":
-            sums = sum_few(rows, by)
-            # Those beyond 64 bits stay Python's: beside others, unsigned ones would become floats.
-            is_signed = sums["value"].dtype.kind != "u"
-            return sums if is_signed else sums.astype({"value": object})
-        if self.rule == "latest":
-            return latest_of_few(rows, by)
-        return merge_few(rows, by, self._merge_values)
+            return None, totals(groups, values)
+        merge = {"sum": sums, "min": least, "max": greatest}[self.rule]
+        return None, merge(groups, values)
 
     def merge(self, first: Any, second: Any) -> Any:
         """Return two states, merged: what `reduce` does, on what profiles hold."""
         if not self.keyed:
-            return self._merge_values(first, second)
+            return self.merge_values(first, second)
         merged = dict(first)
         for key, value in second.items():
-            merged[key] = self._merge_values(merged[key], value) if key in merged else value
+            merged[key] = self.merge_values(merged[key], value) if key in merged else value
         return merged
 
-    def _merge_values(self, first: Any, second: Any) -> Any:
+    def is_zero(self, value: Any) -> bool:
+        """Tell whether a sum is zero."""
+        return bool(value == (ZERO if self.is_sum_of_floats else 0))
+
+    def merge_values(self, first: Any, second: Any) -> Any:
+        """Return two values, merged: those of a state without keys, or of one key."""
         if self.rule == "sum":
             return add(first, second) if self.is_sum_of_floats else first + second
         return min(first, second) if self.rule == "min" else max(first, second)
@@ -140,23 +161,31 @@ class Field:
         nothing is 0.
         """
         if self.keyed:
+            if self.is_shown_as_it_is:
+                return state
             return {key: self._value_to_reader(value) for key, value in state.items()}
         if state is None:
             return self.type() if self.rule == "sum" else None
         return self._value_to_reader(state)
 
-    def derive_input(self, state: Any, shown: Any) -> Any:
-        """Return what `derive` gets: what readers see (`shown`), but with plain keys.
+    def from_reader(self, shown: Any) -> Any:
+        """Return the state that readers see as this, where they see it whole."""
+        if not self.keyed:
+            return self._value_from_reader(shown)
+        if self.is_shown_as_it_is:
+            return shown
+        return {key: self._value_from_reader(value) for key, value in shown.items()}
 
-        Sums of floats are Fractions, and exact.
-        """
-        if self.is_sum_of_floats:
-            if not self.keyed:
-                return to_fraction(state or ZERO)
-            shown = {key: to_fraction(value) for key, value in state.items()}
-        if isinstance(shown, dict):
-            return {from_key(key): value for key, value in shown.items()}
-        return shown
+    def _value_from_reader(self, value: Any) -> Any:
+        if self.type is datetime:
+            return (value - EPOCH) // MILLISECOND
+        return int(value) if self.type is bool else value
+
+    def exact_input(self, state: Any) -> Any:
+        """Return what `derive` gets of a sum of floats: Fractions, under plain keys."""
+        if not self.keyed:
+            return to_fraction(state or ZERO)
+        return {from_key(key): to_fraction(value) for key, value in (state or {}).items()}
 
     def _value_to_reader(self, value: Any) -> Any:
         value = value[1] if self.rule == "latest" else value
@@ -165,14 +194,6 @@ class Field:
         if self.is_sum_of_floats:
             return to_float(value)
         return bool(value) if self.type is bool else value
-
-
-def _addable(values: pd.Series) -> pd.Series:
-    """Return whole numbers of a kind whose sum cannot wrap: Python's where 64 bits may be short."""
-    if values.empty or values.dtype.kind not in "iu":
-        return values
-    largest = max(abs(int(values.max())), abs(int(values.min())))
-    return values.astype("int64" if largest * len(values) < 1 << 63 else object)
 
 
 class Sum(Field):
@@ -236,9 +257,13 @@ class Set(Field):
 
     rule = "max"
     keyed = True
+    is_shown_as_it_is = False
 
     def to_reader(self, state: Any) -> list[str]:
         return sorted(from_key(key) for key in state)
+
+    def from_reader(self, shown: Any) -> dict[str, int]:
+        return {to_key(member): 1 for member in shown}
 
 
 class Marked(LatestBy):

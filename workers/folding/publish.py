@@ -131,7 +131,7 @@ def _settle_dead_letters(ledger: Ledger, folded: Sequence[Claim]) -> None:
 def _close_old(asset: Asset, ledger: Ledger, claims: Sequence[Claim]) -> None:
     """Close the partitions that lie too far behind the newest folded one to stay open."""
     for generation in {claim.generation for claim in claims}:
-        if newest := ledger.claims.newest_folded(asset.name, generation):
+        if newest := ledger.folded.newest_folded(asset.name, generation):
             before = asset.partitions.shift(newest, -asset.open_partitions)
             ledger.claims.close(asset.name, generation, before, claims)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument, UpdateMany, UpdateOne
+from pymongo import ReturnDocument, UpdateMany, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
@@ -24,6 +24,7 @@ BY_PARTITION = {
     "partition": "$partition",
     "round": "$round",
 }
+HAS_EPOCH = {"epoch": {"$exists": True}}
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -40,6 +41,17 @@ class Claim(Value, frozen=True, kw_only=True):
     @property
     def generation(self) -> int:
         return self.key.generation
+
+
+class Standing(NamedTuple):
+    """How a claim stands."""
+
+    # It is the highest of its partition, and nobody has recorded it as folded whole. An op that was
+    # given up and works on after that must not write: what is folded whole need not stand in
+    # profiles.
+    is_live: bool
+    # The newest epoch of its partition that was folded whole; 0 where none was.
+    whole: int
 
 
 class Fold(NamedTuple):
@@ -106,7 +118,7 @@ class Claims:
     def _next_claims(self, plans: Sequence[Plan]) -> list[Claim]:
         """Return the claims that are next, of those plans that nobody has overtaken."""
         order = {name: f"${name}" for name in ("epoch", "listed", "state")}
-        newest = self._newest_by_key(plans, order, {"epoch": {"$exists": True}})
+        newest = self._newest_by_key(plans, order, HAS_EPOCH)
 
         claims = []
         for plan in plans:
@@ -152,7 +164,7 @@ class Claims:
         if not plans:
             return
 
-        claimed = self._newest_by_key(plans, "$listed", {"epoch": {"$exists": True}})
+        claimed = self._newest_by_key(plans, "$listed", HAS_EPOCH)
         outdated = [plan.id for plan in plans if claimed.get(plan.key, 0.0) > plan.listed]
         self.plans.update_many(
             {"_id": {"$in": outdated}, "state": PlanState.PLANNED},
@@ -169,6 +181,29 @@ class Claims:
         some = claims[0].key
         return live if self.generation(some.asset) <= some.generation else set()
 
+    def standings(self, claims: Sequence[Claim]) -> dict[PartitionKey, Standing]:
+        """Return how claims stand, by what they fold; of a past generation none is live."""
+        if not claims:
+            return {}
+
+        top = {"epoch": "$epoch", "state": "$state"}
+        is_whole = {"$in": ["$state", list(FOLDED_STATES)]}
+        values = {
+            "top": {"$max": top},
+            "whole": {"$max": {"$cond": [is_whole, "$epoch", 0]}},
+        }
+        groups = self._grouped([claim.key for claim in claims], values, HAS_EPOCH)
+        some = claims[0].key
+        is_current = self.generation(some.asset) <= some.generation
+
+        standings = {}
+        for claim in claims:
+            group = groups.get(claim.key, {"top": {}, "whole": 0})
+            mine = {"epoch": claim.epoch, "state": PlanState.FOLDING}
+            is_live = is_current and group["top"] == mine
+            standings[claim.key] = Standing(is_live, group["whole"])
+        return standings
+
     def _newest_by_key(
         self,
         competitors: Sequence[Plan] | Sequence[Claim],
@@ -179,14 +214,19 @@ class Claims:
 
         The value is a field, written with a dollar sign, or several that count in their order.
         """
-        query = _of_partitions([competitor.key for competitor in competitors])
-        groups = self.plans.aggregate(
-            [
-                {"$match": query | dict(where or {})},
-                {"$group": {"_id": BY_PARTITION, "newest": {"$max": value}}},
-            ]
-        )
-        return {PartitionKey.of(group["_id"]): group["newest"] for group in groups}
+        keys = [competitor.key for competitor in competitors]
+        groups = self._grouped(keys, {"newest": {"$max": value}}, where or {})
+        return {key: group["newest"] for key, group in groups.items()}
+
+    def _grouped(
+        self, keys: Sequence[PartitionKey], values: Document, where: Mapping[str, Any]
+    ) -> dict[PartitionKey, Document]:
+        """Return values of the plans that compete for each key, as `$group` computes them."""
+        stages = [
+            {"$match": _of_partitions(keys) | dict(where)},
+            {"$group": {"_id": BY_PARTITION, **values}},
+        ]
+        return {PartitionKey.of(group["_id"]): group for group in self.plans.aggregate(stages)}
 
     def earlier(self, claims: Sequence[Claim]) -> dict[PartitionKey, list[Plan]]:
         """Return the plans of lower epochs that profiles may still hold, by what they fold."""
@@ -204,22 +244,25 @@ class Claims:
         return earlier
 
     def mark_folded(self, folds: Sequence[Fold]) -> set[str]:
-        """Record that claims are folded whole; return their plans, without those overtaken."""
-        if not folds:
-            return set()
+        """Record that claims are folded whole; return their plans, without those overtaken.
 
-        self.plans.bulk_write([_folding_end(fold) for fold in folds], ordered=False)
+        A claim that is live by now was so for every write of its fold.
+        """
+        live = self.live([fold.claim for fold in folds])
+        ends = [_folding_end(fold) for fold in folds if fold.claim.key in live]
+        if ends:
+            self.plans.bulk_write(ends, ordered=False)
+
         mine = {"_id": {"$in": [fold.claim.plan for fold in folds]}}
         shown = dict.fromkeys(("state", "epoch", "listed"), 1)
         documents = {document["_id"]: document for document in self.plans.find(mine, shown)}
 
-        live = self.live([fold.claim for fold in folds])
         folded: set[str] = set()
         moves: list[UpdateMany] = []
         for claim, *_ in folds:
             document = documents.get(claim.plan, {})
             state = (document.get("state"), document.get("epoch"))
-            if state == (PlanState.FOLDED, claim.epoch) and claim.key in live:
+            if state == (PlanState.FOLDED, claim.epoch):
                 folded.add(claim.plan)
                 moves += _retiring(claim, document["listed"])
             elif state == (PlanState.CLOSED, claim.epoch + 1):
@@ -259,41 +302,6 @@ class Claims:
             return {}
         query = _of_partitions(keys) | {"state": PlanState.CLOSED}
         return {plan.key: plan for plan in self._plans(query)}
-
-    def closed_keys(self, asset: str, generation: int) -> set[PartitionKey]:
-        """Return the keys of what may merge into the base for good."""
-        query = {"asset": asset, "generation": generation, "state": PlanState.CLOSED}
-        documents = self.plans.find(query, dict.fromkeys(BY_PARTITION, 1))
-        return {PartitionKey.of(document) for document in documents}
-
-    # What is folded
-
-    def newest_folded(self, asset: str, generation: int) -> str | None:
-        """Return the newest partition that was ever folded."""
-        document = self.plans.find_one(
-            {"asset": asset, "generation": generation, "state": {"$in": FOLDED_STATES}},
-            sort=[("partition", DESCENDING)],
-        )
-        return document["partition"] if document else None
-
-    def folded_plans(self, asset: str, generation: int, *partitions: str) -> list[Plan]:
-        """Return the plans that profiles consist of, of all partitions or of those given."""
-        query: Document = {"asset": asset, "generation": generation}
-        query |= {"partition": {"$in": list(partitions)}} if partitions else {}
-        return list(self._plans({**query, "state": {"$in": FOLDED_STATES}}))
-
-    def newest_folds(self, asset: str, generation: int, *partitions: str) -> dict[str, Plan]:
-        """Return the newest folded plan of each partition, of all or of those given.
-
-        They come without the keys of their results.
-        """
-        query: Document = {"asset": asset, "generation": generation}
-        query |= {"partition": {"$in": list(partitions)}} if partitions else {}
-        query |= {"state": {"$in": FOLDED_STATES}}
-
-        oldest_first = [("round", ASCENDING), ("epoch", ASCENDING)]
-        plans = self._plans(query, projection={"results": 0}, sort=oldest_first)
-        return {plan.partition: plan for plan in plans}
 
     def _plans(self, query: Document, **how: Any) -> Iterator[Plan]:
         return map(Plan.from_document, self.plans.find(query, **how))

@@ -1,9 +1,10 @@
 """The bookkeeping of profiles in MongoDB, and writes that go through only where nobody wrote since.
 
-A profile document holds its fields at the top level for readers, and under `_fold` what it is
-made of: the contributions of open partitions, and the base that older ones have merged into.
+A profile document holds its fields at the top level for readers, as totals over all partitions.
+Under `_fold` stands what else the next fold needs.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-from workers.contributions.accumulators import Accumulator, ProfileError, merge_accumulators
-from workers.contributions.fields import Fields
+from workers.contributions.accumulators import Accumulator
+from workers.contributions.readers import ProfileError
 from workers.ledger.mongo import only_duplicates
 from workers.values import Document, Value
 
@@ -27,80 +28,82 @@ UNWRITABLE = (OverflowError, InvalidDocument, InvalidStringData, UnicodeEncodeEr
 Write = DeleteOne | InsertOne[Any] | ReplaceOne[Any]
 
 
-class OpenPartition(Value, frozen=True, kw_only=True):
-    """What one open partition says about a profile."""
-
-    partition: str
-    # The epoch of the claim that wrote it; a lower one never overwrites it.
-    epoch: int
-    fields: Accumulator
-
-
 class Bookkeeping(Value, frozen=True, kw_only=True):
-    """What a profile is made of. A profile that does not exist yet has version 0."""
+    """What stands under `_fold`. A profile that does not exist yet has version 0."""
 
     # The rebuild that wrote it; what another generation wrote does not count.
     generation: int | None = None
     # Each write is one higher, and goes through only on the version that was read.
     version: int = 0
-    base: Accumulator = msgspec.field(default_factory=dict)
-    # By fold key of the partition, see PartitionKey.
-    open: dict[str, OpenPartition] = msgspec.field(default_factory=dict)
-    # The first and the last partition that the base holds.
-    merged: list[str] = msgspec.field(default_factory=list)
+    # By fold key of a partition (see PartitionKey) the epoch of the claim whose contributions it
+    # holds; of those only that were not known to be folded whole when it was written.
+    open: dict[str, int] = msgspec.field(default_factory=dict)
+    # The states of the fields of which readers do not see all.
+    state: Accumulator = msgspec.field(default_factory=dict)
+    # A checksum of the fields as they were written: nobody else has changed them since.
+    check: int = -1
 
     @classmethod
     def from_profile(cls, profile: Document) -> "Bookkeeping":
         """Return the bookkeeping of a profile document."""
-        return cls.of(profile["_fold"])
+        fold = profile.get("_fold", {})
+        if "base" in fold:  # of before profiles held totals: what each partition said, with epochs
+            open_ = {fold_key: part["epoch"] for fold_key, part in fold["open"].items()}
+            return cls(generation=fold["generation"], version=fold["version"], open=open_)
+        return cls.of(fold)
 
-    def total(self, fields: Fields) -> Accumulator:
-        """Return all that the profile is made of, merged."""
-        total = self.base
-        for part in self.open.values():
-            total = merge_accumulators(fields, total, part.fields)
-        return total
 
-    def to_document(self) -> Document:
-        """Return what stands under `_fold`."""
-        document: Document = {
-            "generation": self.generation,
-            "version": self.version,
-            "base": self.base,
-            "open": {key: msgspec.structs.asdict(part) for key, part in self.open.items()},
-        }
-        if self.merged:
-            document["merged"] = self.merged
-        return document
+class EncodedProfile(RawBSONDocument):
+    """A profile in BSON. PyMongo asks whether it is empty, and would decode it whole to know."""
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class StoredProfile(NamedTuple):
     """A profile as it stands in MongoDB: its id, its fields as readers see them, its bookkeeping.
 
-    The bookkeeping is an empty one where it was not asked for.
+    The bookkeeping is an empty one where it was not asked for, or there is no such profile.
     """
 
     id: str
     fields: Document
     bookkeeping: Bookkeeping
+    exists: bool = True
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the fields are as Fanfold wrote them."""
+        return self.bookkeeping.check == checksum(bson.encode(self.fields))
 
     @classmethod
     def from_document(cls, document: Document) -> "StoredProfile":
         """Return the profile that a document of MongoDB holds."""
         fields = {name: v for name, v in document.items() if name not in ("_id", "_fold")}
-        has_fold = "_fold" in document
-        bookkeeping = Bookkeeping.from_profile(document) if has_fold else Bookkeeping()
-        return cls(document["_id"], fields, bookkeeping)
+        return cls(document["_id"], fields, Bookkeeping.from_profile(document))
 
 
-def each_profile(profiles: Collection[Document], with_bookkeeping: bool) -> Iterator[StoredProfile]:
-    """Yield all profiles in the order of their ids."""
-    projection = None if with_bookkeeping else {"_fold": 0}
-    documents = profiles.find({}, projection).sort("_id", 1)
+ABSENT = StoredProfile("", {}, Bookkeeping(), exists=False)
+
+
+def checksum(fields: bytes) -> int:
+    """Return the checksum of fields, which are given as BSON."""
+    return zlib.crc32(fields)
+
+
+def each_profile(profiles: Collection[Document]) -> Iterator[StoredProfile]:
+    """Yield all profiles in the order of their ids, without their bookkeeping."""
+    documents = profiles.find({}, {"_fold": 0}).sort("_id", 1)
     return map(StoredProfile.from_document, documents)
 
 
-def profiles_by_id(
+def everyone(profiles: Collection[Document]) -> Iterator[str]:
+    """Yield the ids of all profiles."""
+    for document in profiles.find({}, {"_id": 1}):
+        yield document["_id"]
+
+
+def read_profiles(
     profiles: Collection[Document], profile_ids: Iterable[str]
 ) -> dict[str, StoredProfile]:
     """Return those of these profiles that exist."""
@@ -118,39 +121,38 @@ def known_of(
     return [known.get(profile_id, {}) for profile_id in profile_ids]
 
 
-def read_bookkeeping(
-    profiles: Collection[Document], profile_ids: Iterable[str]
-) -> dict[str, Bookkeeping]:
-    """Return the bookkeeping of those of these profiles that exist."""
-    documents = profiles.find({"_id": {"$in": list(profile_ids)}}, {"_fold": 1})
-    return {document["_id"]: Bookkeeping.from_profile(document) for document in documents}
+def read_epochs(
+    profiles: Collection[Document], profile_ids: Sequence[str], generation: int
+) -> list[Mapping[str, int]]:
+    """Return the different epochs in the bookkeeping of profiles of a generation."""
+    query = {"_id": {"$in": list(profile_ids)}, "_fold.generation": generation}
+    found: dict[tuple[Any, ...], Mapping[str, int]] = {}
+    for document in profiles.find(query, {"_fold": 1}):
+        open_ = Bookkeeping.from_profile(document).open
+        found[tuple(sorted(open_.items()))] = open_
+    return list(found.values())
 
 
-def profiles_holding(profiles: Collection[Document], fold_key: str) -> list[str]:
-    """Return the ids of the profiles that hold contributions under a fold key."""
-    documents = profiles.find({f"_fold.open.{fold_key}": {"$exists": True}}, {"_id": 1})
-    return [document["_id"] for document in documents]
+def _as_read(profile: StoredProfile) -> Document:
+    """Return the query that finds a profile only as it was read."""
+    return {
+        "_id": profile.id,
+        "_fold.version": profile.bookkeeping.version,
+        "_fold.generation": profile.bookkeeping.generation,
+    }
 
 
 def write_of(
-    profile_id: str, read: Bookkeeping | None, fields: Mapping[str, Any], new: Bookkeeping | None
+    profile_id: str, profile: StoredProfile, fields: Mapping[str, Any], new: Bookkeeping
 ) -> Write:
-    """Return the write that leaves a profile with these fields; without `new` it is deleted.
+    """Return the write that leaves a profile with these fields; ProfileError where it cannot be."""
+    document = encode_profile(profile_id, fields, new)
+    return ReplaceOne(_as_read(profile), document) if profile.exists else InsertOne(document)
 
-    ProfileError where MongoDB cannot hold it.
-    """
-    if read is None:
-        assert new is not None
-        return InsertOne(encode_profile(profile_id, fields, new))
 
-    as_read = {
-        "_id": profile_id,
-        "_fold.version": read.version,
-        "_fold.generation": read.generation,
-    }
-    if new is None:
-        return DeleteOne(as_read)
-    return ReplaceOne(as_read, encode_profile(profile_id, fields, new))
+def delete_of(profile: StoredProfile) -> list[Write]:
+    """Return the write that deletes a profile, where there is one."""
+    return [DeleteOne(_as_read(profile))] if profile.exists else []
 
 
 def write_all(profiles: Collection[Document], writes: Sequence[Write]) -> bool:
@@ -167,23 +169,34 @@ def write_all(profiles: Collection[Document], writes: Sequence[Write]) -> bool:
 
 def encode_profile(
     profile_id: str, fields: Mapping[str, Any], bookkeeping: Bookkeeping
-) -> RawBSONDocument:
-    """Return a profile as MongoDB gets it; ProfileError where it cannot."""
-    document = {"_id": profile_id, **fields, "_fold": bookkeeping.to_document()}
+) -> EncodedProfile:
+    """Return a profile as MongoDB gets it, with its checksum; ProfileError where it cannot."""
     try:
-        encoded = bson.encode(document)
+        shown = bson.encode(fields)
+        fold = {
+            "generation": bookkeeping.generation,
+            "version": bookkeeping.version,
+            "open": bookkeeping.open,
+            "state": bookkeeping.state,
+            "check": checksum(shown),
+        }
+        ends = bson.encode({"_id": profile_id, "_fold": fold})
     except UNWRITABLE as error:
         raise ProfileError(_largest_field(fields), str(error)) from error
 
+    # The fields stand between the two. A document begins with its length and ends in a zero; the
+    # first element has 14 bytes beside its text.
+    after_id = 14 + len(profile_id.encode())
+    length = (len(ends) + len(shown) - 5).to_bytes(4, "little")
+    encoded = length + ends[4:after_id] + shown[4:-1] + ends[after_id:]
     if len(encoded) > MAX_DOCUMENT_BYTES:
-        readers_bytes = len(bson.encode({"_id": profile_id, **fields}))
         raise ProfileError(
             _largest_field(fields),
             f"the profile would have {len(encoded):,} bytes, and MongoDB holds "
-            f"{MAX_DOCUMENT_BYTES:,}; readers see {readers_bytes:,} of them, and the others are "
-            "what each open partition says (`_fold`)",
+            f"{MAX_DOCUMENT_BYTES:,}; readers see {len(shown):,} of them, and the others are "
+            "bookkeeping (`_fold`)",
         )
-    return RawBSONDocument(encoded)
+    return EncodedProfile(encoded)
 
 
 def _largest_field(fields: Mapping[str, Any]) -> str:

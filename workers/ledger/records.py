@@ -97,7 +97,7 @@ class Batch(Record, frozen=True, kw_only=True):
     """What one worker handles: ranges of blocks of one partition."""
 
     BY_LEDGER: ClassVar[frozenset[str]] = frozenset(
-        {"state", "attempts", "error", "outcome", "worker", "started", "finished"}
+        {"state", "attempts", "error", "outcome", "worker", "started", "finished", "taken_by"}
     )
 
     id: str
@@ -127,6 +127,8 @@ class Batch(Record, frozen=True, kw_only=True):
     worker: WorkerProcess | None = None
     started: datetime | None = None
     finished: datetime | None = None
+    # The run in which a worker took it over from the one it was dealt to.
+    taken_by: str = ""
 
     @classmethod
     def of_ranges(
@@ -212,7 +214,7 @@ class PlanState(StrEnum):
     REPLACED = "replaced"
     # A later plan was folded while it had not been.
     ABANDONED = "abandoned"
-    # It was folded, and has merged into the base for good.
+    # It was folded, and is too old to be folded again.
     CLOSED = "closed"
     # Its partition was closed before, and is as it was: nothing is to be done.
     UNCHANGED = "unchanged"

@@ -29,7 +29,7 @@ def list_observed(
 ) -> Listing:
     """Return the finished batches of all that was folded of a partition, as one plan."""
     current = ledger.claims.generation(asset.name)
-    plans = ledger.claims.folded_plans(asset.name, current, partition)
+    plans = ledger.folded.folded_plans(asset.name, current, partition)
     newest = max(plans, key=lambda plan: plan.listed)
 
     batch_ids = {batch_id for plan in plans for batch_id in plan.batches}
@@ -52,7 +52,7 @@ def list_observed(
 def folded_plan_ids(asset: Asset, ledger: Ledger) -> dict[str, str]:
     """Return the plan that each partition of the current profiles was last folded from."""
     current = ledger.claims.generation(asset.name)
-    newest = ledger.claims.newest_folds(asset.name, current)
+    newest = ledger.folded.newest_folds(asset.name, current)
     return {partition: plan.id for partition, plan in newest.items()}
 
 
@@ -73,7 +73,7 @@ def partitions_to_rebuild(
 
     current = ledger.claims.generation(asset.name)
     gone = []
-    for partition, plan in sorted(ledger.claims.newest_folds(asset.name, current).items()):
+    for partition, plan in sorted(ledger.folded.newest_folds(asset.name, current).items()):
         if partition not in present and plan.counts and plan.counts.used:
             gone.append(partition)
 

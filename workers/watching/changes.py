@@ -161,7 +161,7 @@ def _difference(
 
     key = digest([partition, plan and plan.id, listed])[:16]
     youngest = min((age for _, age in aged), default=inf)
-    folded = ledger.claims.newest_folds(asset.name, generation, partition).get(partition)
+    folded = ledger.folded.newest_folds(asset.name, generation, partition).get(partition)
     removed = removed_since(ledger, folded, blocks)
     return _Difference(listed, f"{partition}-{key}", youngest, exceeds_share(removed))
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.checks import nothing_lost
 from tests.support.pipeline import DAY, event
-from workers.contributions.accumulators import ProfileError
+from workers.contributions.readers import ProfileError
 from workers.declare.task import Task, load_task
 from workers.ledger.profiles import Bookkeeping, encode_profile
 
@@ -52,7 +52,7 @@ def test_a_failed_profile_can_be_taken_out_of_its_partition_again(large):
 
 def test_the_real_bound_of_a_profile_is_that_of_mongodb(pipeline):
     """Sixteen megabytes and a bit, for real."""
-    topics = [f"{n:010000}" for n in range(900)]  # in the fold and for readers: twice
+    topics = [f"{n:010000}" for n in range(1_700)]
     pipeline.put([event("ann", topics=topics), event("bo")])
 
     summary = pipeline.run()

@@ -2,11 +2,11 @@
 
 import time
 
-import msgspec
 import pytest
 
 from tests.support.pipeline import DAY, event
 from workers.errors import Refused
+from workers.folding import renewing
 from workers.folding.publish import record_folded
 from workers.ledger.profiles import write_all
 
@@ -47,8 +47,7 @@ def test_a_removed_block_takes_back_its_contributions_and_other_days_keep_theirs
     assert pipeline.verify().match
 
 
-def test_old_partitions_merge_into_the_base_and_count_on(pipeline):
-    pipeline.asset = msgspec.structs.replace(pipeline.asset, open_partitions=2)
+def test_a_profile_keeps_no_more_of_a_year_than_of_a_day(pipeline):
     days = pipeline.asset.partitions.between("1998-04-01", "1998-04-06")
     for number, day in enumerate(days):
         pipeline.put([event("ann", ts=f"{day}T00:00:00Z", item=f"film {number}")], day)
@@ -56,16 +55,144 @@ def test_old_partitions_merge_into_the_base_and_count_on(pipeline):
 
     document = pipeline.profiles.find_one({"_id": "ann"})
     assert document["events"] == 6
-    # The last run closed 1998-04-03; it merges when the profile is next written.
-    assert document["_fold"]["merged"] == ["1998-04-01", "1998-04-02"]
-    assert sorted(document["_fold"]["open"]) == days[2:]
-
+    assert list(document["_fold"]["open"]) == days[-1:]
     assert pipeline.verify().match
     assert pipeline.verify(*days).match
-    assert pipeline.verify(*days[3:]).match
+    assert pipeline.verify(days[1]).match
 
-    with pytest.raises(Refused, match="1998-04-01 to 1998-04-02"):
-        pipeline.verify(days[1])
+
+def test_a_range_leaves_its_epochs_only_until_the_next_write(pipeline):
+    days = pipeline.asset.partitions.between("1998-04-01", "1998-04-06")
+    for day in days:
+        pipeline.put([event("ann"), event(day)], day)
+    pipeline.run(*days)
+    assert list(pipeline.profiles.find_one({"_id": "ann"})["_fold"]["open"]) == days
+    assert list(pipeline.profiles.find_one({"_id": days[2]})["_fold"]["open"]) == [days[2]]
+
+    pipeline.put([event("ann")], "1998-04-07")
+    pipeline.run("1998-04-07")
+    assert list(pipeline.profiles.find_one({"_id": "ann"})["_fold"]["open"]) == ["1998-04-07"]
+    assert pipeline.verify().match
+
+
+def test_folding_what_has_not_changed_writes_nothing(pipeline):
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.run()
+    before = list(pipeline.profiles.find())
+    again = pipeline.run()
+    assert (again["profiles"], again["batches_reused"]) == (2, 1)
+    assert list(pipeline.profiles.find()) == before
+
+
+def test_a_late_block_is_merged_without_a_look_at_what_other_days_said(pipeline, monkeypatch):
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.put([event("ann")], NEXT)
+    pipeline.run(DAY, NEXT)
+    before = pipeline.profiles.find_one({"_id": "bo"})
+
+    monkeypatch.setattr(renewing, "_renew", None)
+    pipeline.put([event("ann"), event("cy")], name="late.jsonl")
+    pipeline.run()
+
+    assert pipeline.profile("ann")["events"] == 3
+    assert pipeline.profiles.find_one({"_id": "bo"}) == before
+    assert pipeline.verify().match
+
+
+def test_a_block_that_has_grown_is_exchanged_without_a_look_at_other_days(pipeline, monkeypatch):
+    pipeline.put([event("ann", topics=["tea"]), event("bo")])
+    pipeline.put([event("ann", topics=["tea"])], NEXT)
+    pipeline.run(DAY, NEXT)
+
+    monkeypatch.setattr(renewing, "_renew", None)
+    pipeline.put([event("ann", topics=["tea"]), event("ann"), *[event("bo")] * 3])
+    pipeline.run()
+
+    assert pipeline.profile("ann")["events"] == 3
+    monkeypatch.undo()
+    assert pipeline.verify().match
+
+
+def test_what_a_replaced_block_alone_had_said_is_gone(pipeline):
+    pipeline.put([event("ann", item="film 1", topics=["tea"], ts="1998-04-01T05:00:00Z")])
+    pipeline.put([event("ann", item="film 2", topics=["jam"])], NEXT)
+    pipeline.run(DAY, NEXT)
+    pipeline.put([event("ann", item="film 3", ts="1998-04-01T07:00:00Z")])
+    pipeline.run()
+
+    ann = pipeline.profile("ann")
+    assert (ann["liked"], list(ann["topics"]), ann["first_seen"].hour) == (
+        ["film 2", "film 3"],
+        ["jam"],
+        0,
+    )
+    assert pipeline.verify().match
+
+
+def test_fields_that_others_changed_are_computed_anew(pipeline):
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.run()
+    pipeline.profiles.update_one({"_id": "ann"}, {"$set": {"events": 7}})
+    pipeline.profiles.update_one({"_id": "bo"}, {"$unset": {"topics": 1}})
+
+    pipeline.put([event("ann"), event("bo", topics=["tea"])], NEXT)
+    pipeline.run(NEXT)
+    assert pipeline.profile("ann")["events"] == 2
+    assert pipeline.verify().match
+
+
+def test_a_profile_that_a_person_deleted_comes_back_whole_with_a_late_block(pipeline):
+    pipeline.put([event("ann")])
+    pipeline.run()
+    pipeline.profiles.delete_one({"_id": "ann"})
+    pipeline.put([event("ann")], name="late.jsonl")
+    pipeline.run()
+    assert pipeline.profile("ann")["events"] == 2
+    assert pipeline.verify().match
+
+
+def test_profiles_that_hold_what_each_partition_said_go_on_as_totals(pipeline):
+    """What versions before totals wrote."""
+    pipeline.put([event("ann")])
+    pipeline.put([event("ann", item="film 2")], NEXT)
+    pipeline.run(DAY, NEXT)
+    part = {"partition": DAY, "epoch": 1, "fields": {"events": 1}}
+    fold = {"generation": 0, "version": 3, "base": {}, "open": {DAY: part, NEXT: part}}
+    pipeline.profiles.update_one({"_id": "ann"}, {"$set": {"_fold": fold}})
+
+    pipeline.put([event("ann")], "1998-04-03")
+    pipeline.run("1998-04-03")
+    assert pipeline.profile("ann")["events"] == 3
+    assert "base" not in pipeline.profiles.find_one({"_id": "ann"})["_fold"]
+    assert pipeline.verify().match
+
+
+def test_a_replaced_block_whose_old_result_is_gone_is_taken_back_all_the_same(pipeline):
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.put([event("bo")], NEXT)
+    pipeline.run(DAY, NEXT)
+    for block in pipeline.store.list(f"_fanfold/results/user_profiles/{DAY}"):
+        pipeline.store.delete(block.key)
+
+    pipeline.put([event("ann"), event("cy")])
+    pipeline.run()
+    assert pipeline.profile("bo")["events"] == 1
+    assert pipeline.verify().match
+
+
+def test_where_results_of_other_days_are_gone_a_replaced_block_is_refused_with_the_way_out(
+    pipeline,
+):
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.put([event("bo")], NEXT)
+    pipeline.run(DAY, NEXT)
+    for block in pipeline.store.list(f"_fanfold/results/user_profiles/{NEXT}"):
+        pipeline.store.delete(block.key)
+
+    pipeline.put([event("ann"), event("cy")])
+    with pytest.raises(Refused, match=r"no longer in S3 .*`fanfold rebuild user_profiles`"):
+        pipeline.run()
+    assert pipeline.profile("bo")["events"] == 2
 
 
 def test_a_slower_run_of_the_same_partition_cannot_undo_a_newer_one(pipeline):
@@ -189,6 +316,6 @@ def test_a_profile_that_others_keep_writing_is_read_again_and_folded(pipeline, m
             )
         return write_all(profiles, writes)
 
-    monkeypatch.setattr("workers.folding.fold.write_all", meddle)
+    monkeypatch.setattr("workers.folding.merging.write_all", meddle)
     pipeline.fold(claimed)
     assert pipeline.profile("ann")["events"] == 2

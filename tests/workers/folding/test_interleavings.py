@@ -34,7 +34,8 @@ def turns(actors):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Two profiles at a time, so that there is more to interleave."""
-    monkeypatch.setattr("workers.folding.fold.CHUNK_PROFILES", 2)
+    for module in ("fold", "renewing"):
+        monkeypatch.setattr(f"workers.folding.{module}.CHUNK_PROFILES", 2)
 
 
 def planned(pipeline):

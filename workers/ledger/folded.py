@@ -1,0 +1,63 @@
+"""What profiles consist of, as plans tell it: those that were folded whole."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING
+from pymongo.collection import Collection
+
+from workers.ledger.claims import BY_PARTITION
+from workers.ledger.records import FOLDED_STATES, PartitionKey, Plan
+from workers.values import Document
+
+
+class FoldedPlans:
+    """Reads of the plans that were folded."""
+
+    def __init__(self, plans: Collection[Document]) -> None:
+        self.plans = plans
+
+    def newest_folded(self, asset: str, generation: int) -> str | None:
+        """Return the newest partition that was ever folded."""
+        document = self.plans.find_one(
+            {"asset": asset, "generation": generation, "state": {"$in": FOLDED_STATES}},
+            sort=[("partition", DESCENDING)],
+        )
+        return document["partition"] if document else None
+
+    def folded_plans(self, asset: str, generation: int, *partitions: str) -> list[Plan]:
+        """Return the plans that profiles consist of, of all partitions or of those given."""
+        query: Document = {"asset": asset, "generation": generation}
+        query |= {"partition": {"$in": list(partitions)}} if partitions else {}
+        return list(self._plans({**query, "state": {"$in": FOLDED_STATES}}))
+
+    def whole_epochs(self, asset: str, generation: int) -> dict[str, int]:
+        """Return the newest epoch of each partition that was folded whole, by fold key."""
+        query = {"asset": asset, "generation": generation, "state": {"$in": FOLDED_STATES}}
+        group = {"_id": BY_PARTITION, "epoch": {"$max": "$epoch"}}
+        groups = self.plans.aggregate([{"$match": query}, {"$group": group}])
+        return {PartitionKey.of(each["_id"]).fold_key: each["epoch"] for each in groups}
+
+    def plan_with(self, asset: str, generation: int, fold_key: str, epoch: int) -> Plan | None:
+        """Return the plan that has this epoch of a partition, if the ledger knows it."""
+        partition, _, round_ = fold_key.partition("~")
+        key = PartitionKey(
+            asset=asset, generation=generation, partition=partition, round=int(round_ or 0)
+        )
+        return next(self._plans({**key.to_json(), "epoch": epoch}), None)
+
+    def newest_folds(self, asset: str, generation: int, *partitions: str) -> dict[str, Plan]:
+        """Return the newest folded plan of each partition, of all or of those given.
+
+        They come without the keys of their results.
+        """
+        query: Document = {"asset": asset, "generation": generation}
+        query |= {"partition": {"$in": list(partitions)}} if partitions else {}
+        query |= {"state": {"$in": FOLDED_STATES}}
+
+        oldest_first = [("round", ASCENDING), ("epoch", ASCENDING)]
+        plans = self._plans(query, projection={"results": 0}, sort=oldest_first)
+        return {plan.partition: plan for plan in plans}
+
+    def _plans(self, query: Document, **how: Any) -> Iterator[Plan]:
+        return map(Plan.from_document, self.plans.find(query, **how))
