@@ -3,6 +3,7 @@
 The work inside an op belongs in workers, how servers are reached in resources.
 
 Read: fanout (the graph of every asset), checks, jobs; what starts runs: schedules, sensors; what
-ends badly: errors (the translator to Dagster's), lost_runs; definitions (all of it), preload; runs
-and summaries (a run by command); the rooms alerts (messages) and cli (the commands).
+ends badly: errors (the translator to Dagster's), lost_runs; definitions (all of it); processes and
+preload (of a run); runs and summaries (a run by command); the rooms alerts (messages) and cli (the
+commands).
 """

@@ -64,10 +64,10 @@ def folded_plans(asset: Asset, ledger: Ledger, run: str) -> list[Plan]:
         return plans
 
     generation = ledger.claims.generation(asset.name)
-    newest = ledger.claims.newest_folded(asset.name, generation)
+    newest = ledger.folded.newest_folded(asset.name, generation)
     if newest is None:
         return []
-    rounds = ledger.claims.folded_plans(asset.name, generation, newest)
+    rounds = ledger.folded.folded_plans(asset.name, generation, newest)
     return [max(rounds, key=lambda plan: plan.round)]
 
 

@@ -1,14 +1,13 @@
 """The code location that workspace.yaml names: everything the UI and the daemon see."""
 
-import os
-
 import dagster as dg
 
 from pipelines.alerts.sensor import alerts_sensor
 from pipelines.checks import fold_checks
-from pipelines.fanout import SLOTS, fanout_asset
+from pipelines.fanout import fanout_asset, slots
 from pipelines.jobs import asset_job, redrive_job
 from pipelines.lost_runs import lost_runs_sensor
+from pipelines.processes import FORK_SERVER_MODULES, executor_name
 from pipelines.schedules import add_timing, asset_schedule
 from pipelines.sensors import changes_sensor
 from resources.blocks import BlocksResource
@@ -46,7 +45,7 @@ def definitions() -> dg.Definitions:
             "mongo": MongoResource(),
             "io_manager": JsonIOManager(store=store),
         },
-        executor=executor(os.environ.get("FANFOLD_EXECUTOR") or "local"),
+        executor=executor(executor_name()),
     )
 
 
@@ -73,7 +72,7 @@ def executor(name: str) -> dg.ExecutorDefinition:
 
     return dg.multiprocess_executor.configured(
         {
-            "max_concurrent": SLOTS,
-            "start_method": {"forkserver": {"preload_modules": ["pipelines.preload"]}},
+            "max_concurrent": slots().number,
+            "start_method": {"forkserver": {"preload_modules": FORK_SERVER_MODULES}},
         }
     )

@@ -6,9 +6,9 @@ it did in the ledger and goes on from there.
 """
 
 import logging
-import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -24,6 +24,7 @@ from workers.folding.fold import FoldedShard, Shard
 from workers.folding.reconcile import Reconciled
 from workers.ledger.ledger import Ledger
 from workers.planning.listing import Group
+from workers.planning.slots import Slots, decide_slots
 from workers.sources.slicing import Sliced
 from workers.store import BlockStore
 from workers.values import Counts, Document
@@ -37,7 +38,6 @@ DROP_REMOVED_TAG = "fanfold/drop_removed"
 # A run that Dagster retries by itself, since its process died, runs every step again: from the
 # failure on it would drop mapped steps that never started (dagster issues 19490 and 30077).
 ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
-SLOTS = os.cpu_count() or 1  # ops that run at once under the local executor
 
 
 def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
@@ -76,6 +76,12 @@ def partitions_definition(partitions: Partitions) -> dg.TimeWindowPartitionsDefi
     is_daily = partitions.every == "day"
     kind = dg.DailyPartitionsDefinition if is_daily else dg.HourlyPartitionsDefinition
     return kind(start_date=partitions.start, end_offset=1)
+
+
+@cache
+def slots() -> Slots:
+    """Return how many ops run at once under the local executor; Refused where nobody can tell."""
+    return decide_slots()
 
 
 class Four(NamedTuple):
@@ -121,7 +127,7 @@ def list_blocks(context: dg.OpExecutionContext, mongo: Mongo, store: Store) -> I
         listed = steps.list_blocks(
             *four(context, mongo, store),
             context.partition_keys,
-            SLOTS,
+            slots().number,
             purpose_of(tags),
         )
 
@@ -160,7 +166,7 @@ def queue_batches(
             context.run_id,
             steps.Listed.of(listed),
             [Sliced.of(group) for group in groups],
-            SLOTS,
+            slots().number,
         )
 
     plans = queued.work.plans

@@ -1,35 +1,34 @@
 """What every op's process needs, imported and opened once before the first fork.
 
-The local executor's fork server imports this module and nothing else does. Opening an instance
-makes Alembic and SQLAlchemy read their files; a client makes boto3 read its model of S3. Forked
-ops inherit what was read, and no connection: the instance is a throw-away one.
+The local executor's fork server imports this module and nothing else does. Opening the instance
+imports what its storage needs, and may make Alembic read its files; a client makes boto3 read its
+model of S3; the first plan of a job makes Dagster build its schemas. Forked ops inherit what was
+read, and no connection: the instance is closed again, and the client of S3 has not asked for
+anything yet.
 """
 
 import gc
-import tempfile
-from pathlib import Path
+import os
+from contextlib import suppress
 
-import boto3
 import dagster as dg
+from dagster._core.execution.api import create_execution_plan
 
 from pipelines.jobs import job_name, redrive_job_name
-from pipelines.runs import resolve
+from pipelines.runs import reconstructable
+from resources.blocks import shared_store
 from workers.assets import assets
+from workers.errors import Refused
+from workers.settings import read_settings
 
-with tempfile.TemporaryDirectory() as _folder:
-    (Path(_folder) / "dagster.yaml").touch()
-    dg.DagsterInstance.local_temp(_folder).dispose()
+if "DAGSTER_HOME" in os.environ:
+    dg.DagsterInstance.get().dispose()
 
-# Made-up credentials keep boto3 from looking for real ones, which can mean the network.
-boto3.client(
-    "s3",
-    region_name="us-east-1",
-    aws_access_key_id="none",
-    aws_secret_access_key="none",  # noqa: S106
-)
+with suppress(Refused):  # the first op says so
+    shared_store(read_settings())
 
 for _asset in assets().values():
-    resolve(job_name(_asset))
-    resolve(redrive_job_name(_asset))
+    for _name in (job_name(_asset), redrive_job_name(_asset)):
+        create_execution_plan(reconstructable(_name), run_config={})
 
 gc.freeze()  # or each fork's first collection would walk, and so copy, all of it

@@ -1,12 +1,10 @@
 """Materialise an asset the way the UI does: Dagster runs, on the UI's instance."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
-from multiprocessing import forkserver
-from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import dagster as dg
@@ -17,11 +15,12 @@ from pipelines.definitions import definitions
 from pipelines.errors import STOPPED_TEXT, failed_checks, run_error, step_errors, was_stopped
 from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG, job_name
 from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
+from pipelines.processes import enter_home, start_fork_server, stop_fork_server
 from pipelines.summaries import Summary, summary_of_none
 from resources.embedded import running_settings
 from resources.io_manager import RUNS_PREFIX, summary_key
 from workers.declare.asset import Asset, span
-from workers.errors import Refused, Unavailable
+from workers.errors import Unavailable
 from workers.ledger.mongo import mongodb_errors, open_database
 from workers.retry import retry
 from workers.settings import Settings
@@ -93,7 +92,7 @@ def materialise(
     all_tags = {**partition_tags(partitions), **(tags or {})}
     all_tags |= {COMMAND: command, PROCESS: this_process()}
 
-    with dagster_instance() as instance, fork_server_stopped():
+    with dagster_instance() as instance, fork_server():
         free_lost_slots(instance)
         title = f"{label}{asset.name} {span(partitions)}"
         find_run = partial(run_of_command, instance, command)
@@ -111,9 +110,7 @@ def _execute(
     instance: dg.DagsterInstance, job: str, tags: Mapping[str, str]
 ) -> dg.JobExecutionResult:
     return dg.execute_job(
-        dg.build_reconstructable_job(
-            "pipelines.runs", "resolve", reconstructable_kwargs={"name": job}
-        ),
+        reconstructable(job),
         instance=instance,
         tags=tags,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -152,12 +149,20 @@ def check_servers(asset: Asset, settings: Settings, partition: str) -> None:
 
 
 @contextmanager
-def fork_server_stopped() -> Iterator[None]:
-    """Stop the local executor's fork server at the end; else it outlives us for a moment."""
+def fork_server() -> Iterator[None]:
+    """Let the local executor's fork server import while the run is made; stop it at the end."""
+    start_fork_server()
     try:
         yield
     finally:
-        forkserver._forkserver._stop()  # noqa: SLF001  Python has no public name for it
+        stop_fork_server()
+
+
+def reconstructable(name: str) -> Any:
+    """Return a job of the code location in the form that other processes can build it from."""
+    return dg.build_reconstructable_job(
+        "pipelines.runs", "resolve", reconstructable_kwargs={"name": name}
+    )
 
 
 @cache
@@ -184,12 +189,7 @@ def partition_tags(partitions: Sequence[str]) -> dict[str, str]:
 
 def dagster_instance() -> dg.DagsterInstance:
     """Return the instance that the UI shows: DAGSTER_HOME's, else the project's own."""
-    if "DAGSTER_HOME" not in os.environ:
-        project = Path(__file__).parent.parent
-        if not (project / "dagster.yaml").exists():
-            raise Refused("DAGSTER_HOME is not set; set it to the folder of your dagster.yaml")
-        os.environ["DAGSTER_HOME"] = str(project)
-        os.chdir(project)  # dagster.yaml names its folders from here
+    enter_home()
     return dg.DagsterInstance.get()
 
 

@@ -3,6 +3,6 @@
 The work behind the doors belongs in workers; what uses them, and when, in pipelines.
 
 Read: servers (the command line of each embedded one), embedded (which are needed, and run),
-blocks and mongo (Dagster's resources), io_manager (what crosses between ops), event_log (Dagster's
-own storage in SQLite).
+blocks and mongo (Dagster's resources), io_manager (what crosses between ops), sqlite and event_log
+(Dagster's own storage in SQLite), compute_logs (what ops print).
 """

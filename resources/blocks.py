@@ -1,8 +1,12 @@
 """Dagster's door to S3: ops and sensors that ask for `store` get a `BlockStore`."""
 
+from functools import lru_cache
+
 import dagster as dg
+import msgspec
 
 from resources.embedded import running_settings
+from workers.settings import Settings
 from workers.store import BlockStore, open_store
 
 
@@ -10,4 +14,17 @@ class BlocksResource(dg.ConfigurableResource[BlockStore]):
     """The bucket that the settings name; see the README's table of settings."""
 
     def create_resource(self, context: dg.InitResourceContext) -> BlockStore:  # noqa: ARG002
-        return open_store(running_settings())
+        return shared_store(running_settings())
+
+
+def shared_store(settings: Settings) -> BlockStore:
+    """Return the bucket that settings name, the same for all that asks in this process.
+
+    A client has no connection until it is used, so a process forked before that can use it too.
+    """
+    return _store(msgspec.json.encode(settings))
+
+
+@lru_cache(maxsize=4)
+def _store(settings: bytes) -> BlockStore:
+    return open_store(msgspec.json.decode(settings, type=Settings))

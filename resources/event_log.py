@@ -1,4 +1,4 @@
-"""Dagster's SQLite storage, with the events of many partitions written in one transaction.
+"""Dagster's SQLite storage, with files kept open and many partitions in one transaction.
 
 A run over a range logs two events a partition: that it is planned, and that it is materialised.
 Dagster hands them over in batches where DAGSTER_EVENT_BATCH_SIZE says so. Its SQLite storage
@@ -7,17 +7,31 @@ stores them one by one all the same, and for each opens and syncs two files.
 
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import ASSET_EVENTS
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
 )
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite import create_db_conn_string
+from dagster._core.storage.sqlite_storage import (
+    DagsterSqliteStorage,
+    _event_logs_directory,
+    _runs_directory,
+    _schedule_directory,
+)
 from dagster._serdes import ConfigurableClassData
+from sqlalchemy import func, select
+
+from resources.sqlite import Engines, has_schema
 
 BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_EVENTS = 1_000  # written in one transaction, at most
@@ -26,9 +40,10 @@ BATCH_EVENTS = 1_000  # written in one transaction, at most
 class BatchEventLog(SqliteEventLogStorage):
     """The event log in SQLite; a batch of events opens each of its files once."""
 
-    def __init__(self, base_dir: str) -> None:
+    def __init__(self, base_dir: str, engines: Engines) -> None:
         # The connections of the batch that this thread writes, by shard.
         self._batch = threading.local()
+        self._engines = engines
         super().__init__(base_dir)
         # A batch opens the index while the run's own file is open.
         self._db_lock: Any = threading.RLock()
@@ -40,13 +55,43 @@ class BatchEventLog(SqliteEventLogStorage):
         with ExitStack() as stack, self._db_lock:
             held: dict[str, Any] = {}
             for shard in [*shards, INDEX_SHARD_NAME]:
-                held[shard] = stack.enter_context(super()._connect(shard))
+                held[shard] = stack.enter_context(self._connect(shard))
             self._batch.connections = held
             try:
-                for event in events:
-                    self.store_event(event)
+                if all(event.dagster_event_type in ASSET_EVENTS for event in events):
+                    self._store_asset_events(events, held)
+                else:
+                    for event in events:
+                        self.store_event(event)
             finally:
                 del self._batch.connections
+
+    def _store_asset_events(
+        self, events: Sequence[dg.EventLogEntry], connections: Mapping[str, Any]
+    ) -> None:
+        """Store events of assets as `store_event` does one by one: in the runs and in the index."""
+        insert = SqlEventLogStorageTable.insert()
+        rows = [self._event_to_row(event) for event in events]
+        by_run = defaultdict[str, list[dict[str, Any]]](list)
+        for row in rows:
+            by_run[row["run_id"]].append(row)
+        for run_id, rows_of_run in by_run.items():
+            connections[run_id].execute(insert, rows_of_run)
+
+        index = connections[INDEX_SHARD_NAME]
+        index.execute(insert, rows)
+        # Nobody else writes meanwhile, so the ids follow each other.
+        last = index.execute(select(func.max(SqlEventLogStorageTable.c.id))).scalar_one()
+        ids = range(last - len(events) + 1, last + 1)
+        self._store_asset_event_tags(index, events, ids)
+
+        # Of an asset only the latest event of each kind is kept beside its key.
+        latest = {
+            (row["asset_key"], event.dagster_event_type): (event, event_id)
+            for row, event, event_id in zip(rows, events, ids, strict=True)
+        }
+        for event, event_id in sorted(latest.values(), key=lambda pair: pair[1]):
+            self._store_asset_event(index, event, event_id)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Any]:
@@ -55,8 +100,40 @@ class BatchEventLog(SqliteEventLogStorage):
             yield held[shard]
             return
 
-        with super()._connect(shard) as connection:
-            yield connection
+        with self._db_lock:
+            url = self.conn_string_for_shard(shard)
+            if shard not in self._initialized_dbs:
+                if not has_schema(self._engines, url):
+                    self._initdb(self._engines.engine(url))
+                self._initialized_dbs.add(shard)
+            with self._engines.begin(url) as connection:
+                yield connection
+
+    def wipe(self) -> None:
+        self._engines.dispose()  # or what is written next would go to files that are removed
+        super().wipe()
+
+
+class KeptRuns(SqliteRunStorage):
+    """The runs in SQLite, in a file that is kept open."""
+
+    def __init__(self, url: str, engines: Engines) -> None:
+        super().__init__(url)
+        self._engines = engines
+
+    def connect(self) -> Any:
+        return self._engines.begin(self._conn_string)
+
+
+class KeptSchedules(SqliteScheduleStorage):
+    """The ticks of schedules and sensors in SQLite, in a file that is kept open."""
+
+    def __init__(self, url: str, engines: Engines) -> None:
+        super().__init__(url)
+        self._engines = engines
+
+    def connect(self) -> Any:
+        return self._engines.begin(self._conn_string)
 
 
 class BatchStorage(DagsterSqliteStorage):
@@ -66,9 +143,33 @@ class BatchStorage(DagsterSqliteStorage):
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)
-        self._event_log_storage = BatchEventLog(_event_logs_directory(base_dir))
+        # Not that of DagsterSqliteStorage, which would open its own three.
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+        self.base_dir = base_dir
+        self._inst_data = inst_data
+        self._engines = Engines()
+        self._run_storage = self._runs()
+        self._event_log_storage = BatchEventLog(_event_logs_directory(base_dir), self._engines)
+        self._schedule_storage = self._schedules()
         os.environ.setdefault(BATCH_SIZE_VARIABLE, str(BATCH_EVENTS))
+
+    def _runs(self) -> KeptRuns:
+        folder = _runs_directory(self.base_dir)
+        url = create_db_conn_string(folder, "runs")
+        if not has_schema(self._engines, url, "instance_info"):
+            SqliteRunStorage.from_local(folder)
+        return KeptRuns(url, self._engines)
+
+    def _schedules(self) -> KeptSchedules:
+        folder = _schedule_directory(self.base_dir)
+        url = create_db_conn_string(folder, "schedules")
+        if not has_schema(self._engines, url):
+            SqliteScheduleStorage.from_local(folder)
+        return KeptSchedules(url, self._engines)
+
+    def dispose(self) -> None:
+        super().dispose()
+        self._engines.dispose()
 
     @classmethod
     def from_config_value(

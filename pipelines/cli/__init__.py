@@ -2,6 +2,6 @@
 
 What a command does belongs in workers, or in pipelines/runs where it starts a run.
 
-Read: main (all commands), console (how they print and reach servers), run, dead_letters, rebuild,
-progress and display (of a run, as it happens); local (servers, samples), samples (data), demo.
+Read: start, main (all commands), console (how they print and reach servers), run, dead_letters,
+rebuild, progress and display (of a run, as it happens); local (servers), samples (data), demo.
 """

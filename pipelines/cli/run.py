@@ -20,7 +20,7 @@ from pipelines.cli.console import (
     show,
 )
 from pipelines.cli.display import open_display
-from pipelines.fanout import DROP_REMOVED_TAG, SLOTS
+from pipelines.fanout import DROP_REMOVED_TAG, slots
 from pipelines.runs import materialise_all
 from pipelines.summaries import Summary, failed_check_texts, is_number, join_summaries
 from workers import steps
@@ -28,6 +28,7 @@ from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.ledger.records import Batch, Plan
 from workers.planning.remarks import nothing_found
+from workers.planning.slots import Slots
 from workers.verify import Verdict, verify_profiles
 
 OUTCOME_NAMES = ("used", "dead", "profiles", "result")  # of a batch's outcome, as --json prints it
@@ -123,7 +124,8 @@ def plan_command(
     keys = needed_partitions(asset, partition, partitions)
     task = load_task(asset.task)
     with servers() as (ledger, store):
-        queued = steps.plan(asset, task, ledger, store, keys, SLOTS)
+        queued = steps.plan(asset, task, ledger, store, keys, slots().number)
+    queued.summary["slots_decided_by"] = queued.summary["slots_decided_by"] or slots().why
 
     rows = [_plan_row(plan) for plan in queued.work.plans]
     document = {"asset": asset.name, "partitions": rows, **queued.summary}
@@ -151,7 +153,8 @@ def _print_plan(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None
     cost = f"{summary['seconds_per_item']:.2g} s an item, "
     cost += f"learned from {batches} batches" if batches else "the asset's estimate"
     out.print(
-        f"\n{summary['slicers']} slicers, {summary['workers']} workers; batches of up to "
+        f"\n{Slots(summary['slots'], summary['slots_decided_by'])}\n"
+        f"{summary['slicers']} slicers, {summary['workers']} workers; batches of up to "
         f"{summary['batch_items']:,} items, decided by {summary['decided_by']}\n"
         f"{summary['work_seconds']} s of work ({cost}) and {summary['overhead_seconds']} s of "
         "overhead"

@@ -13,7 +13,7 @@ from pipelines.runs import check_servers, materialise_all, split_partitions
 from pipelines.summaries import failures, join_summaries
 from tests.support.pipeline import DAY, USER_PROFILES, event
 from workers.assets import assets
-from workers.batch import attempt_batch
+from workers.batch import run_begun
 from workers.errors import Unavailable
 
 DAYS = USER_PROFILES.partitions.between(DAY, "1998-04-06")
@@ -116,14 +116,14 @@ def test_a_server_that_is_away_ends_the_runs_that_follow(pairs, pipeline, monkey
 
 
 def test_whoever_stops_a_run_stops_those_after_it_too(pairs, pipeline, monkeypatch):
-    real = attempt_batch
+    real = run_begun
 
-    def interrupted(ledger, store, batch_id, *args):
-        if ledger.batch(batch_id).partition == DAYS[2]:
+    def interrupted(ledger, store, batch, *args):
+        if batch.partition == DAYS[2]:
             signal.raise_signal(signal.SIGINT)
-        return real(ledger, store, batch_id, *args)
+        return real(ledger, store, batch, *args)
 
-    monkeypatch.setattr("workers.steps.attempt_batch", interrupted)
+    monkeypatch.setattr("workers.share.run_begun", interrupted)
     summary = join_summaries(list(materialise_all(pairs, DAYS)))
     assert len(summary["runs"]) == 2
     assert summary["partitions_failed"] == DAYS[2:]

@@ -7,6 +7,14 @@ from collections import Counter
 import dagster as dg
 import pytest
 from dagster import DagsterInstance
+from dagster._core.storage.event_log.base import EventLogRecord
+from dagster._core.storage.event_log.schema import (
+    AssetEventTagsTable,
+    AssetKeyTable,
+    SqlEventLogStorageTable,
+)
+from dagster._serdes import deserialize_value
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from resources.event_log import BATCH_SIZE_VARIABLE, BatchEventLog
@@ -95,20 +103,50 @@ def test_a_batch_that_breaks_off_leaves_nothing_behind(instance, monkeypatch):
     ]
     before = len(instance.all_logs(result.run_id))
     log = instance.event_log_storage
-    store = log.store_event
 
-    def breaks_off(event):
-        if event is entries[-1]:
-            raise OSError("no space left on the device")
-        store(event)
+    def breaks_off(*_):
+        raise OSError("no space left on the device")
 
-    monkeypatch.setattr(log, "store_event", breaks_off)
+    monkeypatch.setattr(log, "_store_asset_event", breaks_off)  # what is written last
     with pytest.raises(OSError, match="no space"):
         log.store_event_batch(entries)
     assert len(instance.all_logs(result.run_id)) == before
     monkeypatch.undo()
     log.store_event_batch(entries)
     assert len(instance.all_logs(result.run_id)) == before + len(entries)
+
+
+def test_a_batch_is_stored_as_its_events_are_one_by_one(instance, monkeypatch):
+    def stored():
+        """Return all that the files hold of the asset, and what Dagster says of it."""
+        run_id = run(instance).run_id
+        log = instance.event_log_storage
+        with log.run_connection(run_id) as connection:
+            rows = connection.execute(select(SqlEventLogStorageTable)).mappings().all()
+        with log.index_connection() as connection:
+            mine = SqlEventLogStorageTable.c.run_id == run_id
+            query = select(SqlEventLogStorageTable).where(mine)
+            in_index = connection.execute(query).mappings().all()
+            day_of = {row["id"]: row["partition"] for row in in_index}
+            of_run = AssetEventTagsTable.c.event_id.in_(day_of)
+            tagged = connection.execute(select(AssetEventTagsTable).where(of_run))
+            tags = {(day_of[row.event_id], row.key) for row in tagged}
+            ours = AssetKeyTable.c.asset_key == profiles.key.to_string()
+            key = connection.execute(select(AssetKeyTable).where(ours)).mappings().one()
+        kinds = Counter((row["dagster_event_type"], row["partition"]) for row in rows)
+        index_kinds = Counter((row["dagster_event_type"], row["partition"]) for row in in_index)
+        latest = deserialize_value(key["last_materialization"], EventLogRecord)
+        assert latest.storage_id == max(
+            row["id"] for row in in_index if row["dagster_event_type"] == "ASSET_MATERIALIZATION"
+        )
+        assert key["last_run_id"] == run_id
+        return kinds, index_kinds, tags, latest.event_log_entry.dagster_event.partition
+
+    instance.wipe_assets([profiles.key])
+    together = stored()
+    instance.wipe_assets([profiles.key])
+    monkeypatch.setenv(BATCH_SIZE_VARIABLE, "0")
+    assert stored() == together
 
 
 def test_whoever_wants_single_writes_says_so(home, monkeypatch):

@@ -26,7 +26,7 @@ def test_a_run_with_40_failed_batches_is_one_message_that_says_what_to_know(
 ):
     pipeline.put([event(f"user{n}") for n in range(400)])
     asset = redeclare(monkeypatch, pipeline.asset, sizes=Sizes(min_items=10, max_items=10))
-    monkeypatch.setattr("workers.steps.TOLERANCE_SECONDS", math.inf)  # so that none is left out
+    monkeypatch.setattr("workers.share.TOLERANCE_SECONDS", math.inf)  # so that none is left out
     unlucky(monkeypatch)
     assert not materialise(asset, [DAY])["success"]
     assert pipeline.ledger.batches.count_documents({"state": "failed"}) == 40
