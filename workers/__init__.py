@@ -2,7 +2,7 @@
 
 Who starts servers belongs in resources; what runs, and when, in pipelines. Read: steps (the seven
 steps of a run); the rooms, in data order: declare, contributions, sources, ledger, planning, batch
-(a worker), folding; recompute, verify; watching; tasks, web; what all stand on: values, store,
-s3_errors, errors, retry, settings; around runs: assets, rehearsal,
-examples, progress.
+and share (a worker), folding; recompute, verify; watching; tasks, web; what all stand on: values,
+store, s3_errors, errors, retry, memory, settings; around runs: assets, rehearsal, examples,
+progress.
 """

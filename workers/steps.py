@@ -14,23 +14,19 @@ there. How to do a step is in the rooms: planning, batch, folding.
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from workers.batch import attempt_batch
 from workers.declare.asset import Asset
 from workers.declare.task import Task
-from workers.errors import FanfoldError, Refused, Unavailable
+from workers.errors import Refused
 from workers.folding.fold import FoldedShard, Shard, fold_profiles
 from workers.folding.publish import Published, record_folded
 from workers.folding.reconcile import Reconciled, reconcile_plans
-from workers.ledger.counts import run_exceeds_tolerance
 from workers.ledger.ledger import Ledger
 from workers.ledger.manifest import write_manifests
-from workers.ledger.mongo import mongodb_errors
 from workers.ledger.records import Removed
 from workers.planning.listing import Group, Listing, groups_of, held_back, list_partitions
 from workers.planning.packing import share
@@ -38,13 +34,13 @@ from workers.planning.plans import Work, describe_work, expected_batch_items, ma
 from workers.planning.rebuild import finish_swap, keeps_observations, list_observed
 from workers.planning.redrive import list_redrive
 from workers.planning.remarks import describe_formats, describe_listings, remarks_on
+from workers.planning.slots import Slots, within_memory
+from workers.share import Answer, ShareRunner
 from workers.sources.items import columns_of
 from workers.sources.slicing import Sliced
 from workers.sources.source import source_of
 from workers.store import BlockStore
 from workers.values import Value
-
-TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +82,6 @@ class Queued(Value, frozen=True, kw_only=True):
     shares: list[list[str]]
     # The plan in numbers, for people and for programs.
     summary: dict[str, Any]
-
-
-class Answer(Value, frozen=True, kw_only=True):
-    """What a worker says of a batch; reconcile asks the ledger, not this."""
-
-    batch: str
-    items: int = 0
-    dead: int = 0
-    error: str = ""
 
 
 def list_blocks(
@@ -189,15 +176,30 @@ def queue_batches(
     work = make_plans(asset, task, ledger, store, run_id, listed.listings, sliced, slots)
     ledger.save(work.plans, work.new, work.again)
     write_manifests(ledger, store, [plan.id for plan in work.plans])
-    return _shared(asset, listed, sliced, work, slots)
+    queued = _shared(asset, ledger, listed, sliced, work, slots)
+    ledger.shares.deal(run_id, queued.shares)
+    return queued
 
 
 def _shared(
-    asset: Asset, listed: Listed, sliced: Sequence[Sliced], work: Work, slots: int
+    asset: Asset,
+    ledger: Ledger,
+    listed: Listed,
+    sliced: Sequence[Sliced],
+    work: Work,
+    slots: int,
 ) -> Queued:
-    """Return work with the batches that each worker is to run."""
-    shares = share(work.to_run, slots, asset.sizes)
+    """Return work with the batches that each worker is to run.
+
+    Where memory holds fewer workers than there are slots, there are no more of them in all.
+    """
+    peak = max((cost.peak_bytes for cost in ledger.history(asset.name)), default=0)
+    held = within_memory(Slots(slots, ""), peak)
+    most = asset.sizes.max_workers if held.number == slots else held.number
+    shares = share(work.to_run, held.number, min(most, asset.sizes.max_workers))
+
     summary = describe_work(work, listed.slicers, len(shares))
+    summary |= {"slots": held.number, "slots_decided_by": held.why}
     summary |= describe_listings(listed.listings, listed.remarks)
     summary["formats"] = describe_formats(sliced)
     return Queued(work=work, shares=shares, summary=summary)
@@ -223,12 +225,12 @@ def plan(
         slice_blocks(asset, task, ledger, store, group, dry_run=True) for group in listed.groups
     ]
     work = make_plans(asset, task, ledger, store, "preview", listings, sliced, slots)
-    return _shared(asset, listed, sliced, work, slots)
+    return _shared(asset, ledger, listed, sliced, work, slots)
 
 
 def run_batch(
     asset: Asset,
-    task: Task,  # noqa: ARG001  a worker loads the one that its batch names
+    task: Task,
     ledger: Ledger,
     store: BlockStore,
     run_id: str,
@@ -236,35 +238,13 @@ def run_batch(
     is_last: bool = True,
     log: logging.Logger = log,
 ) -> list[Answer]:
-    """Run a worker's share of batches; each is one line of the answer.
+    """Run a worker's share of batches, then help slower ones; each is one line of the answer.
 
     Where this is not the last attempt, an error that another one may mend is raised. In the last
     one it is an answer, so that reconcile decides. Once the run has more bad items than
     tolerated, what is left is not started.
     """
-    answers: list[Answer] = []
-    asked = -TOLERANCE_SECONDS
-
-    for batch_id in batch_ids:
-        try:
-            with mongodb_errors():
-                if time.monotonic() - asked > TOLERANCE_SECONDS:
-                    asked = time.monotonic()
-                    if run_exceeds_tolerance(asset, ledger, run_id):
-                        log.warning("more bad items than tolerated: the rest is not run")
-                        break
-                outcome = attempt_batch(ledger, store, batch_id, is_last)
-        except Exception as error:
-            is_known = isinstance(error, FanfoldError)
-            log.warning(f"batch {batch_id}: {error}", exc_info=not is_known)
-            if not isinstance(error, Refused) and not is_last:
-                raise
-            answers.append(Answer(batch=batch_id, error=f"{type(error).__name__}: {error}"))
-            if isinstance(error, Unavailable):
-                break  # the others would each wait as long for the same server
-        else:
-            answers.append(Answer(batch=batch_id, items=outcome.items, dead=outcome.dead))
-    return answers
+    return ShareRunner(asset, task, ledger, store, run_id, is_last, log).run(batch_ids)
 
 
 def reconcile(

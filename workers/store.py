@@ -138,19 +138,29 @@ class BlockStore:
         for entry, now in self._entries(prefix):
             if entry["Key"].endswith("/"):
                 continue
-            etag = entry["ETag"].strip('"')
-            age = (now - entry["LastModified"]).total_seconds()
-            yield Block(key=entry["Key"], etag=etag, size=entry["Size"]), age
+            yield _block(entry), (now - entry["LastModified"]).total_seconds()
+
+    def pages(self, prefix: str) -> Iterator[tuple[Sequence[Block], bool]]:
+        """Yield the blocks under a prefix as S3 answers, up to a thousand at once.
+
+        With each comes whether it is the last; "folder" objects are left out.
+        """
+        for page in self._pages(prefix):
+            entries = [entry for entry in page.get("Contents", []) if entry["Key"][-1] != "/"]
+            yield [_block(entry) for entry in entries], not page.get("IsTruncated")
 
     def _entries(self, prefix: str) -> Iterator[tuple[Any, datetime]]:
         """Yield what S3 says of each object under a prefix, and when it said so."""
-        query: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
-        while True:
-            page = self._ask(prefix, partial(self.client.list_objects_v2, **query))
+        for page in self._pages(prefix):
             now = _answer_time(page)
             for entry in page.get("Contents", []):
                 yield entry, now
 
+    def _pages(self, prefix: str) -> Iterator[Any]:
+        query: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+        while True:
+            page = self._ask(prefix, partial(self.client.list_objects_v2, **query))
+            yield page
             if not page.get("IsTruncated"):
                 return
             query["ContinuationToken"] = page["NextContinuationToken"]
@@ -271,6 +281,10 @@ def _agree_to_pay(params: dict[str, Any], model: Any, **_: Any) -> None:
     """Say in a request, where it can be said, that whoever asks pays for the answer."""
     if "RequestPayer" in model.input_shape.members:
         params.setdefault("RequestPayer", "requester")
+
+
+def _block(entry: Any) -> Block:
+    return Block(key=entry["Key"], etag=entry["ETag"].strip('"'), size=entry["Size"])
 
 
 def _answer_time(answer: Mapping[str, Any]) -> datetime:

@@ -205,6 +205,9 @@ class Outcome(Value, frozen=True, kw_only=True):
     digest: str
     # Which attempt at the batch this was; dead letters name it.
     attempt: int
+    # The most memory that the worker's process has held so far, over all of its batches; 0 where
+    # the system does not say.
+    peak_bytes: int = 0
     warnings: list[BlockWarning] = []
 
 
@@ -215,6 +218,8 @@ class BatchCost(Value, frozen=True, kw_only=True):
     # Ranges it read; each is a request to S3 of its own.
     ranges: int
     seconds: float
+    # The most memory that its process had held.
+    peak_bytes: int = 0
 
 
 class Counts(Value, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from tests.support.pipeline import DAY, event, lines
+from tests.support.pipeline import DAY, event, fragile, lines
 from workers.declare.asset import Partitions
 from workers.errors import Refused
 
@@ -42,6 +42,36 @@ def test_the_profiles_do_not_depend_on_how_the_work_was_cut(pipeline):
 
     pipeline.sized(2_000).run()
     assert pipeline.verify().digest == digest
+
+
+def test_an_item_on_which_the_task_fails_has_its_place_in_a_chunk_read_by_columns(
+    pipeline, monkeypatch
+):
+    items = [event(f"user{n % 7}", item=f"film {n}") for n in range(2_000)]
+    items[700] = event("bad")
+    pipeline.put(items)
+    fragile(monkeypatch, lambda user: user == "bad")
+    summary = pipeline.sized(2_000).tolerant(count=1).run()
+    assert (summary["items_used"], summary["dead_letters"]) == (1_999, 1)
+
+    (letter,) = pipeline.letters()
+    assert letter["place"] == f"byte {len(lines(items[:700]))}"
+    assert letter["item"] == lines([items[700]]).decode().rstrip()
+
+    fragile(monkeypatch, lambda user: False, version="mended")
+    pipeline.redrive()
+    assert pipeline.profile("bad")["events"] == 1
+
+
+def test_small_blocks_read_in_both_ways_contribute_together(pipeline):
+    for number, count in enumerate((5, 700, 3, 700, 1)):
+        pipeline.put(
+            [event(f"user{n % 7}", item=f"film {n}") for n in range(count)], name=f"{number}.jsonl"
+        )
+    summary = pipeline.sized(2_000).run()
+    assert (summary["batches"], summary["items_used"]) == (1, 1_409)
+    assert pipeline.profile("user0")["events"] == 1 + 100 + 1 + 100 + 1
+    assert pipeline.verify().match
 
 
 def test_an_empty_partition_succeeds_with_zero(pipeline):

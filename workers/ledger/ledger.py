@@ -4,19 +4,18 @@ Dagster hands out the work; what became of it is here. The states of plans and b
 moves them, are in records.
 """
 
-import os
-import socket
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 
 from workers.errors import Refused
 from workers.ledger.claims import Claims
 from workers.ledger.dead_letters import DeadLetters
+from workers.ledger.folded import FoldedPlans
 from workers.ledger.mongo import rebuild_collection
 from workers.ledger.records import (
     FOLDED_STATES,
@@ -24,12 +23,13 @@ from workers.ledger.records import (
     BatchState,
     Plan,
     PlanState,
-    WorkerProcess,
 )
+from workers.ledger.shares import Shares
 from workers.values import BatchCost, Document, Outcome, Value
 
 HISTORY_BATCHES = 200  # finished batches that sizes are learned from
 IDS_PER_QUERY = 50_000  # far below the 16 MB that a query may have
+HISTORY_FIELDS = ("outcome.items", "outcome.seconds", "outcome.peak_bytes")
 OUTCOME_SUMS = ("items", "used", "dead", "seconds")
 NEWEST_FIRST = [("listed", DESCENDING), ("created", DESCENDING)]
 
@@ -64,6 +64,8 @@ class Ledger:
         self.plans: Collection[Document] = database["plans"]
         self.batches: Collection[Document] = database["batches"]
         self.claims = Claims(self.plans, database["assets"])
+        self.folded = FoldedPlans(self.plans)
+        self.shares = Shares(self.batches)
         self.dead_letters = DeadLetters(database["dead_letters"])
 
     def profiles(self, asset: str, generation: int | None = None) -> Collection[Document]:
@@ -267,7 +269,7 @@ class Ledger:
         """Return what an asset's latest finished batches took, the latest first."""
         documents = self.batches.find(
             {"asset": asset, "state": BatchState.DONE, "redrives": []},
-            {"outcome.items": 1, "outcome.seconds": 1, "range_count": 1},
+            dict.fromkeys(("range_count", *HISTORY_FIELDS), 1),
             sort=[("finished", DESCENDING)],
             limit=HISTORY_BATCHES,
         )
@@ -278,15 +280,7 @@ class Ledger:
 
     def begin(self, batch_id: str) -> Batch:
         """Count an attempt at a batch and return it; one that is done stays as it is."""
-        worker = WorkerProcess(host=socket.gethostname(), pid=os.getpid()).to_json()
-        begun = {"state": BatchState.RUNNING, "worker": worker, "started": datetime.now(UTC)}
-
-        document = self.batches.find_one_and_update(
-            {"_id": batch_id, "state": {"$ne": BatchState.DONE}},
-            {"$set": begun, "$inc": {"attempts": 1}},
-            return_document=ReturnDocument.AFTER,
-        )
-        return Batch.from_document(document) if document else self.batch(batch_id)
+        return self.shares.begin(batch_id) or self.batch(batch_id)
 
     def finish(self, batch_id: str, outcome: Outcome) -> Outcome:
         """Record a batch's outcome, unless another attempt was first; return the one that stays."""
@@ -311,7 +305,10 @@ class Ledger:
         state = BatchState.FAILED if is_final else BatchState.PLANNED
         self.batches.update_one(
             {"_id": batch_id, "state": {"$ne": BatchState.DONE}},
-            {"$set": {"state": state, "error": error, "finished": datetime.now(UTC)}},
+            {
+                "$set": {"state": state, "error": error, "finished": datetime.now(UTC)},
+                "$unset": {"taken_by": ""},
+            },
         )
 
 

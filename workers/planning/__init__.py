@@ -3,6 +3,6 @@
 How a block is cut belongs in sources, what is remembered in ledger, what becomes of it in folding.
 
 Read: listing (what is new in a partition), remarks (what is odd there), sizing (items a batch),
-packing (ranges to batches), plans (all of it, written down); redrive (dead letters again), rebuild
-(all profiles anew).
+slots (workers at once), packing (ranges to batches), plans (all of it, written down); redrive (dead
+letters again), rebuild (all profiles anew).
 """

@@ -12,8 +12,9 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.records import Batch, Plan, PlanState, Removed
 from workers.ledger.removals import explain_removals, removed_since
 from workers.sources.gaps import Gap, gaps_of
-from workers.sources.objects import LeftOut, blocks_and_left_out
+from workers.sources.objects import LeftOut
 from workers.sources.source import source_of
+from workers.sources.together import View, view_partition, view_together
 from workers.store import REQUESTS_AT_ONCE, BlockStore
 from workers.values import Block, Range, SegmentRange, Value, blocks_digest
 
@@ -78,12 +79,13 @@ def list_partitions(
     What a task observed of the world stays though the blocks that asked for it go. A partition
     that is closed is not folded again, and so loses nothing.
     """
+    views = {} if asset.source else view_together(asset, store, partitions, ledger.now)
     listings: list[Listing] = []
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         for start in range(0, len(partitions), PARTITIONS_AT_ONCE):
             some = partitions[start : start + PARTITIONS_AT_ONCE]
             planned = _newest(asset, task, ledger, some, generation)
-            each = partial(list_partition, asset, task, ledger, store, generation, planned)
+            each = partial(list_partition, asset, task, ledger, store, generation, planned, views)
             listings += pool.map(each, some)
     return listings
 
@@ -102,7 +104,7 @@ def _newest(
     folds: dict[str, Plan] = {}
     if not task.observe:
         current = ledger.claims.generation(asset.name)
-        folds = ledger.claims.newest_folds(asset.name, current, *partitions)
+        folds = ledger.folded.newest_folds(asset.name, current, *partitions)
         if generation == current:
             folds = {key: plan for key, plan in folds.items() if plan.state is PlanState.FOLDED}
     return _Planned(plans, ledger.batches_by_plan(of_this_code), folds)
@@ -115,11 +117,15 @@ def list_partition(
     store: BlockStore,
     generation: int,
     newest: _Planned,
+    views: Mapping[str, View],
     partition: str,
 ) -> Listing:
-    """List a partition's blocks and find which parts of them are not planned yet."""
-    listed = ledger.now()
-    blocks, left_out = _blocks(asset, ledger, store, partition)
+    """List a partition's blocks and find which parts of them are not planned yet.
+
+    It may have been listed already, together with others.
+    """
+    view = views.get(partition) or _view(asset, ledger, store, partition)
+    listed, blocks, left_out = view
 
     round_ = ledger.round_of(asset.name, partition, generation) if task.observe else 0
     planned = _planned_batches(asset, task, ledger, newest, partition, generation, round_)
@@ -148,13 +154,13 @@ def list_partition(
     )
 
 
-def _blocks(
-    asset: Asset, ledger: Ledger, store: BlockStore, partition: str
-) -> tuple[list[Block], LeftOut]:
-    """Return the blocks of a partition, and what lies beside them."""
+def _view(asset: Asset, ledger: Ledger, store: BlockStore, partition: str) -> View:
+    """Return what is in a partition now."""
     if asset.source:
-        return source_of(asset, ledger, store).blocks(asset, partition), LeftOut()
-    return blocks_and_left_out(asset, store, partition)
+        listed = ledger.now()
+        blocks = source_of(asset, ledger, store).blocks(asset, partition)
+        return View(listed, blocks, LeftOut())
+    return view_partition(asset, store, partition, ledger.now)
 
 
 def _planned_batches(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from workers.declare.asset import Asset, Sizes
+from workers.declare.asset import Asset
 from workers.ledger.records import Batch
 from workers.planning.sizing import WORKER_SECONDS
 from workers.values import ByteRange, ProfileRange, Range
@@ -66,15 +66,16 @@ def _joined(before: Range, behind: Range) -> Range | None:
     return None
 
 
-def share(seconds: Mapping[str, float], slots: int, sizes: Sizes) -> list[list[str]]:
+def share(seconds: Mapping[str, float], slots: int, max_workers: int) -> list[list[str]]:
     """Deal batches, given with their expected seconds, out to workers: a list of ids for each.
 
     A batch that is worth a worker gets its own; smaller ones share one, so that starting workers
     never costs more than their work. All slots are kept busy, with at most `max_workers` workers.
     """
     total = sum(seconds.values())
-    worth = max(2 * slots, math.ceil(total / WORKER_SECONDS))
-    workers = min(len(seconds), worth, sizes.max_workers)
+    # As many for each slot: one more than that would run while the others idle.
+    a_slot = max(2, math.ceil(total / WORKER_SECONDS / slots))
+    workers = min(len(seconds), a_slot * slots, max_workers)
 
     shares: list[list[str]] = [[] for _ in range(workers)]
     before = 0.0

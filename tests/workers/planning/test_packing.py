@@ -54,17 +54,22 @@ def test_packing_keeps_every_range_once_within_the_size_in_any_order(items, size
 )
 def test_sharing_deals_each_batch_once_and_in_order_within_the_bounds(seconds, slots, most):
     batches = {str(number): expected for number, expected in enumerate(seconds)}
-    shares = share(batches, slots, Sizes(max_workers=most))
+    shares = share(batches, slots, most)
     assert [batch for dealt in shares for batch in dealt] == list(batches)
     assert len(shares) <= most
 
 
 def test_small_batches_share_workers_and_large_ones_do_not():
     small = {str(n): 0.05 for n in range(200)}
-    assert [len(dealt) for dealt in share(small, 2, Sizes())] == [50] * 4
+    assert [len(dealt) for dealt in share(small, 2, 500)] == [50] * 4
     large = {str(n): 100.0 for n in range(20)}
-    assert len(share(large, 2, Sizes())) == 20
-    assert share({}, 2, Sizes()) == []
+    assert len(share(large, 2, 500)) == 20
+    assert share({}, 2, 500) == []
+
+
+def test_each_slot_has_as_many_shares_as_any_other():
+    seconds = {str(number): 0.06 for number in range(400)}  # 24 s in all: worth five workers
+    assert len(share(seconds, 2, 500)) == 6
 
 
 SIZES = Sizes(min_items=20, max_items=1000, target_seconds=120, seconds_per_item=1.0)

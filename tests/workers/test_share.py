@@ -1,0 +1,209 @@
+"""A worker's share of batches: run whole, helped where it is slow, and nothing twice."""
+
+import threading
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support.pipeline import event
+from workers import share as shares
+from workers import steps
+from workers.batch import run_begun
+from workers.errors import Unavailable
+
+DAYS = [f"1998-04-{day:02}" for day in range(1, 13)]
+DEAD_PID = 2**22 + 1  # no process has a number as high
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(shares, "LOOK_SECONDS", 0.01)
+
+
+class Run:
+    """A run whose batches are dealt to two workers."""
+
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+        self.id = uuid.uuid4().hex
+        listed = pipeline.list_blocks(*DAYS)
+        sliced = [steps.slice_blocks(*pipeline.four, group) for group in listed.groups]
+        queued = steps.queue_batches(*pipeline.four, self.id, listed, sliced, 1)
+        self.work = queued.work
+        self.slow, self.fast = queued.shares
+
+    def worker(self, batch_ids, is_last=True):
+        return steps.run_batch(*self.pipeline.four, self.id, batch_ids, is_last)
+
+    def attempts(self):
+        batches = self.pipeline.ledger.batches_by_id([*self.slow, *self.fast])
+        return {batch_id: batch.attempts for batch_id, batch in batches.items()}
+
+    def end(self):
+        reconciled = self.pipeline.reconcile(self.work)
+        self.pipeline.publish(reconciled, self.pipeline.fold(reconciled))
+        assert self.pipeline.verify().match
+
+
+@pytest.fixture
+def run(pipeline):
+    for day in DAYS:
+        pipeline.put([event("ann"), event(f"user of {day}")], day)
+    return Run(pipeline)
+
+
+def one_by_one(monkeypatch):
+    """Let no batch count as small."""
+    monkeypatch.setattr(shares, "SMALL_BATCH_BYTES", -1)
+
+
+def answered(answers):
+    return {answer.batch for answer in answers if not answer.error}
+
+
+def test_small_batches_of_a_share_run_side_by_side(run, monkeypatch):
+    together = threading.Barrier(len(run.slow), timeout=30)
+
+    def meeting(*args):
+        together.wait()
+        return run_begun(*args)
+
+    monkeypatch.setattr(shares, "run_begun", meeting)
+    assert answered(run.worker(run.slow)) == set(run.slow)
+
+
+def test_batches_of_a_task_that_observes_run_one_by_one(run):
+    runner = shares.ShareRunner(*run.pipeline.four, run.id, True, steps.log)
+    assert runner._group(run.slow) == run.slow
+    runner.may_crowd = False
+    assert runner._group(run.slow) == run.slow[:1]
+
+
+def test_a_large_batch_runs_by_itself(run, monkeypatch):
+    one_by_one(monkeypatch)
+    runner = shares.ShareRunner(*run.pipeline.four, run.id, True, steps.log)
+    assert runner._group(run.slow) == run.slow[:1]
+
+
+def test_a_worker_that_is_done_takes_batches_of_a_slow_one_and_no_batch_is_run_twice(
+    run, monkeypatch
+):
+    one_by_one(monkeypatch)
+    slow_begins = threading.Event()
+    fast_is_done = threading.Event()
+
+    def slowly(*args):
+        if threading.current_thread().name == "slow":
+            slow_begins.set()
+            assert fast_is_done.wait(60)
+        return run_begun(*args)
+
+    monkeypatch.setattr(shares, "run_begun", slowly)
+    answers = []
+    slow = threading.Thread(name="slow", target=lambda: answers.extend(run.worker(run.slow)))
+    slow.start()
+    assert slow_begins.wait(60)
+    fast = run.worker(run.fast)
+    fast_is_done.set()
+    slow.join(60)
+
+    assert answered(fast) == {*run.fast, *run.slow[1:]}
+    assert answered(answers) == set(run.slow)
+    assert set(run.attempts().values()) == {1}
+    run.end()
+
+
+def test_nothing_is_taken_from_a_worker_that_has_yet_to_start(run):
+    assert answered(run.worker(run.fast)) == set(run.fast)
+    assert {run.attempts()[batch_id] for batch_id in run.slow} == {0}
+
+
+def test_a_batch_whose_attempt_failed_stays_with_its_own_worker(run, monkeypatch):
+    one_by_one(monkeypatch)
+    ledger = run.pipeline.ledger
+    ledger.begin(run.slow[0])
+    ledger.begin(run.slow[1])
+    ledger.fail(run.slow[1], "out of luck", is_final=False)
+    assert answered(run.worker(run.fast)) == {*run.fast, *run.slow[2:]}
+
+
+def test_what_goes_wrong_with_a_batch_of_another_is_left_to_that_one(run, monkeypatch):
+    one_by_one(monkeypatch)
+    run.pipeline.ledger.begin(run.slow[0])
+
+    def fails(ledger, store, batch, is_last):
+        if batch.id in run.slow:
+            ledger.fail(batch.id, "S3 is away", is_final=False)
+            raise Unavailable("S3 is away")
+        return run_begun(ledger, store, batch, is_last)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shares, "run_begun", fails)
+        assert answered(run.worker(run.fast, is_last=False)) == set(run.fast)
+    assert answered(run.worker(run.slow)) == set(run.slow)
+    run.end()
+
+
+@pytest.mark.parametrize("change", ["its process died", "its machine is silent"])
+def test_a_batch_whose_taker_is_gone_is_run_by_the_worker_it_was_dealt_to(run, change):
+    ledger = run.pipeline.ledger
+    assert ledger.shares.take_over(run.slow[-1], run.id)
+    gone = {"worker.pid": DEAD_PID}
+    if change == "its machine is silent":
+        long_ago = datetime.now(UTC) - timedelta(hours=1)
+        gone = {"worker.host": "elsewhere", "started": long_ago}
+    ledger.batches.update_one({"_id": run.slow[-1]}, {"$set": gone})
+
+    assert answered(run.worker(run.slow)) == set(run.slow)
+    assert run.attempts()[run.slow[-1]] == 2
+    run.worker(run.fast)
+    run.end()
+
+
+def test_a_worker_waits_for_a_batch_that_another_one_is_still_at(run):
+    ledger, store = run.pipeline.ledger, run.pipeline.store
+    batch = ledger.shares.take_over(run.slow[0], run.id)
+
+    def finish():
+        time.sleep(0.3)
+        run_begun(ledger, store, batch, True)
+
+    taker = threading.Thread(target=finish)
+    taker.start()
+    assert answered(run.worker(run.slow)) == set(run.slow)
+    taker.join()
+    assert run.attempts()[run.slow[0]] == 1
+
+
+def test_of_two_that_begin_a_batch_at_once_one_has_it(run):
+    shares_ = run.pipeline.ledger.shares
+    assert shares_.begin_own(run.slow[0], run.id)
+    assert shares_.take_over(run.slow[0], run.id) is None
+    assert shares_.take_over(run.slow[1], run.id)
+    assert shares_.begin_own(run.slow[1], run.id) is None
+    assert shares_.take_over(run.slow[1], run.id) is None
+
+
+def test_a_later_run_does_not_wait_for_takers_of_an_earlier_one(run):
+    shares_ = run.pipeline.ledger.shares
+    assert shares_.take_over(run.slow[0], run.id)
+    later = Run(run.pipeline)
+    assert shares_.begin_own(run.slow[0], later.id)
+
+
+def test_a_batch_that_fails_beside_others_costs_them_nothing(run, monkeypatch):
+    bad = run.slow[1]
+
+    def fails(ledger, store, batch, is_last):
+        if batch.id == bad:
+            ledger.fail(batch.id, "out of luck", is_final=False)
+            raise RuntimeError("out of luck")
+        return run_begun(ledger, store, batch, is_last)
+
+    monkeypatch.setattr(shares, "run_begun", fails)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        run.worker(run.slow, is_last=False)
+    states = run.pipeline.ledger.batches_by_id(run.slow)
+    assert {batch_id for batch_id, batch in states.items() if not batch.is_done} == {bad}

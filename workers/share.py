@@ -1,0 +1,206 @@
+"""A worker's share of batches: it runs them, then those that slower workers have not begun.
+
+Small batches run side by side, as most of each is waiting for S3 and the ledger.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from itertools import takewhile
+
+from workers.batch import run_begun
+from workers.declare.asset import Asset
+from workers.declare.task import Task
+from workers.errors import FanfoldError, Refused, Unavailable
+from workers.ledger.counts import run_exceeds_tolerance
+from workers.ledger.ledger import Ledger
+from workers.ledger.mongo import mongodb_errors
+from workers.ledger.records import Batch
+from workers.ledger.shares import is_given_up
+from workers.store import BlockStore
+from workers.values import Value
+
+TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
+SMALL_BATCH_BYTES = 64 << 10  # bytes of a batch that runs beside others
+BATCHES_AT_ONCE = 8  # small ones that a worker runs side by side
+GROUP_BATCHES = 4 * BATCHES_AT_ONCE  # small ones between two looks at the tolerance
+LOOK_SECONDS = 0.5  # between looks at a batch that another worker took over
+
+Begin = Callable[[str], Batch | None]
+
+
+class Answer(Value, frozen=True, kw_only=True):
+    """What a worker says of a batch; reconcile asks the ledger, not this."""
+
+    batch: str
+    items: int = 0
+    dead: int = 0
+    error: str = ""
+
+
+# By batch; None stands for one that another worker has.
+Results = Mapping[str, Answer | Exception | None]
+
+
+class ShareStopped(Exception):
+    """What is left of a share is not started."""
+
+
+class ShareRunner:
+    """What a worker holds while it runs its share of a run's batches."""
+
+    def __init__(
+        self,
+        asset: Asset,
+        task: Task,
+        ledger: Ledger,
+        store: BlockStore,
+        run_id: str,
+        is_last: bool,
+        log: logging.Logger,
+    ) -> None:
+        self.asset, self.ledger, self.store, self.log = asset, ledger, store, log
+        self.run_id = run_id
+        self.is_last = is_last
+        # A task that observes the world spares its hosts, and does so within a batch.
+        self.may_crowd = task.observe is None
+        self.answers: list[Answer] = []
+        self._asked = -TOLERANCE_SECONDS
+
+    def run(self, batch_ids: Sequence[str]) -> list[Answer]:
+        """Run a share to its end, help the others, and return what became of each batch.
+
+        Where this is not the last attempt, an error that another one may mend is raised.
+        """
+        try:
+            taken = self._run_own(batch_ids)
+            self._help()
+            for batch_id in taken:
+                self._see_to(batch_id)
+        except ShareStopped as stopped:
+            self.log.warning(str(stopped))
+        return self.answers
+
+    def _run_own(self, batch_ids: Sequence[str]) -> list[str]:
+        """Run the batches of this share; return those that other workers took over."""
+        begin = partial(self.ledger.shares.begin_own, run=self.run_id)
+        taken: list[str] = []
+        for group in self._own_groups(batch_ids):
+            results = self._attempt_all(group, begin, self.is_last)
+            taken += [batch_id for batch_id, result in results.items() if result is None]
+            self._take_in(results)
+        return taken
+
+    def _own_groups(self, batch_ids: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the batches of this share; ShareStopped once the run is lost anyway."""
+        waiting = list(batch_ids)
+        is_lost = False
+        while waiting:
+            group = waiting[:1]
+            try:
+                with mongodb_errors():
+                    is_lost = self._is_lost()
+                    group = self._group(waiting)
+            except Exception as error:  # noqa: BLE001  it is raised again, or is an answer
+                self._fail(group[0], error)
+            if is_lost:
+                raise ShareStopped("more bad items than tolerated: the rest is not run")
+            yield group
+            waiting = waiting[len(group) :]
+
+    def _help(self) -> None:
+        """Take over batches that nobody has begun, from the end of the longest share.
+
+        What goes wrong with one is for the worker that it was dealt to.
+        """
+        take_over = partial(self.ledger.shares.take_over, run=self.run_id)
+        try:
+            with mongodb_errors():
+                plans = self.ledger.plans_under_way(self.run_id)
+                batch_ids = [batch_id for plan in plans for batch_id in plan.batches]
+                while (group := self._open_group(batch_ids)) and not self._is_lost():
+                    results = self._attempt_all(group, take_over, is_last=False)
+                    if any(isinstance(result, Exception) for result in results.values()):
+                        return
+                    self._take_in(results)
+        except Unavailable as error:
+            self.log.warning(f"no batch of others is taken over: {error}")
+
+    def _open_group(self, batch_ids: Sequence[str]) -> list[str]:
+        """Return the batches to take over next: of the longest share no more than a half."""
+        shares = self.ledger.shares.open_by_share(self.run_id, batch_ids)
+        longest = max(shares, key=len, default=[])
+        from_the_end = longest[::-1][: (len(longest) + 1) // 2]
+        return self._group(from_the_end)
+
+    def _see_to(self, batch_id: str) -> None:
+        """Wait for a batch that another worker took over, and run it where that one gave up."""
+        while self._is_held(batch_id):
+            time.sleep(LOOK_SECONDS)
+        self._take_in(self._attempt_all([batch_id], self.ledger.begin, self.is_last))
+
+    def _is_held(self, batch_id: str) -> bool:
+        """Tell whether another worker has taken a batch over, and is still at it."""
+        try:
+            with mongodb_errors():
+                batch = self.ledger.batch(batch_id)
+        except FanfoldError:  # which the attempt meets too
+            return False
+        is_taken = not batch.is_done and batch.taken_by == self.run_id
+        return is_taken and not is_given_up(batch, datetime.now(UTC))
+
+    def _group(self, batch_ids: Sequence[str]) -> list[str]:
+        """Return the first of batches, with the small ones behind it where it is small too."""
+        if not self.may_crowd:
+            return list(batch_ids[:1])
+        some = batch_ids[:GROUP_BATCHES]
+        large = self.ledger.shares.larger_than(SMALL_BATCH_BYTES, some)
+        small = list(takewhile(lambda batch_id: batch_id not in large, some))
+        return small or list(some[:1])
+
+    def _is_lost(self) -> bool:
+        """Tell now and then whether the run has more bad items than are tolerated."""
+        if time.monotonic() - self._asked <= TOLERANCE_SECONDS:
+            return False
+        self._asked = time.monotonic()
+        return run_exceeds_tolerance(self.asset, self.ledger, self.run_id)
+
+    def _attempt_all(self, group: Sequence[str], begin: Begin, is_last: bool) -> Results:
+        """Attempt batches side by side."""
+        attempt = partial(self._attempt, begin, is_last)
+        if len(group) == 1:
+            return {group[0]: attempt(group[0])}
+        with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+            return dict(zip(group, pool.map(attempt, group), strict=True))
+
+    def _attempt(self, begin: Begin, is_last: bool, batch_id: str) -> Answer | Exception | None:
+        try:
+            with mongodb_errors():
+                batch = begin(batch_id)
+                if batch is None:
+                    return None
+                outcome = run_begun(self.ledger, self.store, batch, is_last)
+        except Exception as error:  # noqa: BLE001  it is raised, or is an answer, in _fail
+            return error
+        return Answer(batch=batch_id, items=outcome.items, dead=outcome.dead)
+
+    def _take_in(self, results: Results) -> None:
+        """Answer for a group; what went wrong comes last, since it may be raised."""
+        self.answers += [result for result in results.values() if isinstance(result, Answer)]
+        for batch_id, result in results.items():
+            if isinstance(result, Exception):
+                self._fail(batch_id, result)
+
+    def _fail(self, batch_id: str, error: Exception) -> None:
+        """Raise what another attempt may mend; answer for all else, so that reconcile decides."""
+        is_known = isinstance(error, FanfoldError)
+        self.log.warning(f"batch {batch_id}: {error}", exc_info=None if is_known else error)
+        if not isinstance(error, Refused) and not self.is_last:
+            raise error
+
+        self.answers.append(Answer(batch=batch_id, error=f"{type(error).__name__}: {error}"))
+        if isinstance(error, Unavailable):
+            raise ShareStopped("the others would each wait as long for the same server") from error
