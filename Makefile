@@ -3,15 +3,17 @@ PYTHON ?= python3
 KILLS ?= 40
 SEED ?= 1
 BIN := .venv/bin
+BENCH := .venv-bench/bin
 
-.PHONY: help setup demo dev chaos test lint types clean
+.PHONY: help setup demo dev chaos bench test lint types clean
 
 help:
 	@echo "make demo   real data from S3 to verified profiles, in minutes"
 	@echo "make dev    the Dagster UI on http://127.0.0.1:3000, with the servers it needs"
 	@echo "make test   lint, types and tests: what CI runs"
 	@echo "make chaos  kills workers, runs and servers, and counts what is lost: KILLS=200 SEED=1"
-	@echo "make clean  stop the embedded servers and remove .venv and .fanfold"
+	@echo "make bench  measures beside scripts and other engines: QUICK=1, PARTS='fold small'"
+	@echo "make clean  stop the embedded servers and remove .venv, .venv-bench and .fanfold"
 
 setup: .venv/ready
 
@@ -36,6 +38,17 @@ dev: setup
 chaos: setup
 	$(BIN)/python -m tests.proofs.chaos --kills $(KILLS) --seed $(SEED)
 
+# What is compared with is installed beside the product, not into its environment.
+.venv-bench/ready: pyproject.toml benchmarks/constraints.txt
+	@echo "Setting up .venv-bench: some minutes, once"
+	@$(PYTHON) -m venv .venv-bench
+	@$(BENCH)/python -m pip install -qq --disable-pip-version-check -c benchmarks/constraints.txt \
+		-e '.[embedded,bench]'
+	@touch $@
+
+bench: .venv-bench/ready
+	$(BENCH)/python -m benchmarks $(if $(QUICK),--scale quick) $(PARTS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,4 +61,4 @@ test: lint types
 
 clean:
 	-$(BIN)/fanfold down
-	rm -rf .venv .fanfold
+	rm -rf .venv .venv-bench .fanfold

@@ -1,11 +1,31 @@
-"""The events of the benchmarks: the same for the same seed, and what the task reads."""
+"""The benchmarks: their events, what competes leaves the same, and figures follow from seconds."""
+
+from xml.etree import ElementTree
 
 import msgspec
+import psutil
+import pytest
 
+from benchmarks import figures, scripts
+from benchmarks.chart import draw
 from benchmarks.events import USERS, event_blocks
+from benchmarks.process import measure
+from benchmarks.scale import TINY, take_turns
+from benchmarks.surroundings import DAY, put_events
+from benchmarks.whole_job import agreed_profiles
 from workers.sources.formats.lines import Lines
 from workers.sources.items import ItemReader
 from workers.tasks.user_profiles import Event
+
+EVENTS = 2_000
+COMMON_FIELDS = ("events", "actions", "topics")  # of scripts and of Fanfold
+
+
+def runs(*seconds):
+    return [{"seconds": each, "peak_mb": 100 * each} for each in seconds]
+
+
+# Events
 
 
 def test_the_same_arguments_give_the_same_bytes_and_another_seed_others():
@@ -27,3 +47,154 @@ def test_every_line_is_an_event_of_the_day():
     assert frame["ts"].between(896659200000, 896659200000 + 86_400_000).all()
     assert 300 < frame["user"].nunique() < USERS
     assert msgspec.json.encode(items[0].topics)
+
+
+# What competes
+
+
+def written(collection):
+    """Return the documents by user; the order in which likes were added says nothing."""
+    documents = {each.pop("_id"): each for each in collection.find({}, {"_fold": 0})}
+    for document in documents.values():
+        document["liked"] = sorted(document.get("liked", []))
+    return documents
+
+
+def test_all_scripts_leave_the_same_documents(pipeline):
+    put_events(EVENTS, blocks=3)
+    for name, script in scripts.SCRIPTS.items():
+        script(pipeline.database[name])
+
+    first = written(pipeline.database["script"])
+    assert sum(document["events"] for document in first.values()) == EVENTS
+    assert written(pipeline.database["merged_script"]) == first
+    assert written(pipeline.database["pool"]) == first
+
+
+def test_fanfold_counts_what_the_scripts_count(pipeline):
+    put_events(EVENTS, blocks=3)
+    scripts.merged(pipeline.database["merged_script"])
+    pipeline.run(DAY)
+
+    def common(collection):
+        documents = written(collection).items()
+        return {user: [each.get(name) for name in COMMON_FIELDS] for user, each in documents}
+
+    assert common(pipeline.profiles) == common(pipeline.database["merged_script"])
+
+
+def test_whoever_counts_otherwise_ends_the_benchmark():
+    assert agreed_profiles({"fanfold": (7, 20), "script": (7, 20)}, 20) == 7
+    with pytest.raises(SystemExit, match="differ"):
+        agreed_profiles({"fanfold": (7, 20), "script": (7, 21)}, 20)
+
+
+# Measuring
+
+
+def test_competitors_take_turns_and_a_slow_one_has_no_further():
+    order = []
+
+    def competitor(name, seconds):
+        def compete():
+            order.append(name)
+            return {"seconds": seconds}
+
+        return compete
+
+    turns = {"quick": competitor("quick", 1), "slow": competitor("slow", 9)}
+    taken = take_turns(turns, TINY._replace(rounds=3, patience_seconds=5))
+    assert order == ["quick", "slow", "quick", "quick"]
+    assert [len(answers) for answers in taken.values()] == [3, 1]
+
+
+def test_a_measurement_says_what_its_process_took():
+    measured = measure("benchmarks.environment:environment")
+    assert measured.answer["cores"] >= 1
+    assert measured.cpu_seconds > 0
+    assert 5 < measured.peak_mb < 1_000
+
+
+def test_a_measurement_that_fails_ends_the_benchmark():
+    with pytest.raises(SystemExit, match="run failed with 1"):
+        measure("benchmarks.scripts:run", script="none")
+
+
+def test_a_measurement_that_is_given_up_leaves_no_process(monkeypatch):
+    mine = psutil.Process()
+    before = mine.children(recursive=True)
+
+    def give_up(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.process.time.sleep", give_up)
+    with pytest.raises(KeyboardInterrupt):
+        measure("benchmarks.environment:environment")
+    assert set(mine.children(recursive=True)) <= set(before)
+
+
+# Figures
+
+
+def test_whole_job_ratios_are_of_the_median_and_of_the_fastest_peer():
+    at_one = {
+        "fanfold": runs(2, 9, 2),
+        "merged_script": runs(6, 8, 10),
+        "celery_chord": runs(5),
+        "dask_map": runs(4),
+    }
+    found = figures.figures_of({"whole_job": {"runs": {"5000000": at_one}}})
+    assert found["whole_job_vs_merged_script"] == 4
+    assert found["whole_job_vs_peers"] == 2
+    assert found["whole_job_vs_celery_chord"] == 2.5
+    assert found["peak_mb"] == 900
+    assert "whole_job_vs_pool" not in found
+
+
+def test_growth_is_of_seconds_per_million_events():
+    sizes = {
+        "1000000": {"fanfold": runs(2), "pool": runs(4)},
+        "5000000": {"fanfold": runs(10), "pool": runs(10)},
+        "10000000": {"fanfold": runs(22), "pool": runs(11)},
+    }
+    found = figures.figures_of({"whole_job": {"runs": sizes}})
+    assert found["growth_10m_vs_1m"] == 1.1
+    assert found["whole_job_vs_pool"] == 1
+    assert found["whole_job_vs_pool_10m"] == 0.5
+
+
+def test_overhead_is_compared_at_the_most_steps_that_both_ran():
+    def of(**seconds):
+        return {steps[1:]: [{"step_seconds": each}] for steps, each in seconds.items()}
+
+    part = {"default": of(_10=2, _50=1), "fanfold": of(_10=0.5, _50=0.2, _200=0.25)}
+    found = figures.figures_of({"overhead": {"runs": part}})
+    assert found["overhead_vs_default"] == 5
+    assert found["overhead_growth_200_vs_50"] == 1.25
+
+
+def test_the_fold_is_a_part_of_the_rate_of_raw_writes():
+    part = {
+        "new": [{"fold_seconds": 4, "raw_seconds": 3}],
+        "existing": [{"fold_seconds": 4, "raw_seconds": 2}],
+        "history": {"1": [1, 2, 3], "30": [2, 2, 2], "800": [3, 3, 9]},
+    }
+    found = figures.figures_of({"fold": part})
+    assert found == {
+        "fold_vs_raw_new": 0.75,
+        "fold_vs_raw_existing": 0.5,
+        "fold_history_30_vs_1": 1,
+        "fold_history_800_vs_1": 1.5,
+    }
+
+
+def test_reading_is_compared_with_the_fastest_other_reader():
+    readers = {"fanfold": runs(4), "pyarrow": runs(1), "polars": runs(2)}
+    found = figures.figures_of({"formats": {"runs": {"csv": readers}}})
+    assert found == {"reading_csv_vs_fastest": 0.25}
+
+
+def test_the_chart_has_a_bar_for_each_competitor_at_each_size():
+    sizes = {"1000": {"fanfold": runs(2), "pool": runs(4)}, "2000": {"fanfold": runs(3)}}
+    svg = ElementTree.fromstring(draw({"runs": sizes}))
+    assert len(svg.findall("{*}rect")) == 3
