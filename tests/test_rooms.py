@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parent.parent
 # Rooms and files of `workers`; each may import itself, and what stands in a tuple before its own.
 # `tasks` and `web` stand aside: see ASIDE.
 LAYERS = (
-    ("errors", "settings", "values", "retry", "s3_errors", "store"),
+    ("errors", "settings", "values", "retry", "memory", "s3_errors", "store"),
     ("contributions",),
     ("declare",),
     ("ledger",),
@@ -30,6 +30,7 @@ LAYERS = (
         "examples",
         "assets",
     ),
+    ("share",),
     ("steps",),
     ("__main__",),
 )
