@@ -140,7 +140,7 @@ def _mentioned(
     asset: Asset, task: Task, ledger: Ledger, store: BlockStore, partitions: Sequence[str]
 ) -> set[str]:
     """Return the profiles that the results of partitions mention."""
-    mentions = Mentions(store, range(BUCKETS), ())
+    mentions = Mentions(store, range(BUCKETS), tuple)
     parts = _parts_of_partitions(asset, task, ledger, partitions)
     mentions.read(parts)
     return set(mentions.of(parts).to_pylist())

@@ -9,6 +9,7 @@ asked how the claims stand. See docs/decisions/0017-profiles-hold-totals.md.
 """
 
 from collections import defaultdict
+from functools import partial
 
 import pyarrow as pa
 from pymongo.collection import Collection
@@ -60,7 +61,7 @@ def fold_profiles(
 ) -> FoldedShard:
     """Fold a shard of the claimed plans into the profiles."""
     profiles = profiles_of_shard(ledger, shard)
-    mentions = Mentions(store, shard.buckets, everyone(profiles))
+    mentions = Mentions(store, shard.buckets, partial(everyone, profiles))
     for _ in range(MAX_TRIES):
         writer = ProfileWriter(asset, task, ledger, profiles, shard.claims)
         try:

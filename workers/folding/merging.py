@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from workers.contributions.accumulators import Accumulator, merge_accumulators
@@ -77,12 +77,17 @@ class News:
             if not profile.is_intact or profile.bookkeeping.generation != self.writer.generation
         }
         absent = [profile_id for profile_id in profile_ids if profile_id not in stored]
-        kept = [part for change in self.writer.changes for part in change.kept]
-        if absent and kept:
-            # It should hold these parts and is not there: a person may have deleted it.
-            self.mentions.read(kept)
-            unlike |= set(absent).intersection(self.mentions.of(kept).to_pylist())
+        if absent:
+            # Who should hold something and is not there: a person may have deleted it.
+            unlike |= self._keepers.intersection(absent)
         return unlike
+
+    @cached_property
+    def _keepers(self) -> frozenset[str]:
+        """The profiles that should hold already what the claims say."""
+        kept = [part for change in self.writer.changes for part in change.kept]
+        self.mentions.read(kept)
+        return frozenset(self.mentions.of(kept).to_pylist())
 
     def _by_difference(
         self,

@@ -1,7 +1,7 @@
 """What results say of a shard's profiles: read from S3, and merged for those that ask."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -114,9 +114,11 @@ def _rows_of(store: BlockStore, part: Part, buckets: range) -> pa.Table:
 class Mentions:
     """Which profiles results mention."""
 
-    def __init__(self, store: BlockStore, buckets: range, everyone: Iterable[str]) -> None:
+    def __init__(
+        self, store: BlockStore, buckets: range, everyone: Callable[[], Iterable[str]]
+    ) -> None:
         self._store, self._buckets = store, buckets
-        # The ids of all profiles that there are: whom a result mentioned that is gone from S3.
+        # Asks for the ids of all profiles: a result that is gone from S3 may have mentioned any.
         self._everyone = everyone
         self._known: dict[Part, pa.Array] = {}
 
@@ -137,7 +139,8 @@ class Mentions:
         except Refused:
             if self._store.exists(part.s3_key):
                 raise
-            return pa.array((i for i in self._everyone if bucket(i) in self._buckets), pa.string())
+            mine = (i for i in self._everyone() if bucket(i) in self._buckets)
+            return pa.array(mine, pa.string())
         return _ids(table)
 
     def of(self, parts: Iterable[Part]) -> pa.Array:

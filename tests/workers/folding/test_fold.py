@@ -180,6 +180,20 @@ def test_a_replaced_block_whose_old_result_is_gone_is_taken_back_all_the_same(pi
     assert pipeline.verify().match
 
 
+def test_several_old_results_that_are_gone_are_taken_back_too(pipeline):
+    pipeline = pipeline.sized(1)
+    pipeline.put([event("ann"), event("bo"), event("dee")])
+    pipeline.put([event("bo"), event("dee")], NEXT)
+    pipeline.run(DAY, NEXT)
+    for block in pipeline.store.list(f"_fanfold/results/user_profiles/{DAY}"):
+        pipeline.store.delete(block.key)
+
+    pipeline.put([event("ann"), event("cy")])
+    pipeline.run()
+    assert pipeline.profile("dee")["events"] == 1
+    assert pipeline.verify().match
+
+
 def test_where_results_of_other_days_are_gone_a_replaced_block_is_refused_with_the_way_out(
     pipeline,
 ):
