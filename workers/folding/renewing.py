@@ -92,16 +92,20 @@ def _writes(
     profile_ids: Sequence[str],
     stored: Mapping[str, StoredProfile],
 ) -> list[Write]:
-    by_epochs: dict[tuple[tuple[str, int], ...], list[str]] = defaultdict(list)
+    # None stands for profiles that are not there: one that held something would be. A claim that is
+    # not folded whole yet may have emptied it, and deleted it with its epoch.
+    by_epochs: dict[tuple[tuple[str, int], ...] | None, list[str]] = defaultdict(list)
     for profile_id in profile_ids:
-        open_ = holdings.unfinished(writer.epochs_of(stored.get(profile_id, ABSENT)))
-        by_epochs[tuple(sorted(open_.items()))].append(profile_id)
+        profile = stored.get(profile_id, ABSENT)
+        is_there = profile.bookkeeping.generation == writer.generation
+        open_ = holdings.unfinished(writer.epochs_of(profile))
+        by_epochs[tuple(sorted(open_.items())) if is_there else None].append(profile_id)
 
     of_claims = {change.fold_key: change.parts for change in live}
     epochs = {change.fold_key: change.claim.epoch for change in live}
     writes = []
     for own_epochs, ids in by_epochs.items():
-        held = holdings.of(dict(own_epochs)) | of_claims
+        held = of_claims if own_epochs is None else holdings.of(dict(own_epochs)) | of_claims
         parts = set[Part]().union(*held.values())
         if not said.knows(parts):
             raise Outdated
