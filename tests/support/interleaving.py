@@ -58,6 +58,9 @@ class TurnTaking:
     def __getitem__(self, name: str) -> "TurnTaking":
         return TurnTaking(self._real[name], self._actor)
 
+    def with_options(self, **options: Any) -> "TurnTaking":
+        return TurnTaking(self._real.with_options(**options), self._actor)
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._real, name)
 

@@ -18,7 +18,7 @@ from tests.support.pipeline import DAY, Pipeline, event
 from tests.workers.sources.test_every_format import COMPRESS, ITEMS, LAYOUTS, WRITE
 from workers.batch import attempt_batch
 from workers.errors import Refused, Unavailable
-from workers.folding import fold
+from workers.folding import writing
 from workers.folding.publish import record_folded
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import TRANSIENT_MONGODB_CODES, mongodb_errors, open_database
@@ -315,7 +315,7 @@ def test_what_is_wrong_with_a_document_or_a_query_is_not_retried(elected):
 
 
 def test_a_step_down_in_the_middle_of_a_fold_is_survived(elected, replica_set, monkeypatch):
-    monkeypatch.setattr(fold, "CHUNK_PROFILES", 20)
+    monkeypatch.setattr(writing, "CHUNK_PROFILES", 20)
     elected.put([event(f"user{n}") for n in range(100)])
     act_before_chunk(monkeypatch, replica_set.step_down)
 
@@ -335,7 +335,7 @@ def test_a_mongod_killed_in_the_middle_of_a_fold_leaves_what_a_retry_completes(
     mongods, store, monkeypatch, is_replica_set
 ):
     mongod = mongods(is_replica_set)
-    monkeypatch.setattr(fold, "CHUNK_PROFILES", 20)
+    monkeypatch.setattr(writing, "CHUNK_PROFILES", 20)
 
     def restart():
         mongod.kill()

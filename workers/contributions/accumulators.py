@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.contributions.fields import Fields, to_key
-from workers.contributions.tables import FieldRows, Merged
+from workers.contributions.tables import RESULT_SCHEMA, TEXTS, FieldRows, Merged
 from workers.store import BlockStore
 from workers.values import BUCKETS
 
-TEXTS = ["field", "profile", "key", "text"]  # columns whose values stand in many rows
+BUCKET_COLUMN = RESULT_SCHEMA.get_field_index("bucket")
 # What is said of a profile: states by field, keys as MongoDB holds them.
 Accumulator = dict[str, Any]
 
@@ -23,11 +23,26 @@ def read_result(
     store: BlockStore, key: str, buckets: range, columns: list[str] | None = None
 ) -> pa.Table:
     """Return the rows of some buckets of a result."""
-    body = io.BytesIO(store.get(key))
+    file = pq.ParquetFile(io.BytesIO(store.get(key)), read_dictionary=TEXTS)
     if buckets == range(BUCKETS):
-        return pq.ParquetFile(body, read_dictionary=TEXTS).read(columns)
-    filters = [("bucket", ">=", buckets.start), ("bucket", "<", buckets.stop)]
-    return pq.read_table(body, columns=columns, filters=filters, read_dictionary=TEXTS)
+        return file.read(columns)
+
+    wanted = None if columns is None else ["bucket", *columns]
+    table = file.read_row_groups(_groups_with(file.metadata, buckets), wanted, use_threads=False)
+    # A copy of these rows alone: a slice would keep the whole row groups in memory.
+    bucket = table["bucket"].to_numpy()
+    table = table.filter(pa.array((bucket >= buckets.start) & (bucket < buckets.stop)))
+    return table if columns is None else table.select(columns)
+
+
+def _groups_with(metadata: pq.FileMetaData, buckets: range) -> list[int]:
+    """Return the row groups of a result that hold rows of some buckets."""
+    numbers = []
+    for number in range(metadata.num_row_groups):
+        met = metadata.row_group(number).column(BUCKET_COLUMN).statistics
+        if met.min < buckets.stop and met.max >= buckets.start:
+            numbers.append(number)
+    return numbers
 
 
 class Contributed:

@@ -289,9 +289,11 @@ ESCAPED = re.compile(r"%(25|2E|24|00)")
 
 def to_key(text: str) -> str:
     """Return text as a name inside a document: `.`, `$`, `%` and NUL become %2E, %24, %25, %00."""
+    if SPECIAL.search(text) is None:
+        return text
     return SPECIAL.sub(lambda match: f"%{ord(match[0]):02X}", text)
 
 
 def from_key(name: str) -> str:
     """Return the text that `to_key` wrote."""
-    return ESCAPED.sub(lambda match: chr(int(match[1], 16)), name)
+    return ESCAPED.sub(lambda match: chr(int(match[1], 16)), name) if "%" in name else name

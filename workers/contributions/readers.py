@@ -29,6 +29,7 @@ class Readers:
         self._fields = [(name, fields[name]) for name in fields if name not in self._gone]
         self._keyed = [name for name, field in self._fields if field.keyed]
         self._exact = [(name, field) for name, field in self._fields if field.is_sum_of_floats]
+        self._taken = {*fields, "_id", "_fold"}  # names that `derive` cannot give
         self._hidden = [name for name, field in fields.items() if not field.is_shown_whole]
 
     def shown(self, accumulator: Accumulator) -> Document:
@@ -74,7 +75,11 @@ class Readers:
         for name, field in self._exact:
             inputs[name] = field.exact_input(accumulator.get(name))
         try:
-            for name, value in self._derive(inputs).items():
+            derived = self._derive(inputs)
+            if not self._taken.isdisjoint(derived):
+                taken = ", ".join(sorted(self._taken.intersection(derived)))
+                return ProfileError("derive", f"makes {taken}, which the profile has already")
+            for name, value in derived.items():
                 shown[name] = _with_safe_keys(value)
         except Exception as error:  # noqa: BLE001  the task's own: whatever it is, it concerns this profile
             failure = ProfileError("derive", f"{type(error).__name__} in the task: {error}")

@@ -21,7 +21,7 @@ from workers.folding.holdings import Part, parts_of
 from workers.folding.merging import News
 from workers.folding.renewing import renew
 from workers.folding.said import Mentions
-from workers.folding.writing import CHUNK_PROFILES, MAX_TRIES, Outdated, ProfileWriter
+from workers.folding.writing import MAX_TRIES, Outdated, ProfileWriter, each_chunk
 from workers.ledger.claims import Claim
 from workers.ledger.ledger import Ledger
 from workers.ledger.profiles import everyone
@@ -94,8 +94,8 @@ def _fold(writer: ProfileWriter, store: BlockStore, shard: Shard, mentions: Ment
 
     unknown: set[str] = set()
     others = [profile_id for profile_id in news.said.ids if profile_id not in renewed]
-    for start in range(0, len(others), CHUNK_PROFILES):
-        unknown |= news.merge(others[start : start + CHUNK_PROFILES])
+    for more in each_chunk(others, news.merge):
+        unknown |= more
     renew(writer, store, shard.buckets, sorted(unknown))
 
 

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from workers.errors import Refused
 from workers.folding.holdings import Change, Holdings, Part
 from workers.folding.said import ResultGone, Said
-from workers.folding.writing import CHUNK_PROFILES, MAX_TRIES, NewTotal, Outdated, ProfileWriter
+from workers.folding.writing import MAX_TRIES, NewTotal, Outdated, ProfileWriter, each_chunk
 from workers.ledger.profiles import (
     ABSENT,
     StoredProfile,
@@ -37,8 +38,8 @@ def _renew(
         try:
             parts = _parts(writer, holdings, profile_ids)
             said = Said(store, writer.task.fields, buckets, parts, profile_ids)
-            for start in range(0, len(profile_ids), CHUNK_PROFILES):
-                _renew_chunk(writer, holdings, said, profile_ids[start : start + CHUNK_PROFILES])
+            for _ in each_chunk(profile_ids, partial(_renew_chunk, writer, holdings, said)):
+                pass
         except Outdated:
             continue
         except ResultGone as error:

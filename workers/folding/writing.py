@@ -1,7 +1,9 @@
 """What a shard's fold works on: its claims and how they stand, and the profiles that it writes."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import NamedTuple, TypeVar
 
 from pymongo.collection import Collection
 
@@ -22,12 +24,23 @@ from workers.ledger.profiles import (
 )
 from workers.values import Document, FailedProfile
 
+T = TypeVar("T")
+
 CHUNK_PROFILES = 1_000  # read, folded and written at a time
+CHUNKS_AT_ONCE = 2  # one is merged while another waits for MongoDB
 MAX_TRIES = 20  # times a chunk may lose against other writers before the fold gives up
 
 
 class Outdated(Exception):
     """The ledger has come to say something else than what was begun with."""
+
+
+def each_chunk(profile_ids: Sequence[str], fold_chunk: Callable[[Sequence[str]], T]) -> Iterator[T]:
+    """Fold chunks of profiles, some at once; what is left is not begun where one fails."""
+    starts = range(0, len(profile_ids), CHUNK_PROFILES)
+    chunks = [profile_ids[start : start + CHUNK_PROFILES] for start in starts]
+    with ThreadPoolExecutor(CHUNKS_AT_ONCE) as pool:
+        yield from pool.map(fold_chunk, chunks)
 
 
 class NewTotal(NamedTuple):
@@ -55,14 +68,17 @@ class ProfileWriter:
         self.generation = max((claim.generation for claim in claims), default=0)
         self.readers = Readers(task.fields, task.derive)
         self.failed_profiles: dict[str, FailedProfile] = {}
+        self._deriving = Lock()  # the task's code need not know of threads
 
         self.changes = changes_of(ledger, task, claims)
         # Whether a slower run may still write: then an emptied profile stays as a fence, and
         # profiles hold one thing or the other.
         self.may_race = any(change.unfinished for change in self.changes)
-        self._whole = ledger.folded.whole_epochs(asset.name, self.generation)
         # In a collection without a past no profile can be there.
-        self.may_exist = self.may_race or bool(self._whole)
+        newest = ledger.folded.newest_folded(asset.name, self.generation)
+        self.may_exist = self.may_race or newest is not None
+        # The newest epochs that were folded whole, of the partitions that profiles name.
+        self._whole: dict[str, int] = {}
 
     def live(self) -> dict[Change, int]:
         """Return the changes whose claims are live, with what of their partitions is whole."""
@@ -77,7 +93,9 @@ class ProfileWriter:
 
     def writes(self, totals: Sequence[NewTotal]) -> list[Write]:
         """Return the writes that leave profiles with totals; none of those that cannot be held."""
-        shown = self.readers.all_shown([new.total for new in totals])
+        self._ask_what_is_whole(totals)
+        with self._deriving:
+            shown = self.readers.all_shown([new.total for new in totals])
         writes: list[Write] = []
         for new, fields in zip(totals, shown, strict=True):
             self.failed_profiles.pop(new.id, None)
@@ -95,13 +113,22 @@ class ProfileWriter:
                 )
         return writes
 
+    def _ask_what_is_whole(self, totals: Sequence[NewTotal]) -> None:
+        """Ask the ledger about the partitions that stand in the bookkeeping of profiles."""
+        named = {fold_key for new in totals for fold_key in self.epochs_of(new.before)}
+        if unknown := named - self._whole.keys():
+            partitions = sorted({fold_key.partition("~")[0] for fold_key in unknown})
+            folded = self.ledger.folded
+            whole = folded.whole_epochs(self.asset.name, self.generation, *partitions)
+            self._whole |= dict.fromkeys(unknown, 0) | whole
+
     def _write(self, new: NewTotal, fields: Document) -> list[Write]:
         if not fields and not self.may_race:
             return delete_of(new.before)
 
         open_ = dict(new.epochs)
         for fold_key, epoch in self.epochs_of(new.before).items():
-            if epoch > self._whole.get(fold_key, 0):
+            if epoch > self._whole[fold_key]:
                 open_.setdefault(fold_key, epoch)
         bookkeeping = Bookkeeping(
             generation=self.generation,

@@ -31,9 +31,14 @@ class FoldedPlans:
         query |= {"partition": {"$in": list(partitions)}} if partitions else {}
         return list(self._plans({**query, "state": {"$in": FOLDED_STATES}}))
 
-    def whole_epochs(self, asset: str, generation: int) -> dict[str, int]:
-        """Return the newest epoch of each partition that was folded whole, by fold key."""
-        query = {"asset": asset, "generation": generation, "state": {"$in": FOLDED_STATES}}
+    def whole_epochs(self, asset: str, generation: int, *partitions: str) -> dict[str, int]:
+        """Return the newest epoch of each partition that was folded whole, by fold key.
+
+        Of all partitions or of those given.
+        """
+        query: Document = {"asset": asset, "generation": generation}
+        query |= {"partition": {"$in": list(partitions)}} if partitions else {}
+        query |= {"state": {"$in": FOLDED_STATES}}
         group = {"_id": BY_PARTITION, "epoch": {"$max": "$epoch"}}
         groups = self.plans.aggregate([{"$match": query}, {"$group": group}])
         return {PartitionKey.of(each["_id"]).fold_key: each["epoch"] for each in groups}

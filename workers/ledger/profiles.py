@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import bson
 import msgspec
+from bson import Int64
+from bson.codec_options import CodecOptions
 from bson.errors import InvalidDocument, InvalidStringData
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne
@@ -22,6 +24,15 @@ from workers.ledger.mongo import only_duplicates
 from workers.values import Document, Value
 
 MAX_DOCUMENT_BYTES = 16 << 20  # of a document in MongoDB
+
+ENCODED: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+DECODED: CodecOptions[Document] = CodecOptions(tz_aware=True)
+
+# A document in BSON begins with its length and `_id`, whose element has 10 bytes beside its text;
+# ours end with `_fold`, and that with `check`, of 64 bits, and a zero for each of the two.
+ID_BYTES = 4 + 10
+FOLD_BEGINS = b"\x03_fold\0"
+CHECK = slice(-10, -2)
 
 UNWRITABLE = (OverflowError, InvalidDocument, InvalidStringData, UnicodeEncodeError)
 
@@ -44,9 +55,8 @@ class Bookkeeping(Value, frozen=True, kw_only=True):
     check: int = -1
 
     @classmethod
-    def from_profile(cls, profile: Document) -> "Bookkeeping":
-        """Return the bookkeeping of a profile document."""
-        fold = profile.get("_fold", {})
+    def from_fold(cls, fold: Document) -> "Bookkeeping":
+        """Return the bookkeeping that `_fold` of a profile holds."""
         if "base" in fold:  # of before profiles held totals: what each partition said, with epochs
             open_ = {fold_key: part["epoch"] for fold_key, part in fold["open"].items()}
             return cls(generation=fold["generation"], version=fold["version"], open=open_)
@@ -70,25 +80,31 @@ class StoredProfile(NamedTuple):
     fields: Document
     bookkeeping: Bookkeeping
     exists: bool = True
-
-    @property
-    def is_intact(self) -> bool:
-        """Whether the fields are as Fanfold wrote them."""
-        return self.bookkeeping.check == checksum(bson.encode(self.fields))
+    # Whether the fields are as Fanfold wrote them; False where the bookkeeping was not asked for.
+    is_intact: bool = False
 
     @classmethod
     def from_document(cls, document: Document) -> "StoredProfile":
+        """Return the profile that a document of MongoDB holds, without its bookkeeping."""
+        profile_id = document.pop("_id")
+        return cls(profile_id, document, Bookkeeping())
+
+    @classmethod
+    def from_bson(cls, encoded: bytes) -> "StoredProfile":
         """Return the profile that a document of MongoDB holds."""
-        fields = {name: v for name, v in document.items() if name not in ("_id", "_fold")}
-        return cls(document["_id"], fields, Bookkeeping.from_profile(document))
+        fields = bson.decode(encoded, DECODED)
+        profile_id = fields.pop("_id")
+        bookkeeping = Bookkeeping.from_fold(fields.pop("_fold", {}))
+        is_intact = bookkeeping.check == checksum(encoded, profile_id)
+        return cls(profile_id, fields, bookkeeping, is_intact=is_intact)
 
 
 ABSENT = StoredProfile("", {}, Bookkeeping(), exists=False)
 
 
-def checksum(fields: bytes) -> int:
-    """Return the checksum of fields, which are given as BSON."""
-    return zlib.crc32(fields)
+def checksum(encoded: bytes, profile_id: str) -> int:
+    """Return the checksum of the fields of a profile in BSON."""
+    return zlib.crc32(encoded[ID_BYTES + len(profile_id.encode()) : encoded.rfind(FOLD_BEGINS)])
 
 
 def each_profile(profiles: Collection[Document]) -> Iterator[StoredProfile]:
@@ -107,8 +123,10 @@ def read_profiles(
     profiles: Collection[Document], profile_ids: Iterable[str]
 ) -> dict[str, StoredProfile]:
     """Return those of these profiles that exist."""
-    documents = profiles.find({"_id": {"$in": list(profile_ids)}})
-    return {document["_id"]: StoredProfile.from_document(document) for document in documents}
+    encoded = profiles.with_options(codec_options=ENCODED)
+    documents = encoded.find({"_id": {"$in": list(profile_ids)}})
+    stored = (StoredProfile.from_bson(bytes(document.raw)) for document in documents)
+    return {profile.id: profile for profile in stored}
 
 
 def known_of(
@@ -128,7 +146,7 @@ def read_epochs(
     query = {"_id": {"$in": list(profile_ids)}, "_fold.generation": generation}
     found: dict[tuple[Any, ...], Mapping[str, int]] = {}
     for document in profiles.find(query, {"_fold": 1}):
-        open_ = Bookkeeping.from_profile(document).open
+        open_ = Bookkeeping.from_fold(document["_fold"]).open
         found[tuple(sorted(open_.items()))] = open_
     return list(found.values())
 
@@ -171,32 +189,28 @@ def encode_profile(
     profile_id: str, fields: Mapping[str, Any], bookkeeping: Bookkeeping
 ) -> EncodedProfile:
     """Return a profile as MongoDB gets it, with its checksum; ProfileError where it cannot."""
+    fold = {
+        "generation": bookkeeping.generation,
+        "version": bookkeeping.version,
+        "open": bookkeeping.open,
+        "state": bookkeeping.state,
+        "check": Int64(0),
+    }
     try:
-        shown = bson.encode(fields)
-        fold = {
-            "generation": bookkeeping.generation,
-            "version": bookkeeping.version,
-            "open": bookkeeping.open,
-            "state": bookkeeping.state,
-            "check": checksum(shown),
-        }
-        ends = bson.encode({"_id": profile_id, "_fold": fold})
+        encoded = bson.encode({"_id": profile_id, **fields, "_fold": fold})
     except UNWRITABLE as error:
         raise ProfileError(_largest_field(fields), str(error)) from error
 
-    # The fields stand between the two. A document begins with its length and ends in a zero; the
-    # first element has 14 bytes beside its text.
-    after_id = 14 + len(profile_id.encode())
-    length = (len(ends) + len(shown) - 5).to_bytes(4, "little")
-    encoded = length + ends[4:after_id] + shown[4:-1] + ends[after_id:]
     if len(encoded) > MAX_DOCUMENT_BYTES:
+        shown = len(bson.encode(fields))
         raise ProfileError(
             _largest_field(fields),
             f"the profile would have {len(encoded):,} bytes, and MongoDB holds "
-            f"{MAX_DOCUMENT_BYTES:,}; readers see {len(shown):,} of them, and the others are "
+            f"{MAX_DOCUMENT_BYTES:,}; readers see {shown:,} of them, and the others are "
             "bookkeeping (`_fold`)",
         )
-    return EncodedProfile(encoded)
+    check = checksum(encoded, profile_id).to_bytes(8, "little")
+    return EncodedProfile(encoded[: CHECK.start] + check + encoded[CHECK.stop :])
 
 
 def _largest_field(fields: Mapping[str, Any]) -> str:

@@ -94,6 +94,12 @@ def test_a_derive_that_fails_names_itself():
         Readers({"total": Sum()}, lambda profile: {"rate": 1 / profile["total"]}).shown({})
 
 
+@pytest.mark.parametrize("name", ["total", "_id", "_fold"])
+def test_a_derive_that_makes_what_the_profile_has_already_is_refused(name):
+    with pytest.raises(ProfileError, match=f"derive: makes {name}, which the profile has"):
+        Readers({"total": Sum()}, lambda _: {name: 1}).shown({})
+
+
 def test_where_the_latest_mark_says_gone_there_is_nothing_to_see():
     readers = Readers({"score": Latest(float), "gone": Gone()}, None)
     assert readers.shown({"score": [1, 0.5], "gone": [2, 1]}) == {}

@@ -115,7 +115,7 @@ def test_the_file_of_the_document_loads(declared, text):
         (
             "profile: Document) -> Document:\n",
             "profile: Document) -> Document:\n    return {'_id': 1}\n",
-            "derive makes '_id'",
+            "makes _id",
         ),
         (
             "profile: Document) -> Document:\n",

@@ -33,9 +33,9 @@ def turns(actors):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    """Two profiles at a time, so that there is more to interleave."""
-    for module in ("fold", "renewing"):
-        monkeypatch.setattr(f"workers.folding.{module}.CHUNK_PROFILES", 2)
+    """Two profiles at a time, so that there is more to interleave; an actor is one thread."""
+    monkeypatch.setattr("workers.folding.writing.CHUNK_PROFILES", 2)
+    monkeypatch.setattr("workers.folding.writing.CHUNKS_AT_ONCE", 1)
 
 
 def planned(pipeline):
@@ -66,9 +66,25 @@ def fold(pipeline, actor, plan_id, zombie=False):
         record_folded(run.asset, ledger, reconciled, run.fold(reconciled))
 
 
-def reset(pipeline):
-    for collection in ("plans", "batches", "dead_letters", "assets", pipeline.asset.name):
-        pipeline.database[collection].delete_many({})
+@pytest.fixture
+def plans(pipeline):
+    """The ids of the three plans by name, and what MongoDB holds where each example starts."""
+    ids = planned(pipeline)
+    names = pipeline.database.list_collection_names()
+    return ids, {name: list(pipeline.database[name].find()) for name in names}
+
+
+def reset(pipeline, plans):
+    """Bring MongoDB back to where all three are planned and worked; return the plans' ids.
+
+    The blocks and their results in S3 stay: no example changes those.
+    """
+    ids, documents = plans
+    for name in pipeline.database.list_collection_names():
+        pipeline.database[name].delete_many({})
+        if documents.get(name):
+            pipeline.database[name].insert_many(documents[name])
+    return ids
 
 
 def events_of_profiles(pipeline):
@@ -79,21 +95,20 @@ def events_of_profiles(pipeline):
 @any_order
 @given(order=turns(3))
 def test_of_two_runs_of_one_partition_the_newer_is_left_whole_and_others_undisturbed(
-    pipeline, order
+    pipeline, plans, order
 ):
-    reset(pipeline)
-    plans = planned(pipeline)
-    actors = [Actor(None) for _ in plans]
+    ids = reset(pipeline, plans)
+    actors = [Actor(None) for _ in ids]
     scripts = [
         lambda actor=actor, plan=plan: fold(pipeline, actor, plan, zombie=True)
-        for actor, plan in zip(actors, plans.values(), strict=True)
+        for actor, plan in zip(actors, ids.values(), strict=True)
     ]
 
     perform(actors, scripts, order)
 
     assert events_of_profiles(pipeline) == Counter(EVENTS["new"][1]) + Counter(EVENTS["other"][1])
-    assert pipeline.ledger.plan(plans["new"]).state is PlanState.FOLDED
-    assert pipeline.ledger.plan(plans["other"]).state is PlanState.FOLDED
+    assert pipeline.ledger.plan(ids["new"]).state is PlanState.FOLDED
+    assert pipeline.ledger.plan(ids["other"]).state is PlanState.FOLDED
 
 
 @any_order
@@ -101,13 +116,14 @@ def test_of_two_runs_of_one_partition_the_newer_is_left_whole_and_others_undistu
     order=turns(3),
     deaths=st.tuples(*[st.one_of(st.none(), st.integers(1, 30)) for _ in EVENTS]),
 )
-def test_whatever_was_killed_where_a_new_run_leaves_the_profiles_exact(pipeline, order, deaths):
-    reset(pipeline)
-    plans = planned(pipeline)
+def test_whatever_was_killed_where_a_new_run_leaves_the_profiles_exact(
+    pipeline, plans, order, deaths
+):
+    ids = reset(pipeline, plans)
     actors = [Actor(last_call) for last_call in deaths]
     scripts = [
         lambda actor=actor, plan=plan: fold(pipeline, actor, plan)
-        for actor, plan in zip(actors, plans.values(), strict=True)
+        for actor, plan in zip(actors, ids.values(), strict=True)
     ]
 
     perform(actors, scripts, order)
@@ -123,10 +139,9 @@ def test_whatever_was_killed_where_a_new_run_leaves_the_profiles_exact(pipeline,
     order=turns(4),
     deaths=st.tuples(*[st.one_of(st.none(), st.integers(1, 40)) for _ in range(3)]),
 )
-def test_runs_that_come_in_while_another_is_finished_lose_nothing(pipeline, order, deaths):
+def test_runs_that_come_in_while_another_is_finished_lose_nothing(pipeline, plans, order, deaths):
     """A fourth run, of both days as they are now, goes on at the same time and to the end."""
-    reset(pipeline)
-    plans = list(planned(pipeline).values())
+    ids = reset(pipeline, plans)
     actors = [Actor(last_call) for last_call in (*deaths, None)]
     both = pipeline.plan("1998-04-01", "1998-04-02")
 
@@ -138,7 +153,7 @@ def test_runs_that_come_in_while_another_is_finished_lose_nothing(pipeline, orde
 
     scripts = [
         lambda actor=actor, plan=plan: fold(pipeline, actor, plan)
-        for actor, plan in zip(actors, plans, strict=False)
+        for actor, plan in zip(actors, ids.values(), strict=False)
     ]
 
     perform(actors, [*scripts, last], order)
