@@ -10,11 +10,16 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import Any
 
 import dagster as dg
 from dagster._core.events import ASSET_EVENTS
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
@@ -28,7 +33,7 @@ from dagster._core.storage.sqlite_storage import (
     _runs_directory,
     _schedule_directory,
 )
-from dagster._serdes import ConfigurableClassData
+from dagster._serdes import ConfigurableClassData, serialize_value
 from sqlalchemy import func, select
 
 from resources.sqlite import Engines, has_schema
@@ -58,10 +63,11 @@ class BatchEventLog(SqliteEventLogStorage):
                 held[shard] = stack.enter_context(self._connect(shard))
             self._batch.connections = held
             try:
-                if all(event.dagster_event_type in ASSET_EVENTS for event in events):
-                    self._store_asset_events(events, held)
-                else:
-                    for event in events:
+                for is_of_asset, alike in groupby(events, _is_of_asset):
+                    if is_of_asset:
+                        self._store_asset_events(list(alike), held)
+                        continue
+                    for event in alike:
                         self.store_event(event)
             finally:
                 del self._batch.connections
@@ -93,6 +99,27 @@ class BatchEventLog(SqliteEventLogStorage):
         for event, event_id in sorted(latest.values(), key=lambda pair: pair[1]):
             self._store_asset_event(index, event, event_id)
 
+    def _store_asset_check_evaluation_planned(
+        self, event: dg.EventLogEntry, event_id: int | None
+    ) -> None:
+        """Store that a check of partitions is planned; Dagster serialises it anew for each."""
+        assert event.dagster_event
+        planned: Any = event.dagster_event.event_specific_data
+        row = {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "run_id": event.run_id,
+            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+            "evaluation_event": serialize_value(event),
+            "evaluation_event_timestamp": self._event_insert_timestamp(event),  # type: ignore[no-untyped-call]
+            "evaluation_event_storage_id": event_id,
+        }
+        subset = planned.partitions_subset
+        partitions = subset.get_partition_keys() if subset else [None]
+        with self.index_connection() as connection:
+            rows = [row | {"partition": partition} for partition in partitions]
+            connection.execute(AssetCheckExecutionsTable.insert(), rows)
+
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Any]:
         held = getattr(self._batch, "connections", {})
@@ -112,6 +139,10 @@ class BatchEventLog(SqliteEventLogStorage):
     def wipe(self) -> None:
         self._engines.dispose()  # or what is written next would go to files that are removed
         super().wipe()
+
+
+def _is_of_asset(event: dg.EventLogEntry) -> bool:
+    return event.dagster_event_type in ASSET_EVENTS
 
 
 class KeptRuns(SqliteRunStorage):

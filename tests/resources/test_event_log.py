@@ -9,10 +9,12 @@ import pytest
 from dagster import DagsterInstance
 from dagster._core.storage.event_log.base import EventLogRecord
 from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
     AssetEventTagsTable,
     AssetKeyTable,
     SqlEventLogStorageTable,
 )
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._serdes import deserialize_value
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -31,6 +33,12 @@ def profiles(context: dg.AssetExecutionContext) -> None:
     """Say something of each partition."""
     for day in context.partition_keys:
         context.add_asset_metadata({"day": day}, partition_key=day)
+
+
+@dg.asset_check(asset=profiles)
+def is_good(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Say that all partitions are."""
+    return dg.AssetCheckResult(passed=True)
 
 
 @pytest.fixture
@@ -147,6 +155,35 @@ def test_a_batch_is_stored_as_its_events_are_one_by_one(instance, monkeypatch):
     instance.wipe_assets([profiles.key])
     monkeypatch.setenv(BATCH_SIZE_VARIABLE, "0")
     assert stored() == together
+
+
+def test_a_planned_check_is_stored_as_dagster_stores_it(instance, monkeypatch):
+    def stored():
+        """Return the rows of the check, but for what tells one run from another."""
+        result = dg.materialize([profiles, is_good], instance=instance, tags=RANGE)
+        mine = AssetCheckExecutionsTable.c.run_id == result.run_id
+        with instance.event_log_storage.index_connection() as connection:
+            rows = (
+                connection.execute(select(AssetCheckExecutionsTable).where(mine)).mappings().all()
+            )
+        events = [deserialize_value(row["evaluation_event"]) for row in rows]
+        assert {event.run_id for event in events} == {result.run_id}
+        told = ("asset_key", "check_name", "partition", "execution_status")
+        return [tuple(row[name] for name in told) for row in rows]
+
+    ours = stored()
+    name = "_store_asset_check_evaluation_planned"
+    monkeypatch.setattr(BatchEventLog, name, getattr(SqliteEventLogStorage, name))
+    assert ours
+    assert stored() == ours
+
+
+def test_a_range_with_a_check_is_planned_in_as_few_writes_as_one_without(instance, opened):
+    run(instance)
+    without = opened["index"]
+    opened.clear()
+    dg.materialize([profiles, is_good], instance=instance, tags=RANGE)
+    assert opened["index"] <= without + 10
 
 
 def test_whoever_wants_single_writes_says_so(home, monkeypatch):
