@@ -4,13 +4,17 @@ KILLS ?= 40
 SEED ?= 1
 BIN := .venv/bin
 BENCH := .venv-bench/bin
+INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+# File by file in the order of the folders: long proofs come early, many short files at the end.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo dev chaos bench test lint types clean
+.PHONY: help setup demo dev chaos bench test tests coverage lint types clean
 
 help:
 	@echo "make demo   real data from S3 to verified profiles, in minutes"
 	@echo "make dev    the Dagster UI on http://127.0.0.1:3000, with the servers it needs"
 	@echo "make test   lint, types and tests: what CI runs"
+	@echo "make coverage  the tests, and which lines none of them runs"
 	@echo "make chaos  kills workers, runs and servers, and counts what is lost: KILLS=200 SEED=1"
 	@echo "make bench  measures beside scripts and other engines: QUICK=1, PARTS='fold small'"
 	@echo "make clean  stop the embedded servers and remove .venv, .venv-bench and .fanfold"
@@ -19,12 +23,17 @@ setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fanfold needs Python 3.11 or newer; say which: make PYTHON=python3.12 ...")'
-	@echo "Setting up .venv: a minute or two, once"
+	@echo "Setting up .venv: a minute, once"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@$(INSTALL) -e '.[embedded]'
 	@# `dagster asset materialize` does not read workspace.yaml; this names the code location for it.
 	@echo 'import os; os.environ.setdefault("DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME", "pipelines.definitions")' \
 		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dagster_code_location.pth"
+	@touch $@
+
+# What tests and checks need beside that.
+.venv/ready-to-test: .venv/ready
+	@$(INSTALL) -e '.[embedded,dev]'
 	@touch $@
 
 demo: setup
@@ -35,7 +44,7 @@ dev: setup
 	@echo "The UI: http://127.0.0.1:3000 in some seconds; what runs do shows here too. Ctrl-C stops it."
 	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000 --log-level warning
 
-chaos: setup
+chaos: .venv/ready-to-test
 	$(BIN)/python -m tests.proofs.chaos --kills $(KILLS) --seed $(SEED)
 
 # What is compared with is installed beside the product, not into its environment.
@@ -49,15 +58,22 @@ chaos: setup
 bench: .venv-bench/ready
 	$(BENCH)/python -m benchmarks $(if $(QUICK),--scale quick) $(PARTS)
 
-lint: setup
+lint: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
+types: .venv/ready-to-test
 	$(BIN)/mypy
 
-test: lint types
-	$(BIN)/pytest -n 2 --dist loadfile
+# Types are checked beside the tests, which wait at times.
+test: lint
+	@$(MAKE) --no-print-directory -j 2 types tests
+
+tests: .venv/ready-to-test
+	$(PYTEST)
+
+coverage: .venv/ready-to-test
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 clean:
 	-$(BIN)/fanfold down

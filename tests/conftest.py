@@ -5,15 +5,19 @@ Each process of pytest-xdist has a session, and so a pair of servers: they start
 2 s, in all processes at once, and no test meets what a test of another process does to them.
 """
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from pymongo.database import Database
 
 from resources.embedded import running_settings, stop_servers
+from resources.servers import HOST
 from tests.support.pipeline import Pipeline
 from workers.errors import FanfoldError
 from workers.ledger.ledger import Ledger
@@ -63,11 +67,12 @@ def servers(home: Path) -> Settings:
 
 
 @pytest.fixture
-def store(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockStore]:
+def store(home: Path, servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockStore]:
     """An empty bucket, which the settings name too."""
     monkeypatch.setenv("FANFOLD_BUCKET", f"test-{uuid.uuid4().hex[:12]}")
     store = open_store(read_settings())
     store.ensure()
+    make_room(home, store.bucket)
 
     yield store
 
@@ -79,6 +84,15 @@ def store(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockS
         )
         assert "Errors" not in answer
     store.client.delete_bucket(Bucket=store.bucket)
+
+
+def make_room(home: Path, bucket: str) -> None:
+    """Make a bucket's first volume; without this its first write starts that and waits 200 ms."""
+    master, *_ = json.loads((home / "servers.json").read_text())["seaweedfs"]["ports"]
+    connection = HTTPConnection(HOST, master)
+    connection.request("GET", f"/vol/grow?collection={bucket}&count=1&replication=000")
+    assert connection.getresponse().status == HTTPStatus.OK
+    connection.close()
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ class Fuzz:
         self.matches = True
         # Runs that would have been folded although a part of a block was not read.
         self.green_losses = 0
+        self.unread: dict[str, int] = {}  # by key: where a block has its first unread rest
         # Chunks of lines that were read by columns, and those that their lines contradict.
         self.both_ways = BothWays()
 
@@ -187,6 +188,7 @@ class Fuzz:
 
     def summary(self) -> dict[str, Any]:
         """Return the counts in all, and by kind of block."""
+        self.unread = self._first_unread()
         by_kind = {kind: self._day_counts(day) for day, kind in self.kinds.items()}
         total: Counter[str] = Counter()
         for counts in by_kind.values():
@@ -249,16 +251,19 @@ class Fuzz:
     def _items(self, key: str) -> int:
         """Return how many items a block holds: up to an unread rest, which is one more."""
         case = self.cases[key]
-        rests = self.pipeline.ledger.dead_letters.collection.find(
-            {"block": key, "place.kind": PlaceKind.REST}
-        )
-        start = min((letter["place"]["position"] for letter in rests), default=None)
+        start = self.unread.get(key)
         if start is None:
             return case.items
         if not start:
             return 1
         whole = case._replace(body=self.pipeline.store.get(key))
         return count_before(whole, start, multiline=not key.startswith("lines/")) + 1
+
+    def _first_unread(self) -> dict[str, int]:
+        """Return where each block that was not read whole has its first unread rest."""
+        letters = self.pipeline.ledger.dead_letters.collection
+        rests = letters.find({"place.kind": PlaceKind.REST}).sort("place.position", -1)
+        return {rest["block"]: rest["place"]["position"] for rest in rests}  # the first comes last
 
 
 def fuzz(settings: Settings, blocks: int, seed: int) -> tuple[dict[str, Any], list[str]]:

@@ -113,8 +113,8 @@ def placed_rows(runs: Iterable[Rows]) -> list[Any]:
 
 def is_same_frame(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     """Tell whether two frames have the same columns, dtypes and values, signs of zeros included."""
-    return (
-        list(one.columns) == list(other.columns)
-        and list(one.dtypes) == list(other.dtypes)
-        and all(repr(one[name].tolist()) == repr(other[name].tolist()) for name in one.columns)
-    )
+    return _columns(one) == _columns(other)
+
+
+def _columns(frame: pd.DataFrame) -> list[tuple[Any, Any, str]]:
+    return [(name, column.dtype, repr(column.tolist())) for name, column in frame.items()]
