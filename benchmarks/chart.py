@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.figures import seconds_of
+from benchmarks.figures import OWN, seconds_of
 
 LABELS = {
     "fanfold": "Fanfold",
+    "fanfold_warm": "Fanfold, warm",
     "native": "Polars, insert_many",
     "merged_script": "pandas, merged first",
     "pool": "pandas, process pool",
@@ -49,7 +50,7 @@ def _panel(seconds: Mapping[str, float], top: int) -> Sequence[str]:
     for number, (name, took) in enumerate(sorted(seconds.items(), key=lambda pair: pair[1])):
         y = top + number * ROW
         width = max(took / longest * (WIDTH - LEFT - 60), 1)
-        colour = OWN_COLOUR if name == "fanfold" else OTHER_COLOUR
+        colour = OWN_COLOUR if name in OWN else OTHER_COLOUR
         baseline = y + BAR - 3
         parts.append(
             f'<text x="{LEFT - 8}" y="{baseline}" {TEXT} text-anchor="end">{LABELS[name]}</text>'

@@ -47,7 +47,7 @@ FULL = Scale(
 )
 QUICK = Scale(
     rounds=2,
-    patience_seconds=4,
+    patience_seconds=2,
     steps=(10, 50, 200),
     max_default_steps=50,
     events=(100_000, 1_000_000),

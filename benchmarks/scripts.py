@@ -1,82 +1,140 @@
 """The same job as plain scripts that people write with pandas: three ways to group and upsert.
 
-All count twice what they read twice, and leave out what an item that is damaged would need. What
-they write of a user is what `native` writes: events, actions, topics, liked, first_seen, last_seen.
+All leave what readers see of Fanfold's profiles, to the bit. They count twice what they read
+twice, and leave out what an item that is damaged would need.
 """
 
-import io
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from multiprocessing import get_context
 
 import pandas as pd
-from pymongo import UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 
+from benchmarks.counts import (
+    NOTHING_RECEIVED,
+    Counts,
+    as_time,
+    documents,
+    maps_by_user,
+    merge_counts,
+    read_counts,
+    weeks_by_user,
+)
 from benchmarks.process import Answer
 from benchmarks.surroundings import ASSET, CORES, DAY, database, store
 from workers.sources.objects import blocks_of_partition
-from workers.tasks.user_profiles import TOPIC_WEIGHTS
+from workers.tasks.user_profiles import MAX_PREFERENCES
 from workers.values import Document
 
 WRITES_PER_CALL = 1_000
-
-# Amounts by user and key; events, first and last time of each user; likes.
-Counts = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
-
-
-def read_counts(body: bytes) -> Counts:
-    """Read one block; return amounts by user and key, what was seen of each user, and likes."""
-    events = pd.read_json(io.BytesIO(body), lines=True, engine="pyarrow")
-    user = events["user"]
-    weight = events["action"].map(TOPIC_WEIGHTS)
-
-    topics = pd.DataFrame({"user": user, "key": events["topics"], "value": weight}).explode("key")
-    topics["key"] = "topics." + topics["key"]
-    actions = pd.DataFrame({"user": user, "key": "actions." + events["action"], "value": 1})
-    amounts = pd.concat([actions, topics]).groupby(["user", "key"], as_index=False)["value"].sum()
-
-    seen = events.groupby("user")["ts"].agg(events="size", first="min", last="max").reset_index()
-    likes = events.loc[events["action"] == "like", ["user", "item"]]
-    return amounts, seen, likes
-
-
-def merge_counts(counts: list[Counts]) -> Counts:
-    """Return the counts of several blocks as those of one."""
-    amounts, seen, likes = (pd.concat(parts) for parts in zip(*counts, strict=True))
-    amounts = amounts.groupby(["user", "key"], as_index=False)["value"].sum()
-    merged = {"events": "sum", "first": "min", "last": "max"}
-    return amounts, seen.groupby("user", as_index=False).agg(merged), likes
+OPINIONS = "_opinions"  # by item, when it was last liked or disliked and which of both
 
 
 def upsert(counts: Counts, profiles: Collection[Document]) -> None:
-    """Write user by user, a thousand at a time."""
-    writes: list[UpdateOne] = []
-    for write in _writes(counts):
-        writes.append(write)
-        if len(writes) == WRITES_PER_CALL:
-            profiles.bulk_write(writes, ordered=False)
-            writes = []
-
-    if writes:
-        profiles.bulk_write(writes, ordered=False)
+    """Write each user's document, whether it is there or not."""
+    write_all(
+        profiles,
+        (ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in documents(counts)),
+    )
 
 
-def _writes(counts: Counts) -> Iterator[UpdateOne]:
-    """Yield what each user's counts add to the user's profile."""
-    amounts, seen, likes = counts
-    liked = likes.groupby("user")["item"].agg(list).to_dict()
-    numbers_by_user = {user: numbers for user, *numbers in seen.itertuples(index=False)}
+def write_all(
+    profiles: Collection[Document], writes: Iterator[ReplaceOne[Document] | UpdateOne]
+) -> None:
+    """Write a thousand at a time."""
+    while chunk := list(islice(writes, WRITES_PER_CALL)):
+        profiles.bulk_write(chunk, ordered=False)
 
-    for user, group in amounts.groupby("user"):
-        events, first, last = numbers_by_user[user]
-        added = dict(zip(group["key"].tolist(), group["value"].tolist(), strict=True))
-        update: Document = {"$inc": {"events": events} | added}
-        update |= {"$min": {"first_seen": first}, "$max": {"last_seen": last}}
-        if user in liked:
-            update["$addToSet"] = {"liked": {"$each": liked[user]}}
+
+# Block by block: documents that are there already are added to
+
+
+def add(counts: Counts, profiles: Collection[Document]) -> None:
+    """Add a block's counts to each user's document."""
+    write_all(profiles, additions(counts))
+
+
+def additions(counts: Counts) -> Iterator[UpdateOne]:
+    """Yield what a block adds to each user's document.
+
+    Blocks are of the whole day each, so that a later one may hold an earlier opinion: the time is
+    kept beside it, and `$max` takes the later of two such pairs.
+    """
+    keyed = {
+        "actions": maps_by_user(counts.actions),
+        "topics": maps_by_user(counts.topics),
+        "weeks": weeks_by_user(counts.weeks),
+    }
+    opinions: defaultdict[str, Document] = defaultdict(dict)
+    for user, item, ts, is_like in counts.opinions.itertuples(index=False):
+        opinions[user][f"{OPINIONS}.{item}"] = [ts, is_like]
+
+    for user, events, first, last in counts.seen.itertuples(index=False):
+        amounts = {"events": events}
+        for field, maps in keyed.items():
+            amounts |= {f"{field}.{key}": value for key, value in maps[user].items()}
+        update = {
+            "$inc": amounts,
+            "$min": {"first_seen": as_time(first)},
+            "$max": {"last_seen": as_time(last)} | opinions[user],
+            "$setOnInsert": NOTHING_RECEIVED,
+        }
         yield UpdateOne({"_id": user}, update, upsert=True)
+
+
+def pairs(field: str) -> Document:
+    """Return the expression that makes a list of `k` and `v` of a map, which may be missing."""
+    return {"$objectToArray": {"$ifNull": [f"${field}", {}]}}
+
+
+def kept(expression: Document, condition: Document, shown: object) -> Document:
+    """Return the expression that shows those of a list which meet a condition."""
+    filtered = {"$filter": {"input": expression, "as": "each", "cond": condition}}
+    return {"$map": {"input": filtered, "as": "each", "in": shown}}
+
+
+# The last pass, by MongoDB itself: items whose last opinion is a like, and ranked topics.
+LIKED = {"$eq": [{"$arrayElemAt": ["$$each.v", 1]}, True]}
+RANKED = {
+    "$sortArray": {
+        "input": kept(
+            pairs("topics"),
+            {"$gt": ["$$each.v", 0]},
+            {"topic": "$$each.k", "weight": "$$each.v"},
+        ),
+        "sortBy": {"weight": -1, "topic": 1},
+    }
+}
+SHARE = {"$divide": ["$$each.weight", {"$sum": "$preferences.weight"}]}
+LAST_PASS: list[Document] = [
+    {
+        "$set": {
+            "liked": {
+                "$sortArray": {"input": kept(pairs(OPINIONS), LIKED, "$$each.k"), "sortBy": 1}
+            },
+            "preferences": {"$slice": [RANKED, MAX_PREFERENCES]},
+        }
+    },
+    {
+        "$set": {
+            "preferences": {
+                "$map": {
+                    "input": "$preferences",
+                    "as": "each",
+                    "in": {"topic": "$$each.topic", "weight": SHARE},
+                }
+            }
+        }
+    },
+]
+
+
+# The three
 
 
 def block_keys() -> list[str]:
@@ -88,7 +146,8 @@ def block_by_block(profiles: Collection[Document]) -> None:
     """Upsert after each block: memory stays small, and a user is written once a block."""
     bucket = store()
     for key in block_keys():
-        upsert(read_counts(bucket.get(key)), profiles)
+        add(read_counts(bucket.get(key)), profiles)
+    profiles.update_many({}, LAST_PASS)
 
 
 def merged(profiles: Collection[Document]) -> None:
@@ -100,16 +159,19 @@ def merged(profiles: Collection[Document]) -> None:
 def pool(profiles: Collection[Document]) -> None:
     """Read blocks in a process a core, merge here, and upsert parts of the users in the same."""
     with ProcessPoolExecutor(CORES, get_context("spawn")) as processes:
-        amounts, seen, likes = merge_counts(list(processes.map(_counts_of_key, block_keys())))
-        groups = [
-            pd.util.hash_array(part["user"].to_numpy(object)) for part in (amounts, seen, likes)
-        ]
-
-        parts = []
-        for number in range(CORES):
-            mine = [group % CORES == number for group in groups]
-            parts.append((amounts[mine[0]], seen[mine[1]], likes[mine[2]]))
+        counts = merge_counts(list(processes.map(_counts_of_key, block_keys())))
+        parts = [_part_of_users(counts, number) for number in range(CORES)]
         list(processes.map(_upsert_in, parts, [profiles.name] * len(parts)))
+
+
+def _part_of_users(counts: Counts, number: int) -> Counts:
+    """Return the counts of every user whose hash has this remainder."""
+    return Counts(
+        *(
+            rows[pd.util.hash_array(rows["user"].to_numpy(object)) % CORES == number]
+            for rows in counts
+        )
+    )
 
 
 def _counts_of_key(key: str) -> Counts:

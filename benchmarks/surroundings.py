@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from pymongo import MongoClient
 from pymongo.database import Database
 
 from benchmarks.events import event_blocks
-from resources.embedded import running_settings, stop_servers
+from resources.embedded import running_settings, server_status, stop_servers
 from workers.declare.asset import Asset
 from workers.ledger.mongo import open_database
 from workers.settings import home, read_settings
@@ -65,6 +66,16 @@ def _remove(folder: Path) -> None:
     """Stop the servers whose data lie in the benchmark's folder, and remove it."""
     stop_servers()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def server_cpu_seconds() -> dict[str, float]:
+    """Return the CPU seconds that each embedded server has taken since its start."""
+    seconds = {}
+    for name, status in server_status().items():
+        if status["running"]:
+            times = psutil.Process(status["pid"]).cpu_times()
+            seconds[name] = times.user + times.system
+    return seconds
 
 
 def dagster_home(folder: Path, config: str) -> Path:

@@ -5,20 +5,22 @@ from xml.etree import ElementTree
 import msgspec
 import psutil
 import pytest
+from bson import Int64
 
 from benchmarks import figures, scripts
 from benchmarks.chart import draw
+from benchmarks.documents import Agreement, digest, digests
 from benchmarks.events import USERS, event_blocks
 from benchmarks.process import measure
 from benchmarks.scale import TINY, take_turns
-from benchmarks.surroundings import DAY, put_events
-from benchmarks.whole_job import agreed_profiles
+from benchmarks.surroundings import DAY, put_events, server_cpu_seconds
+from tests.support.pipeline import event
 from workers.sources.formats.lines import Lines
 from workers.sources.items import ItemReader
 from workers.tasks.user_profiles import Event
 
 EVENTS = 2_000
-COMMON_FIELDS = ("events", "actions", "topics")  # of scripts and of Fanfold
+NOON = 896_702_400  # of the day
 
 
 def runs(*seconds):
@@ -52,41 +54,71 @@ def test_every_line_is_an_event_of_the_day():
 # What competes
 
 
-def written(collection):
-    """Return the documents by user; the order in which likes were added says nothing."""
-    documents = {each.pop("_id"): each for each in collection.find({}, {"_fold": 0})}
-    for document in documents.values():
-        document["liked"] = sorted(document.get("liked", []))
-    return documents
-
-
-def test_all_scripts_leave_the_same_documents(pipeline):
+def test_all_scripts_leave_the_documents_that_fanfold_leaves(pipeline):
     put_events(EVENTS, blocks=3)
+    pipeline.run(DAY)
+    agreement = Agreement()
+    agreement.check("fanfold", digests(pipeline.profiles))
+    assert len(agreement.digests) == pipeline.profiles.count_documents({}) > 300
+
     for name, script in scripts.SCRIPTS.items():
         script(pipeline.database[name])
-
-    first = written(pipeline.database["script"])
-    assert sum(document["events"] for document in first.values()) == EVENTS
-    assert written(pipeline.database["merged_script"]) == first
-    assert written(pipeline.database["pool"]) == first
+        agreement.check(name, digests(pipeline.database[name]))
 
 
-def test_fanfold_counts_what_the_scripts_count(pipeline):
-    put_events(EVENTS, blocks=3)
-    scripts.merged(pipeline.database["merged_script"])
+def test_an_opinion_of_a_later_block_does_not_replace_one_of_a_later_time(pipeline):
+    def opinion(action, ts, item="i1"):
+        return event(action=action, ts=ts, item=item, topics=["t1"])
+
+    pipeline.put([opinion("like", NOON), opinion("like", NOON, "i2")], DAY, "0.jsonl")
+    pipeline.put([opinion("dislike", NOON - 1), opinion("dislike", NOON, "i2")], DAY, "1.jsonl")
+    pipeline.put(
+        [opinion("dislike", NOON + 1, "i2"), event(action="view", ts=NOON)], DAY, "2.jsonl"
+    )
     pipeline.run(DAY)
 
-    def common(collection):
-        documents = written(collection).items()
-        return {user: [each.get(name) for name in COMMON_FIELDS] for user, each in documents}
+    for name, script in scripts.SCRIPTS.items():
+        script(pipeline.database[name])
+        assert pipeline.database[name].find_one()["liked"] == ["i1"]
+        assert digests(pipeline.database[name]) == digests(pipeline.profiles)
 
-    assert common(pipeline.profiles) == common(pipeline.database["merged_script"])
+
+def digests_of(database, *documents):
+    collection = database["compared"]
+    collection.drop()
+    collection.insert_many(documents)
+    return digests(collection)
 
 
-def test_whoever_counts_otherwise_ends_the_benchmark():
-    assert agreed_profiles({"fanfold": (7, 20), "script": (7, 20)}, 20) == 7
-    with pytest.raises(SystemExit, match="differ"):
-        agreed_profiles({"fanfold": (7, 20), "script": (7, 21)}, 20)
+def test_neither_the_order_of_keys_nor_bookkeeping_makes_documents_differ(database):
+    first = digests_of(database, {"_id": "u1", "a": 1, "b": {"c": 1, "d": 2}, "_fold": 1})
+    assert digests_of(database, {"_id": "u1", "b": {"d": 2, "c": 1}, "a": 1, "_mine": 2}) == first
+
+
+@pytest.mark.parametrize("other", [[1, 2.0], [2, 1], [1, Int64(2)], [1], ["1", 2]])
+def test_order_in_lists_and_types_of_values_make_documents_differ(database, other):
+    first = digests_of(database, {"_id": "u1", "a": [1, 2]})
+    assert digests_of(database, {"_id": "u1", "a": other}) != first
+
+
+def test_whoever_leaves_another_document_ends_the_benchmark_which_names_it(database):
+    agreement = Agreement()
+    first = [{"_id": name, "events": 1} for name in ("u1", "u2", "u3")]
+    agreement.check("fanfold", digests_of(database, *first))
+    agreement.check("pool", digests_of(database, *reversed(first)))
+
+    changed = [first[0], first[1] | {"events": 2}, first[2] | {"events": 2}]
+    with pytest.raises(SystemExit, match="native and fanfold left different documents: 'u2'"):
+        agreement.check("native", digests_of(database, *changed))
+    with pytest.raises(SystemExit, match="script and fanfold left different documents: 'u3'"):
+        agreement.check("script", digests_of(database, *first[:2]))
+
+
+def test_one_digest_is_of_all_documents(database):
+    first = [{"_id": "u1", "events": 1}, {"_id": "u2", "events": 2}]
+    whole = digest(digests_of(database, *first))
+    assert digest(digests_of(database, *reversed(first))) == whole
+    assert digest(digests_of(database, *first[:1])) != whole
 
 
 # Measuring
@@ -115,6 +147,12 @@ def test_a_measurement_says_what_its_process_took():
     assert 5 < measured.peak_mb < 1_000
 
 
+def test_the_cpu_seconds_of_both_servers_are_known(servers):
+    before = server_cpu_seconds()
+    assert before.keys() == {"mongod", "seaweedfs"}
+    assert all(after >= before[name] >= 0 for name, after in server_cpu_seconds().items())
+
+
 def test_a_measurement_that_fails_ends_the_benchmark():
     with pytest.raises(SystemExit, match="run failed with 1"):
         measure("benchmarks.scripts:run", script="none")
@@ -139,15 +177,16 @@ def test_a_measurement_that_is_given_up_leaves_no_process(monkeypatch):
 def test_whole_job_ratios_are_of_the_median_and_of_the_fastest_peer():
     at_one = {
         "fanfold": runs(2, 9, 2),
+        "fanfold_warm": runs(1, 10, 1),
         "merged_script": runs(6, 8, 10),
         "celery_chord": runs(5),
         "dask_map": runs(4),
     }
     found = figures.figures_of({"whole_job": {"runs": {"5000000": at_one}}})
     assert found["whole_job_vs_merged_script"] == 4
-    assert found["whole_job_vs_peers"] == 2
-    assert found["whole_job_vs_celery_chord"] == 2.5
-    assert found["peak_mb"] == 900
+    assert found["whole_job_vs_peers"] == 4
+    assert found["whole_job_vs_celery_chord"] == 5
+    assert found["peak_mb"] == 1_000
     assert "whole_job_vs_pool" not in found
 
 
