@@ -30,6 +30,7 @@ LAYERS = (
         "examples",
         "assets",
     ),
+    ("small",),
     ("share",),
     ("steps",),
     ("__main__",),

@@ -1,8 +1,8 @@
 """The work itself, in plain Python without Dagster; `python -m workers --batch ID` runs anywhere.
 
 Who starts servers belongs in resources; what runs, and when, in pipelines. Read: steps (the seven
-steps of a run); the rooms, in data order: declare, contributions, sources, ledger, planning, batch
-and share (a worker), folding; recompute, verify; watching; tasks, web; what all stand on: values,
-store, s3_errors, errors, retry, memory, settings; around runs: assets, rehearsal, examples,
+steps of a run); the rooms, in data order: declare, contributions, sources, ledger, planning, batch,
+small and share (a worker), folding; recompute, verify; watching; tasks, web; what all stand on:
+values, store, s3_errors, errors, retry, memory, settings; around runs: assets, rehearsal, examples,
 progress.
 """

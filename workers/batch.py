@@ -2,11 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from workers.contributions.results import Merger, to_parquet
+from workers.contributions.results import Merger, Parts, profiles_of, to_parquet
 from workers.declare.task import load_task
 from workers.errors import FanfoldError, Malformed, Refused, Unavailable
 from workers.ledger.attempt import AttemptLetters, AttemptWarnings
@@ -19,7 +20,8 @@ from workers.memory import peak_bytes
 from workers.sources.columns.frames import Items
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.rows import Rows
-from workers.sources.items import ItemReader, Reject, contribute
+from workers.sources.heads import NONE_ASKED, AskedHeads
+from workers.sources.items import Reject, contribute, reader_of
 from workers.sources.rests import Density, items_of_rest
 from workers.sources.source import source_of
 from workers.sources.taken import Origin, Waiting
@@ -27,7 +29,6 @@ from workers.store import OWN_PREFIX, BlockStore
 from workers.values import Outcome, Place, Range
 
 TRIED_ITEMS = 20  # items a task fails on, one by one and with none used, before others are tried
-SMALL_RANGE_BYTES = 64 << 10  # bytes of a range whose items wait for those of the next ones
 OBSERVED_ITEMS = 10_000  # items a task observes the world for in one call
 MAX_UNREADABLE_ITEMS = 10_000  # items that cannot be read, with none used, before a batch gives up
 
@@ -49,9 +50,17 @@ def run_begun(ledger: Ledger, store: BlockStore, batch: Batch, is_last: bool) ->
     if batch.is_done:
         return batch.finished_outcome
 
+    with failure_recorded(ledger, batch, is_last):
+        outcome = Worker(batch, ledger, store).run()
+    return finish_batches(ledger, store, {batch.id: outcome})[batch.id]
+
+
+@contextmanager
+def failure_recorded(ledger: Ledger, batch: Batch, is_last: bool) -> Iterator[None]:
+    """Record why an attempt at a batch fails, where it does; the error goes on."""
     try:
         with mongodb_errors():
-            outcome = Worker(batch, ledger, store).run()
+            yield
     except Unavailable as error:  # says nothing about the batch: it is still to be run
         ledger.fail(batch.id, str(error), is_final=False)
         raise
@@ -61,10 +70,16 @@ def run_begun(ledger: Ledger, store: BlockStore, batch: Batch, is_last: bool) ->
         ledger.fail(batch.id, why, is_last or isinstance(error, Refused))
         raise
 
-    first = ledger.finish(batch.id, outcome)
-    if first.result != outcome.result:  # another attempt was faster, and its result counts
-        store.delete(outcome.result)
-    return first
+
+def finish_batches(
+    ledger: Ledger, store: BlockStore, outcomes: Mapping[str, Outcome]
+) -> dict[str, Outcome]:
+    """Record outcomes whose results are in S3; return those that count."""
+    firsts = ledger.finish(outcomes)
+    for batch_id, outcome in outcomes.items():
+        if firsts[batch_id].result != outcome.result:  # another attempt was faster
+            store.delete(outcome.result)
+    return firsts
 
 
 def result_key(batch: Batch, attempt_id: AttemptId) -> str:
@@ -73,10 +88,19 @@ def result_key(batch: Batch, attempt_id: AttemptId) -> str:
     return f"{folder}/{attempt_id.batch}-{attempt_id.number}.parquet"
 
 
+class Result(NamedTuple):
+    """What one attempt at a batch says, before its object is in S3."""
+
+    body: bytes
+    outcome: Outcome
+
+
 class Worker:
     """What one attempt at a batch holds while it reads."""
 
-    def __init__(self, batch: Batch, ledger: Ledger, store: BlockStore) -> None:
+    def __init__(
+        self, batch: Batch, ledger: Ledger, store: BlockStore, asked: AskedHeads = NONE_ASKED
+    ) -> None:
         self.batch = batch
         self.attempt_id = AttemptId(batch=batch.id, number=batch.attempts)
         self.ledger = ledger
@@ -88,10 +112,10 @@ class Worker:
                 f"{batch.task}, and this worker has {self.task.version}; run its partition again"
             )
 
-        self.source = source_of(batch, ledger, store)
-        self.reader = ItemReader(self.task.item, by_columns=self.task.observe is None)
+        self.source = source_of(batch, ledger, store, asked)
+        self.reader = reader_of(self.task.item, by_columns=self.task.observe is None)
         # Makes frames of what the task gets: observations, where it observes the world.
-        self.framer = ItemReader(self.task.observation_type)
+        self.framer = reader_of(self.task.observation_type, by_columns=False)
         self.merger = Merger(self.task.fields)
         self.used = 0
         self.skipped = 0
@@ -108,19 +132,36 @@ class Worker:
     def run(self) -> Outcome:
         """Read all ranges and write the result; return the outcome."""
         started = time.monotonic()
+        result = self.result()
+        self.store.put(result.outcome.result, result.body)
+        return result.outcome.taking(time.monotonic() - started)
+
+    def result(self) -> Result:
+        """Read all ranges; return the result, which is still to be written."""
+        self.read()
+        return self.end()
+
+    def read(self) -> None:
+        """Read all ranges; some items may still wait to contribute."""
         for range_, runs in self.source.read(self.batch.ranges, self.reader.columns):
             self._read(range_, runs)
             self.bytes += range_.bytes
+
+    def take_in(self, parts: Parts) -> None:
+        """Take in what all items that wait contribute."""
+        self.merger.add_parts(parts)
+        self.used += self.waiting.items
+        self.waiting.clear()
+
+    def end(self) -> Result:
+        """Let what still waits contribute; return the result."""
         self._contribute_waiting()
         self._observe()
         self.dead_letters.record_unmet()
 
-        result = self.merger.table()
-        body = to_parquet(result)
-        key = result_key(self.batch, self.attempt_id)
-        self.store.put(key, body)
-
-        return Outcome(
+        table = self.merger.table()
+        body = to_parquet(table)
+        outcome = Outcome(
             items=self.used + self.dead_letters.count,
             used=self.used,
             skipped=self.skipped,
@@ -128,15 +169,16 @@ class Worker:
             unread_parts=self.dead_letters.rests,
             unread_items=self.dead_letters.rest_items,
             bytes=self.bytes,
-            rows=result.num_rows,
-            profiles=len(result["profile"].unique()),
-            seconds=round(time.monotonic() - started, 6),
-            result=key,
+            rows=table.num_rows,
+            profiles=profiles_of(table),
+            seconds=0.0,
+            result=result_key(self.batch, self.attempt_id),
             digest=hashlib.sha256(body).hexdigest(),
             attempt=self.attempt_id.number,
             peak_bytes=peak_bytes(),
             warnings=self.warnings.listed(),
         )
+        return Result(body, outcome)
 
     def _read(self, range_: Range, runs: Iterator[Lines | Rows]) -> None:
         """Take in what a range holds, and record its dead letters."""
@@ -168,7 +210,7 @@ class Worker:
         taken = self.reader.items(run, reject)
         if self.task.observe is None:
             self.waiting.add(range_, taken)
-            if self.waiting.is_full or range_.bytes > SMALL_RANGE_BYTES:
+            if self.waiting.is_full:
                 self._contribute_waiting()
             return
 

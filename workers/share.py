@@ -1,12 +1,11 @@
 """A worker's share of batches: it runs them, then those that slower workers have not begun.
 
-Small batches run side by side, as most of each is waiting for S3 and the ledger.
+Small batches run together, as most of each is waiting for S3 and the ledger.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from itertools import takewhile
@@ -20,16 +19,17 @@ from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors
 from workers.ledger.records import Batch
 from workers.ledger.shares import is_given_up
+from workers.small import Ends, run_together
 from workers.store import BlockStore
 from workers.values import Value
 
 TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
-SMALL_BATCH_BYTES = 64 << 10  # bytes of a batch that runs beside others
-BATCHES_AT_ONCE = 8  # small ones that a worker runs side by side
-GROUP_BATCHES = 4 * BATCHES_AT_ONCE  # small ones between two looks at the tolerance
+SMALL_BATCH_BYTES = 64 << 10  # bytes of a batch that runs together with others
+GROUP_BATCHES = 32  # small ones that run together; the tolerance is looked at before
 LOOK_SECONDS = 0.5  # between looks at a batch that another worker took over
 
-Begin = Callable[[str], Batch | None]
+# Begins batches; those that another worker has are left out.
+Begin = Callable[[Sequence[str]], dict[str, Batch]]
 
 
 class Answer(Value, frozen=True, kw_only=True):
@@ -86,10 +86,10 @@ class ShareRunner:
 
     def _run_own(self, batch_ids: Sequence[str]) -> list[str]:
         """Run the batches of this share; return those that other workers took over."""
-        begin = partial(self.ledger.shares.begin_own, run=self.run_id)
+        begin = partial(self.ledger.shares.begin, not_taken_in=self.run_id)
         taken: list[str] = []
         for group in self._own_groups(batch_ids):
-            results = self._attempt_all(group, begin, self.is_last)
+            results = self._attempt(group, begin, self.is_last)
             taken += [batch_id for batch_id, result in results.items() if result is None]
             self._take_in(results)
         return taken
@@ -122,7 +122,7 @@ class ShareRunner:
                 plans = self.ledger.plans_under_way(self.run_id)
                 batch_ids = [batch_id for plan in plans for batch_id in plan.batches]
                 while (group := self._open_group(batch_ids)) and not self._is_lost():
-                    results = self._attempt_all(group, take_over, is_last=False)
+                    results = self._attempt(group, take_over, is_last=False)
                     if any(isinstance(result, Exception) for result in results.values()):
                         return
                     self._take_in(results)
@@ -140,7 +140,11 @@ class ShareRunner:
         """Wait for a batch that another worker took over, and run it where that one gave up."""
         while self._is_held(batch_id):
             time.sleep(LOOK_SECONDS)
-        self._take_in(self._attempt_all([batch_id], self.ledger.begin, self.is_last))
+        self._take_in(self._attempt([batch_id], self._begin_any, self.is_last))
+
+    def _begin_any(self, batch_ids: Sequence[str]) -> dict[str, Batch]:
+        """Begin batches, whoever took them over."""
+        return {batch_id: self.ledger.begin(batch_id) for batch_id in batch_ids}
 
     def _is_held(self, batch_id: str) -> bool:
         """Tell whether another worker has taken a batch over, and is still at it."""
@@ -168,24 +172,27 @@ class ShareRunner:
         self._asked = time.monotonic()
         return run_exceeds_tolerance(self.asset, self.ledger, self.run_id)
 
-    def _attempt_all(self, group: Sequence[str], begin: Begin, is_last: bool) -> Results:
-        """Attempt batches side by side."""
-        attempt = partial(self._attempt, begin, is_last)
-        if len(group) == 1:
-            return {group[0]: attempt(group[0])}
-        with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
-            return dict(zip(group, pool.map(attempt, group), strict=True))
-
-    def _attempt(self, begin: Begin, is_last: bool, batch_id: str) -> Answer | Exception | None:
+    def _attempt(self, group: Sequence[str], begin: Begin, is_last: bool) -> Results:
+        """Attempt a batch, or small ones together."""
         try:
             with mongodb_errors():
-                batch = begin(batch_id)
-                if batch is None:
-                    return None
-                outcome = run_begun(self.ledger, self.store, batch, is_last)
+                begun = begin(group)
+                ends = self._run_begun([begun[each] for each in group if each in begun], is_last)
         except Exception as error:  # noqa: BLE001  it is raised, or is an answer, in _fail
-            return error
-        return Answer(batch=batch_id, items=outcome.items, dead=outcome.dead)
+            return dict.fromkeys(group, error)
+
+        answers = {
+            batch_id: end
+            if isinstance(end, Exception)
+            else Answer(batch=batch_id, items=end.items, dead=end.dead)
+            for batch_id, end in ends.items()
+        }
+        return dict.fromkeys(group) | answers
+
+    def _run_begun(self, batches: Sequence[Batch], is_last: bool) -> Ends:
+        if len(batches) > 1:
+            return run_together(self.ledger, self.store, batches, is_last)
+        return {batch.id: run_begun(self.ledger, self.store, batch, is_last) for batch in batches}
 
     def _take_in(self, results: Results) -> None:
         """Answer for a group; what went wrong comes last, since it may be raised."""

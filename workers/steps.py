@@ -175,7 +175,6 @@ def queue_batches(
 
     work = make_plans(asset, task, ledger, store, run_id, listed.listings, sliced, slots)
     ledger.save(work.plans, work.new, work.again)
-    write_manifests(ledger, store, [plan.id for plan in work.plans])
     queued = _shared(asset, ledger, listed, sliced, work, slots)
     ledger.shares.deal(run_id, queued.shares)
     return queued

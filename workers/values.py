@@ -9,6 +9,8 @@ import json
 import zlib
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import cache
+from threading import Lock
 from typing import Any, Self
 
 import msgspec
@@ -40,7 +42,18 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, document: Any) -> Self:
         """Return the value that `to_json` (or a ledger document) holds; extra keys are ignored."""
+        _learn(cls)
         return msgspec.convert(document, cls)
+
+
+_learning = Lock()
+
+
+@cache
+def _learn(kind: type[Value]) -> None:
+    """Let msgspec learn a type, as it does when it first meets one: two threads at once crash."""
+    with _learning:
+        msgspec.json.Decoder(kind)
 
 
 class Block(Value, frozen=True, kw_only=True):
@@ -209,6 +222,10 @@ class Outcome(Value, frozen=True, kw_only=True):
     # the system does not say.
     peak_bytes: int = 0
     warnings: list[BlockWarning] = []
+
+    def taking(self, seconds: float) -> "Outcome":
+        """Return the outcome of a batch that took so long."""
+        return msgspec.structs.replace(self, seconds=round(seconds, 6))
 
 
 class BatchCost(Value, frozen=True, kw_only=True):

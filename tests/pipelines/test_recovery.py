@@ -103,7 +103,7 @@ def test_a_letter_that_went_missing_fails_nothing_lost(pipeline):
 
 def unlucky(monkeypatch):
     """Let each attempt at a batch of the first day raise; return the attempts, as they come."""
-    real = Worker.run
+    real = Worker.read
     broken = []
 
     def run(worker):
@@ -112,7 +112,7 @@ def unlucky(monkeypatch):
             raise RuntimeError("out of luck")
         return real(worker)
 
-    monkeypatch.setattr(Worker, "run", run)
+    monkeypatch.setattr(Worker, "read", run)
     return broken
 
 

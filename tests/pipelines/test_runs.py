@@ -13,7 +13,7 @@ from pipelines.runs import check_servers, materialise_all, split_partitions
 from pipelines.summaries import failures, join_summaries
 from tests.support.pipeline import DAY, USER_PROFILES, event
 from workers.assets import assets
-from workers.batch import run_begun
+from workers.batch import Worker
 from workers.errors import Unavailable
 
 DAYS = USER_PROFILES.partitions.between(DAY, "1998-04-06")
@@ -116,14 +116,14 @@ def test_a_server_that_is_away_ends_the_runs_that_follow(pairs, pipeline, monkey
 
 
 def test_whoever_stops_a_run_stops_those_after_it_too(pairs, pipeline, monkeypatch):
-    real = run_begun
+    real = Worker.read
 
-    def interrupted(ledger, store, batch, *args):
-        if batch.partition == DAYS[2]:
+    def interrupted(worker):
+        if worker.batch.partition == DAYS[2]:
             signal.raise_signal(signal.SIGINT)
-        return real(ledger, store, batch, *args)
+        return real(worker)
 
-    monkeypatch.setattr("workers.share.run_begun", interrupted)
+    monkeypatch.setattr(Worker, "read", interrupted)
     summary = join_summaries(list(materialise_all(pairs, DAYS)))
     assert len(summary["runs"]) == 2
     assert summary["partitions_failed"] == DAYS[2:]

@@ -105,10 +105,10 @@ def begun(instance, origin=None):
 def unlucky(monkeypatch, why="out of luck"):
     """Let each attempt at a batch raise."""
 
-    def run(worker):
+    def read(worker):
         raise RuntimeError(why)
 
-    monkeypatch.setattr(Worker, "run", run)
+    monkeypatch.setattr(Worker, "read", read)
 
 
 def redeclare(monkeypatch, asset, **changes):

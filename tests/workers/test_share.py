@@ -3,6 +3,7 @@
 import threading
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from tests.support.pipeline import event
 from workers import share as shares
 from workers import steps
-from workers.batch import run_begun
+from workers.batch import Worker, run_begun
+from workers.declare.task import Task, load_task
 from workers.errors import Unavailable
+from workers.small import run_together
 
 DAYS = [f"1998-04-{day:02}" for day in range(1, 13)]
 DEAD_PID = 2**22 + 1  # no process has a number as high
@@ -59,19 +62,112 @@ def one_by_one(monkeypatch):
     monkeypatch.setattr(shares, "SMALL_BATCH_BYTES", -1)
 
 
+def sizes_of_calls(monkeypatch):
+    """Return a list of how many items each call of the task gets from here on."""
+    sizes = []
+    real = Task.contribute
+
+    def counted(task, items):
+        sizes.append(len(items))
+        return real(task, items)
+
+    monkeypatch.setattr(Task, "contribute", counted)
+    return sizes
+
+
 def answered(answers):
     return {answer.batch for answer in answers if not answer.error}
 
 
-def test_small_batches_of_a_share_run_side_by_side(run, monkeypatch):
+def test_results_of_small_batches_are_written_side_by_side(run, monkeypatch):
     together = threading.Barrier(len(run.slow), timeout=30)
+    store = run.pipeline.store
+    put = store.put
 
     def meeting(*args):
         together.wait()
-        return run_begun(*args)
+        put(*args)
 
-    monkeypatch.setattr(shares, "run_begun", meeting)
+    monkeypatch.setattr(store, "put", meeting)
     assert answered(run.worker(run.slow)) == set(run.slow)
+
+
+def test_small_batches_are_done_only_once_their_results_are_in_s3(run, monkeypatch):
+    store, ledger = run.pipeline.store, run.pipeline.ledger
+    bad = run.slow[1]
+    put = store.put
+
+    def fails(key, body):
+        if bad in key:
+            raise Unavailable("S3 is away")
+        put(key, body)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put", fails)
+        with pytest.raises(Unavailable):
+            run.worker(run.slow, is_last=False)
+    batches = ledger.batches_by_id(run.slow)
+    assert {each for each, batch in batches.items() if not batch.is_done} == {bad}
+    assert batches[bad].error == "S3 is away"
+
+    assert answered(run.worker(run.slow)) == set(run.slow)
+    run.worker(run.fast)
+    run.end()
+
+
+def test_small_batches_together_have_the_results_that_each_has_alone(run, monkeypatch):
+    run.worker(run.slow)
+    together = run.pipeline.ledger.batches_by_id(run.slow)
+
+    one_by_one(monkeypatch)
+    run.pipeline.ledger.batches.update_many({}, {"$set": {"state": "planned"}})
+    run.worker(run.slow)
+    alone = run.pipeline.ledger.batches_by_id(run.slow)
+    for batch_id, batch in together.items():
+        assert alone[batch_id].finished_outcome.digest == batch.finished_outcome.digest
+
+
+def test_items_of_small_batches_contribute_in_one_call(run, monkeypatch):
+    sizes = sizes_of_calls(monkeypatch)
+    run.worker(run.slow)
+    assert sizes == [2 * len(run.slow)]
+
+
+def test_a_task_that_makes_no_promise_gets_the_items_of_one_batch_alone(run, monkeypatch):
+    task = replace(load_task("user_profiles"), by_item=False)
+    monkeypatch.setattr("workers.batch.load_task", lambda _: task)
+    sizes = sizes_of_calls(monkeypatch)
+    run.worker(run.slow)
+    assert sizes == [2] * len(run.slow)
+
+
+def test_where_one_item_fails_in_the_task_each_small_batch_contributes_by_itself(run, monkeypatch):
+    real = Task.contribute
+
+    def fails(task, items):
+        if f"user of {DAYS[1]}" in items["user"].tolist():
+            raise ValueError("not this one")
+        return real(task, items)
+
+    monkeypatch.setattr(Task, "contribute", fails)
+    run.worker(run.slow)
+    run.worker(run.fast)
+    batches = run.pipeline.ledger.batches_by_id([*run.slow, *run.fast]).values()
+    dead = {batch.partition: batch.finished_outcome.dead for batch in batches}
+    assert dead == {day: int(day == DAYS[1]) for day in DAYS}
+    run.end()
+
+
+def test_of_two_attempts_at_small_batches_the_first_that_is_done_counts(run):
+    ledger, store = run.pipeline.ledger, run.pipeline.store
+    slow = ledger.shares.begin(run.slow)
+    fast = ledger.shares.begin(run.slow)
+    assert {batch.attempts for batch in slow.values()} == {1}
+
+    first = run_together(ledger, store, list(fast.values()), True)
+    assert run_together(ledger, store, list(slow.values()), True) == first
+    kept = {block.key for block in store.list("_fanfold/results/")}
+    assert kept == {outcome.result for outcome in first.values()}
 
 
 def test_batches_of_a_task_that_observes_run_one_by_one(run):
@@ -149,7 +245,7 @@ def test_what_goes_wrong_with_a_batch_of_another_is_left_to_that_one(run, monkey
 @pytest.mark.parametrize("change", ["its process died", "its machine is silent"])
 def test_a_batch_whose_taker_is_gone_is_run_by_the_worker_it_was_dealt_to(run, change):
     ledger = run.pipeline.ledger
-    assert ledger.shares.take_over(run.slow[-1], run.id)
+    assert ledger.shares.take_over(run.slow[-1:], run.id)
     gone = {"worker.pid": DEAD_PID}
     if change == "its machine is silent":
         long_ago = datetime.now(UTC) - timedelta(hours=1)
@@ -164,7 +260,7 @@ def test_a_batch_whose_taker_is_gone_is_run_by_the_worker_it_was_dealt_to(run, c
 
 def test_a_worker_waits_for_a_batch_that_another_one_is_still_at(run):
     ledger, store = run.pipeline.ledger, run.pipeline.store
-    batch = ledger.shares.take_over(run.slow[0], run.id)
+    (batch,) = ledger.shares.take_over(run.slow[:1], run.id).values()
 
     def finish():
         time.sleep(0.3)
@@ -177,33 +273,34 @@ def test_a_worker_waits_for_a_batch_that_another_one_is_still_at(run):
     assert run.attempts()[run.slow[0]] == 1
 
 
-def test_of_two_that_begin_a_batch_at_once_one_has_it(run):
+def test_of_two_that_begin_batches_at_once_one_has_each(run):
     shares_ = run.pipeline.ledger.shares
-    assert shares_.begin_own(run.slow[0], run.id)
-    assert shares_.take_over(run.slow[0], run.id) is None
-    assert shares_.take_over(run.slow[1], run.id)
-    assert shares_.begin_own(run.slow[1], run.id) is None
-    assert shares_.take_over(run.slow[1], run.id) is None
+    first, second, third = run.slow[:3]
+    assert shares_.begin([first], run.id).keys() == {first}
+    assert shares_.take_over([first, second], run.id).keys() == {second}
+    assert shares_.begin([second, third], run.id).keys() == {third}
+    assert shares_.take_over(run.slow[:3], run.id) == {}
 
 
 def test_a_later_run_does_not_wait_for_takers_of_an_earlier_one(run):
     shares_ = run.pipeline.ledger.shares
-    assert shares_.take_over(run.slow[0], run.id)
+    assert shares_.take_over(run.slow[:1], run.id)
     later = Run(run.pipeline)
-    assert shares_.begin_own(run.slow[0], later.id)
+    assert shares_.begin(run.slow[:1], later.id)
 
 
 def test_a_batch_that_fails_beside_others_costs_them_nothing(run, monkeypatch):
     bad = run.slow[1]
+    end = Worker.end
 
-    def fails(ledger, store, batch, is_last):
-        if batch.id == bad:
-            ledger.fail(batch.id, "out of luck", is_final=False)
+    def fails(worker):
+        if worker.batch.id == bad:
             raise RuntimeError("out of luck")
-        return run_begun(ledger, store, batch, is_last)
+        return end(worker)
 
-    monkeypatch.setattr(shares, "run_begun", fails)
+    monkeypatch.setattr(Worker, "end", fails)
     with pytest.raises(RuntimeError, match="out of luck"):
         run.worker(run.slow, is_last=False)
     states = run.pipeline.ledger.batches_by_id(run.slow)
     assert {batch_id for batch_id, batch in states.items() if not batch.is_done} == {bad}
+    assert states[bad].error == "RuntimeError: out of luck"

@@ -1,6 +1,7 @@
 """The result of a batch: what its items contribute, merged, as one Parquet object in S3."""
 
 import io
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,18 @@ import pyarrow.parquet as pq
 
 from workers.contributions.fields import Field, Fields
 from workers.contributions.groups import groups_of
-from workers.contributions.tables import FieldRows, Merged, numbers_of, table_of
-from workers.contributions.texts import Coded, Vocabulary, coded, encode
+from workers.contributions.tables import TEXTS, FieldRows, Merged, numbers_of, table_of
+from workers.contributions.texts import (
+    Coded,
+    Vocabulary,
+    coded,
+    encode,
+    encode_together,
+    with_own_texts,
+)
 
 MAX_HELD_BYTES = 64 << 20  # of contributions held before they are merged: some 2 million rows
-GROUP_ROWS = 50_000  # rows of a row group: a shard reads the groups that hold its buckets
+GROUP_ROWS = 25_000  # rows of a row group: a shard reads the groups that hold its buckets
 
 # A chunk's contributions by field.
 Frames = dict[str, pd.DataFrame]
@@ -34,6 +42,28 @@ class Part(NamedTuple):
         return sum(column.nbytes for column in self if column is not None)
 
 
+Parts = dict[str, Part]  # by field
+
+
+def parts_of(frames: Frames, fields: Fields) -> Parts:
+    """Return the contributions of one chunk, which were checked."""
+    of_text = {name for name in frames if fields[name].type is str}
+    profiles = ChunkTexts(frame["profile"] for frame in frames.values())
+    keys = ChunkTexts(frame["key"] for frame in frames.values() if "key" in frame)
+    texts = ChunkTexts(frames[name]["value"] for name in of_text)
+
+    parts = {}
+    for name, frame in frames.items():
+        values = frame["value"]
+        parts[name] = Part(
+            profile=profiles.coded(frame["profile"]),
+            key=keys.coded(frame["key"]) if "key" in frame else None,
+            at=frame["at"].to_numpy() if "at" in frame else None,
+            value=texts.coded(values) if name in of_text else values.to_numpy(),
+        )
+    return parts
+
+
 class Merger:
     """Contributions gathered chunk by chunk, merged before they grow large."""
 
@@ -44,15 +74,11 @@ class Merger:
 
     def add(self, frames: Frames) -> None:
         """Take in the contributions of one chunk, checked: see `Field.checked`."""
-        texts = ChunkTexts()
-        for name, frame in frames.items():
-            values = frame["value"]
-            part = Part(
-                profile=texts.coded(frame["profile"]),
-                key=texts.coded(frame["key"]) if "key" in frame else None,
-                at=frame["at"].to_numpy() if "at" in frame else None,
-                value=texts.coded(values) if self.fields[name].type is str else values.to_numpy(),
-            )
+        self.add_parts(parts_of(frames, self.fields))
+
+    def add_parts(self, parts: Parts) -> None:
+        """Take in contributions by field."""
+        for name, part in parts.items():
             self._add(name, part)
         self._shrink()
 
@@ -135,18 +161,21 @@ class Merger:
 
 
 class ChunkTexts:
-    """The columns of text of a chunk: one that stands in several fields is encoded once."""
+    """Columns of text of a chunk, encoded together; one that stands in several fields, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Iterable[pd.Series]) -> None:
         # By identity of the Arrow array, which is the same in every frame that got the column.
-        self._coded: dict[int, tuple[pa.ChunkedArray, Coded]] = {}
+        self._arrays = {id(_arrow(column)): _arrow(column) for column in columns}
+        encoded = encode_together(list(self._arrays.values()))
+        self._coded = dict(zip(self._arrays, encoded, strict=True))
 
     def coded(self, column: pd.Series) -> Coded:
-        """Return a column of text by places."""
-        array = column.array.__arrow_array__()
-        if id(array) not in self._coded:
-            self._coded[id(array)] = (array, encode(array))
-        return self._coded[id(array)][1]
+        """Return one of the columns by places."""
+        return self._coded[id(_arrow(column))]
+
+
+def _arrow(column: pd.Series) -> pa.ChunkedArray:
+    return column.array.__arrow_array__()
 
 
 def _merge_field(
@@ -191,17 +220,32 @@ def _values_of_rows(field: Field, table: pa.Table) -> np.ndarray | Coded:
     return values
 
 
+def profiles_of(table: pa.Table) -> int:
+    """Return how many profiles a result is about."""
+    return sum(len(chunk.dictionary) for chunk in table["profile"].chunks)  # there is one
+
+
 def to_parquet(table: pa.Table) -> bytes:
     """Return a result as the bytes of a Parquet file whose row groups follow the buckets."""
     file = io.BytesIO()
-    pq.write_table(
-        table,
+    writer = pq.ParquetWriter(
         file,
+        table.schema,
         compression="zstd",
-        row_group_size=GROUP_ROWS,
-        # Profiles stand in order, so that they are smaller plain, and numbers byte by byte.
-        use_dictionary=["field", "key", "text"],
+        # Shards read ids as places in a dictionary, and numbers are smaller byte by byte.
+        use_dictionary=["bucket", *TEXTS],
         column_encoding=dict.fromkeys(["at", "number", "real"], "BYTE_STREAM_SPLIT"),
         write_statistics=["bucket"],  # which row groups a shard reads
     )
+    with writer:
+        for start in range(0, table.num_rows, GROUP_ROWS):
+            writer.write_table(_row_group(table.slice(start, GROUP_ROWS)))
     return file.getvalue()
+
+
+def _row_group(rows: pa.Table) -> pa.Table:
+    """Return rows with dictionaries of their own texts alone: Parquet writes them whole."""
+    for name in ("profile", "key"):
+        own = with_own_texts(rows[name].chunk(0))
+        rows = rows.set_column(rows.schema.get_field_index(name), name, own)
+    return rows

@@ -1,5 +1,7 @@
 """Merged contributions, and the table that a result holds of them."""
 
+import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,20 +9,24 @@ import pyarrow as pa
 
 from workers.contributions.fields import Field, Fields
 from workers.contributions.groups import LARGEST_WHOLE, LEAST_WHOLE
-from workers.values import bucket
+from workers.contributions.texts import NO_TEXT, Coded, dictionary_array
+from workers.values import BUCKETS
 
+TEXTS = pa.dictionary(pa.int32(), pa.string())  # that stand in many rows
 RESULT_SCHEMA = pa.schema(
     [
         ("bucket", pa.uint8()),
-        ("field", pa.string()),
-        ("profile", pa.string()),
-        ("key", pa.string()),
+        ("field", TEXTS),
+        ("profile", TEXTS),
+        ("key", TEXTS),
         ("at", pa.int64()),
         ("number", pa.int64()),
         ("real", pa.float64()),
         ("text", pa.string()),
     ]
 )
+
+TEXTS = ["field", "profile", "key", "text"]  # columns whose values stand in many rows
 
 
 class FieldRows(NamedTuple):
@@ -55,29 +61,46 @@ def table_of(merged: Merged, fields: Fields, texts: pa.Array) -> pa.Table:
     if not names:
         return RESULT_SCHEMA.empty_table()
 
+    # Profiles in the order of their buckets, so that those of a row group stand together.
+    buckets = _buckets_of(merged.profiles)
+    by_bucket = np.argsort(buckets, kind="stable")
+    ranks = np.empty(len(by_bucket), dtype="int32")
+    ranks[by_bucket] = np.arange(len(by_bucket))
+
     rows = [merged.fields[name] for name in names]
     lengths = [len(of_field.profile) for of_field in rows]
-    profile = np.concatenate([of_field.profile for of_field in rows]).astype("int32")
+    profile = np.concatenate([of_field.profile for of_field in rows])
     field = np.repeat(np.arange(len(names), dtype="int32"), lengths)
 
     # Within a bucket the rows stay as they are: by field, profile and key.
-    buckets = _buckets_of(merged.profiles)[profile]
-    order = np.argsort(buckets, kind="stable")
+    bucket = buckets[profile]
+    order = np.argsort(bucket, kind="stable")
 
     columns = {
-        "bucket": pa.array(buckets[order]),
-        "field": pa.array(names, pa.string()).take(pa.array(field[order])),
-        "profile": merged.profiles.cast(pa.string()).take(pa.array(profile[order])),
+        "bucket": pa.array(bucket[order]),
+        "field": dictionary_array(Coded(field[order], pa.array(names))),
+        "profile": dictionary_array(
+            Coded(ranks[profile[order]], merged.profiles.take(pa.array(by_bucket)))
+        ),
+        "key": dictionary_array(Coded(_places_of_keys(rows)[order], merged.keys)),
     }
     values = [
-        _values(fields[name], of_field, merged.keys, texts)
-        for name, of_field in zip(names, rows, strict=True)
+        _values(fields[name], of_field, texts) for name, of_field in zip(names, rows, strict=True)
     ]
     for column in RESULT_SCHEMA:
         if column.name not in columns:
             parts = [of_field.get(column.name) for of_field in values]
             columns[column.name] = _ordered(parts, lengths, column.type, pa.array(order))
     return pa.table(columns, schema=RESULT_SCHEMA)
+
+
+def _places_of_keys(rows: Sequence[FieldRows]) -> np.ndarray:
+    """Return the place of each row's key, of all fields; NO_TEXT where there is none."""
+    places = [
+        np.full(len(of_field.profile), NO_TEXT) if of_field.key is None else of_field.key
+        for of_field in rows
+    ]
+    return np.concatenate(places, dtype="int32", casting="same_kind")
 
 
 def _ordered(
@@ -92,11 +115,9 @@ def _ordered(
     return pa.concat_arrays(arrays).take(order)
 
 
-def _values(field: Field, rows: FieldRows, keys: pa.Array, texts: pa.Array) -> dict[str, pa.Array]:
-    """Return the columns of a result that rows of a field have, beside the profile's."""
+def _values(field: Field, rows: FieldRows, texts: pa.Array) -> dict[str, pa.Array]:
+    """Return the columns of a result that rows of a field have for times and values."""
     columns = {}
-    if rows.key is not None:
-        columns["key"] = keys.take(pa.array(rows.key)).cast(pa.string())
     if rows.at is not None:
         columns["at"] = pa.array(rows.at)
 
@@ -134,5 +155,7 @@ def numbers_of(table: pa.Table) -> np.ndarray:
 
 
 def _buckets_of(profiles: pa.Array) -> np.ndarray:
-    """Return the bucket of each profile id."""
-    return np.fromiter(map(bucket, profiles.to_pylist()), "uint8", len(profiles))
+    """Return what `bucket` says of each profile id."""
+    ids = profiles.cast(pa.large_binary()).to_numpy(zero_copy_only=False)
+    checksums = np.fromiter(map(zlib.crc32, ids), "uint32", len(ids))
+    return (checksums % BUCKETS).astype("uint8")

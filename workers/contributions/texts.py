@@ -14,7 +14,7 @@ class Coded(NamedTuple):
     """A column of text: where each row's text stands in a dictionary."""
 
     places: np.ndarray
-    # Texts that some row has.
+    # Texts that some row has, of this column or of those that were encoded with it.
     dictionary: pa.Array
 
     @property
@@ -34,20 +34,49 @@ def encode(column: pa.ChunkedArray) -> Coded:
         places = array.indices.fill_null(NO_TEXT).to_numpy()
         return coded(places, array.dictionary.cast(pa.large_string()))
 
-    array = column.dictionary_encode().combine_chunks()
+    return encode_together([column])[0]
+
+
+def encode_together(columns: Sequence[pa.ChunkedArray]) -> list[Coded]:
+    """Return columns of plain text by places in one dictionary, which holds the texts of all."""
+    chunks = [chunk for column in columns for chunk in column.cast(pa.large_string()).chunks]
+    array = pa.chunked_array(chunks, pa.large_string()).dictionary_encode().combine_chunks()
     places = array.indices.fill_null(NO_TEXT).to_numpy()
-    return Coded(places, array.dictionary.cast(pa.large_string()))
+
+    encoded = []
+    start = 0
+    for column in columns:
+        encoded.append(Coded(places[start : start + len(column)], array.dictionary))
+        start += len(column)
+    return encoded
 
 
 def coded(places: np.ndarray, dictionary: pa.Array) -> Coded:
     """Return a column of text with a dictionary that holds no text beside those that rows have."""
-    is_met = np.zeros(len(dictionary) + 1, dtype=bool)
-    is_met[places] = True  # the last one stands for NO_TEXT
+    # Most rows of a result have texts that stand close together: no others are looked at.
+    first = max(int(places.min(initial=len(dictionary))), 0)
+    after = max(int(places.max(initial=NO_TEXT)) + 1, first)
+    size = after - first
+
+    is_met = np.zeros(size + 1, dtype=bool)
+    is_met[places - first] = True  # the last one stands for NO_TEXT; with it, `first` is 0
     met = np.flatnonzero(is_met[:-1])
 
-    new_places = np.full(len(dictionary) + 1, NO_TEXT, dtype="int32")
+    new_places = np.full(size + 1, NO_TEXT, dtype="int32")
     new_places[met] = np.arange(len(met))
-    return Coded(new_places[places], dictionary.take(pa.array(met)))
+    return Coded(new_places[places - first], dictionary.slice(first, size).take(pa.array(met)))
+
+
+def dictionary_array(column: Coded) -> pa.DictionaryArray:
+    """Return a column of text as Arrow has it; null for NO_TEXT."""
+    places = pa.array(column.places, mask=column.places == NO_TEXT)
+    return pa.DictionaryArray.from_arrays(places, column.dictionary.cast(pa.string()))
+
+
+def with_own_texts(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Return rows of a column with a dictionary that holds no text beside theirs."""
+    places = array.indices.fill_null(NO_TEXT).to_numpy()
+    return dictionary_array(coded(places, array.dictionary))
 
 
 class Vocabulary:

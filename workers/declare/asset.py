@@ -96,7 +96,7 @@ class Sizes(Value, frozen=True, kw_only=True):
     # Contribution rows one fold op holds at a time; more rows make more shards.
     rows_per_shard: int = 1_500_000
     # A range of more partitions than this becomes several runs. A run folds all of its partitions
-    # or none, and each of them costs its reconcile, publish and checks some calls.
+    # or none, and its steps start once, which costs as much as 200 small partitions.
     partitions_per_run: int = 400
 
 

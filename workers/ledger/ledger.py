@@ -4,7 +4,7 @@ Dagster hands out the work; what became of it is here. The states of plans and b
 moves them, are in records.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -280,25 +280,29 @@ class Ledger:
 
     def begin(self, batch_id: str) -> Batch:
         """Count an attempt at a batch and return it; one that is done stays as it is."""
-        return self.shares.begin(batch_id) or self.batch(batch_id)
+        while not (begun := self.shares.begin([batch_id])):
+            self.batch(batch_id)  # another attempt began meanwhile, unless there is no such batch
+        return begun[batch_id]
 
-    def finish(self, batch_id: str, outcome: Outcome) -> Outcome:
-        """Record a batch's outcome, unless another attempt was first; return the one that stays."""
-        done = {
-            "state": BatchState.DONE,
-            "outcome": outcome.to_json(),
-            "finished": datetime.now(UTC),
-            "error": "",
-        }
-        not_done = {"_id": batch_id, "state": {"$ne": BatchState.DONE}}
-        if self.batches.find_one_and_update(not_done, {"$set": done}, {"_id": 1}):
-            return outcome
+    def finish(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Record outcomes of batches, but where another attempt was first; return those that stay.
 
-        first = self.batch(batch_id).finished_outcome
-        if first.digest != outcome.digest:
-            # Allowed of a task that observes the outside world, never of one that is pure.
-            self.batches.update_one({"_id": batch_id}, {"$addToSet": {"conflicts": outcome.digest}})
-        return first
+        Those of one batch or of many are one request.
+        """
+        writes = [_finished(batch_id, outcome) for batch_id, outcome in outcomes.items()]
+        if not writes:
+            return {}
+        answer = self.batches.bulk_write(writes, ordered=False)
+        if answer.matched_count == len(writes):
+            return dict(outcomes)
+
+        firsts = {batch_id: self.batch(batch_id).finished_outcome for batch_id in outcomes}
+        for batch_id, outcome in outcomes.items():
+            if firsts[batch_id].digest != outcome.digest:
+                # Allowed of a task that observes the outside world, never of one that is pure.
+                conflict = {"$addToSet": {"conflicts": outcome.digest}}
+                self.batches.update_one({"_id": batch_id}, conflict)
+        return firsts
 
     def fail(self, batch_id: str, error: str, is_final: bool = True) -> None:
         """Record why the latest attempt at a batch failed; for good, or until the next one."""
@@ -310,6 +314,17 @@ class Ledger:
                 "$unset": {"taken_by": ""},
             },
         )
+
+
+def _finished(batch_id: str, outcome: Outcome) -> UpdateOne:
+    """Return the write of an outcome, unless another attempt was first."""
+    done = {
+        "state": BatchState.DONE,
+        "outcome": outcome.to_json(),
+        "finished": datetime.now(UTC),
+        "error": "",
+    }
+    return UpdateOne({"_id": batch_id, "state": {"$ne": BatchState.DONE}}, {"$set": done})
 
 
 def _new_batch(batch: Batch) -> UpdateOne:

@@ -31,13 +31,13 @@ def write_manifests(ledger: Ledger, store: BlockStore, plan_ids: Sequence[str]) 
     plans = ledger.plans_by_id(plan_ids)
     batches = ledger.batches_by_plan(plans)
 
-    def write(plan: Plan, counts: Counts) -> None:
-        manifest = describe_manifest(ledger, plan, batches[plan.id], counts)
-        store.put_json(manifest_key(plan), manifest)
-
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        for _ in pool.map(write, plans, count_plans(ledger, plans, batches)):
-            pass
+        writes = []
+        for plan, counts in zip(plans, count_plans(ledger, plans, batches), strict=True):
+            manifest = describe_manifest(ledger, plan, batches[plan.id], counts)
+            writes.append(pool.submit(store.put_json, manifest_key(plan), manifest))
+        for write in writes:
+            write.result()
 
 
 def describe_manifest(

@@ -7,11 +7,11 @@ end, so nothing depends on the one who took it.
 
 import os
 import socket
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from pymongo import ReturnDocument, UpdateMany
+from pymongo import UpdateMany, UpdateOne
 from pymongo.collection import Collection
 
 from workers.ledger.records import Batch, BatchState, WorkerProcess
@@ -19,6 +19,8 @@ from workers.values import Document
 
 # How long another worker on another machine may keep a batch that it took over.
 KEPT = timedelta(minutes=5)
+# A batch that nobody has begun, and nothing is said against.
+OPEN = {"state": BatchState.PLANNED, "error": {"$in": [None, ""]}}
 
 
 class Shares:
@@ -44,31 +46,37 @@ class Shares:
         query = {"_id": {"$in": list(batch_ids)}, "bytes": {"$gt": size}}
         return {each["_id"] for each in self.batches.find(query, {"_id": 1})}
 
-    def begin(self, batch_id: str, **where: Any) -> Batch | None:
-        """Count an attempt at a batch and return it; None where it is done."""
-        return self._begin({"_id": batch_id, "state": {"$ne": BatchState.DONE}, **where}, {})
+    def begin(self, batch_ids: Sequence[str], not_taken_in: str = "") -> dict[str, Batch]:
+        """Count an attempt at batches; return them, and those that are done as they are.
 
-    def begin_own(self, batch_id: str, run: str) -> Batch | None:
-        """Return a batch, begun or done; None where another worker has it."""
-        batch = self.begin(batch_id, taken_by={"$ne": run})
-        if batch:
-            return batch
-        document = self.batches.find_one({"_id": batch_id, "state": BatchState.DONE})
-        return Batch.from_document(document) if document else None
+        Those that another worker took over in a run can be left out.
+        """
+        where = {"taken_by": {"$ne": not_taken_in}} if not_taken_in else {}
+        begun = self._begin(batch_ids, {"state": {"$ne": BatchState.DONE}, **where}, {})
+        others = [batch_id for batch_id in batch_ids if batch_id not in begun]
+        if others:
+            done = {"_id": {"$in": others}, "state": BatchState.DONE}
+            begun |= _by_id(self.batches.find(done))
+        return begun
 
-    def take_over(self, batch_id: str, run: str) -> Batch | None:
-        """Begin a batch that was dealt to another worker; None where somebody was faster."""
-        return self._begin(_open_batches([batch_id]), {"taken_by": run})
+    def take_over(self, batch_ids: Sequence[str], run: str) -> dict[str, Batch]:
+        """Begin batches dealt to another worker; without those where somebody was faster."""
+        return self._begin(batch_ids, OPEN, {"taken_by": run})
 
-    def _begin(self, query: Document, more: Document) -> Batch | None:
+    def _begin(self, batch_ids: Sequence[str], where: Document, more: Document) -> dict[str, Batch]:
+        """Count an attempt at those of batches of which something holds, and return them.
+
+        Each beginning has a name, or of two at once both might read the later one's number.
+        """
         worker = WorkerProcess(host=socket.gethostname(), pid=os.getpid()).to_json()
         begun = {"state": BatchState.RUNNING, "worker": worker, "started": datetime.now(UTC)}
-        document = self.batches.find_one_and_update(
-            query,
-            {"$set": begun | more, "$inc": {"attempts": 1}},
-            return_document=ReturnDocument.AFTER,
-        )
-        return Batch.from_document(document) if document else None
+        mine = {"begun_as": uuid.uuid4().hex}
+
+        update = {"$set": begun | mine | more, "$inc": {"attempts": 1}}
+        writes = [UpdateOne({"_id": batch_id, **where}, update) for batch_id in batch_ids]
+        if not self.batches.bulk_write(writes, ordered=False).matched_count:
+            return {}
+        return _by_id(self.batches.find({"_id": {"$in": list(batch_ids)}, **mine}))
 
     def open_by_share(self, run: str, batch_ids: Sequence[str]) -> list[list[str]]:
         """Return what nobody has begun of the shares of a run that their workers have begun.
@@ -105,10 +113,6 @@ def is_given_up(batch: Batch, now: datetime) -> bool:
     return False
 
 
-def _open_batches(batch_ids: Sequence[str]) -> Document:
-    """Return the query for those batches that nobody has begun, and nothing is said against."""
-    return {
-        "_id": {"$in": list(batch_ids)},
-        "state": BatchState.PLANNED,
-        "error": {"$in": [None, ""]},
-    }
+def _by_id(documents: Iterable[Document]) -> dict[str, Batch]:
+    batches = map(Batch.from_document, documents)
+    return {batch.id: batch for batch in batches}

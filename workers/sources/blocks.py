@@ -12,7 +12,7 @@ from workers.sources.formats.lines import Lines
 from workers.sources.formats.reader import read_range
 from workers.sources.formats.rows import Rows
 from workers.sources.gaps import Gap
-from workers.sources.heads import Head, read_heads
+from workers.sources.heads import NONE_ASKED, AskedHeads, Head, read_heads
 from workers.sources.objects import blocks_of_partition
 from workers.sources.slicing import Sliced, slice_gaps
 from workers.store import BlockStore
@@ -25,9 +25,10 @@ MISSING_IN_PATH = "__HIVE_DEFAULT_PARTITION__"
 class Blocks:
     """Blocks in S3, written as their first bytes, their suffixes and the asset say."""
 
-    def __init__(self, store: BlockStore, declared: str) -> None:
+    def __init__(self, store: BlockStore, declared: str, asked: AskedHeads = NONE_ASKED) -> None:
         self.store = store
         self.declared = declared
+        self.asked = asked
 
     def blocks(self, asset: Asset, partition: str) -> list[Block]:
         return list(blocks_of_partition(asset, self.store, partition))
@@ -45,7 +46,7 @@ class Blocks:
     def read(
         self, ranges: Sequence[Range], columns: Columns
     ) -> Iterator[tuple[Range, Iterator[Lines | Rows]]]:
-        heads = read_heads(self.store, [range_.block for range_ in ranges])
+        heads = read_heads(self.store, [range_.block for range_ in ranges], self.asked)
         for range_, head in zip(ranges, heads, strict=True):
             yield range_, self._read(range_, head, columns)
 

@@ -2,7 +2,7 @@
 
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from workers.sources.formats.format import Format
@@ -55,11 +55,26 @@ class Head:
         return self.store.open_whole(key)
 
 
-def read_heads(store: BlockStore, blocks: Iterable[Block]) -> Iterator[Head]:
+AskedHeads = Mapping[Block, Future[Head]]
+NONE_ASKED: AskedHeads = {}
+
+
+def ask_heads(store: BlockStore, blocks: Iterable[Block], pool: ThreadPoolExecutor) -> AskedHeads:
+    """Ask for the heads of blocks, each once, on threads of a pool."""
+    return {block: pool.submit(Head, store, block) for block in dict.fromkeys(blocks)}
+
+
+def read_heads(
+    store: BlockStore, blocks: Sequence[Block], asked: AskedHeads = NONE_ASKED
+) -> Iterator[Head]:
     """Yield the heads of blocks in their order, while those of the next ones are asked for.
 
-    A block that follows itself is asked for once.
+    A block that follows itself is asked for once, and none where all have been asked for before.
     """
+    if asked.keys() >= set(blocks):
+        yield from (asked[block].result() for block in blocks)
+        return
+
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         waiting: deque[Future[Head]] = deque()
         last: Block | None = None

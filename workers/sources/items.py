@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -180,6 +180,12 @@ def _each(
             raw = run.raw(number)
             reject(run.place(number), raw, reason(error, raw))
     return Taken(run, items, good_numbers)
+
+
+@cache
+def reader_of(item: type[msgspec.Struct], by_columns: bool) -> ItemReader:
+    """Return the reader of a type's items, made once: it costs as much as a dozen of them."""
+    return ItemReader(item, by_columns)
 
 
 class Contribution(NamedTuple):

@@ -48,7 +48,7 @@ def objects_of_partition(asset: Asset, store: BlockStore, partition: str) -> Ite
 def blocks_and_left_out(
     asset: Asset, store: BlockStore, partition: str
 ) -> tuple[list[Block], LeftOut]:
-    """Return the blocks of one partition, and what was left out beside them."""
+    """Return the blocks of one partition by their keys, and what was left out beside them."""
     blocks = []
     left_out = []
     for object_ in objects_of_partition(asset, store, partition):
@@ -56,6 +56,7 @@ def blocks_and_left_out(
             blocks.append(object_.block)
         else:
             left_out.append(object_.block.key)
+    blocks.sort(key=lambda block: block.key)  # hours without a zero in front are listed by number
     return blocks, LeftOut(objects=len(left_out), example=min(left_out, default=""))
 
 

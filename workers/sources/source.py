@@ -15,6 +15,7 @@ from workers.sources.formats.header import Columns
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.rows import Rows
 from workers.sources.gaps import Gap
+from workers.sources.heads import NONE_ASKED, AskedHeads
 from workers.sources.profiles import Profiles
 from workers.sources.slicing import Sliced
 from workers.store import BlockStore
@@ -47,10 +48,12 @@ class Source(Protocol):
         """
 
 
-def source_of(owner: Asset | Batch, ledger: Ledger, store: BlockStore) -> Source:
-    """Return the source of an asset's, or a batch's, items."""
+def source_of(
+    owner: Asset | Batch, ledger: Ledger, store: BlockStore, asked: AskedHeads = NONE_ASKED
+) -> Source:
+    """Return the source of an asset's, or a batch's, items; some heads may have been asked for."""
     if not owner.source:
-        return Blocks(store, owner.format)
+        return Blocks(store, owner.format, asked)
 
     if isinstance(owner, Batch):
         own_profiles = ledger.profiles(owner.asset, owner.generation)

@@ -3,15 +3,19 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from workers.sources.columns.frames import Items, join_items
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.rows import Rows
 from workers.values import Place, Range
 
-# Items, and runs of them, that contribute together: a call costs as much for ten as for a thousand.
+# Items, and runs of them, that contribute together: a call costs as much for ten as for a thousand,
+# and pandas' share of it only vanishes with many thousands. Memory bounds them: items that were
+# made one by one take many times the bytes of columns.
 CHUNK_ITEMS = 10_000
+CHUNK_COLUMN_ITEMS = 100_000
+CHUNK_BYTES = 8 << 20
 CHUNK_RUNS = 64
 
 
@@ -21,6 +25,11 @@ class Taken(NamedTuple):
     run: Lines | Rows
     items: Items
     numbers: Sequence[int]
+
+    @property
+    def is_by_columns(self) -> bool:
+        """Whether no object was made for each item."""
+        return not isinstance(self.items, list)
 
 
 class Origin(NamedTuple):
@@ -46,26 +55,46 @@ class Waiting:
     """Items that wait for others to contribute with."""
 
     def __init__(self) -> None:
-        self.items = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Let nothing wait any more."""
         self._parts: list[tuple[Range, Taken]] = []
+        self.items = 0
+        # Those of them that were made one by one.
+        self._objects = 0
+        self._bytes = 0
 
     def add(self, range_: Range, taken: Taken) -> None:
         """Let the items of a run wait."""
         self._parts.append((range_, taken))
         self.items += len(taken.items)
+        self._objects += 0 if taken.is_by_columns else len(taken.items)
+        self._bytes += taken.run.nbytes
 
     @property
     def is_full(self) -> bool:
         """Whether they are as many as should contribute together."""
-        return self.items >= CHUNK_ITEMS or len(self._parts) >= CHUNK_RUNS
+        return (
+            self._objects >= CHUNK_ITEMS
+            or self.items >= CHUNK_COLUMN_ITEMS
+            or self._bytes >= CHUNK_BYTES
+            or len(self._parts) >= CHUNK_RUNS
+        )
+
+    @property
+    def read_singly(self) -> list[Any]:
+        """The items that wait; none where some of them were read by columns."""
+        if self._objects < self.items:
+            return []
+        return [item for _, taken in self._parts for item in taken.items]
 
     def take(self) -> Iterator[TakenItems]:
         """Yield all that wait: those read one by one together, and those read by columns."""
         by_kind: dict[bool, list[tuple[Range, Taken]]] = {}
-        for part in self._parts:
-            by_kind.setdefault(isinstance(part[1].items, list), []).append(part)
-        self._parts = []
-        self.items = 0
+        for range_, taken in self._parts:
+            by_kind.setdefault(taken.is_by_columns, []).append((range_, taken))
+        self.clear()
 
         for parts in by_kind.values():
             yield _joined(parts)

@@ -103,11 +103,11 @@ def weeks(times: pd.Series) -> pd.Series:
 
 def derive(profile: Document) -> Document:
     """Rank the topics a user leans to; the weights of the strongest add up to 1."""
-    liked = [(topic, strength) for topic, strength in profile["topics"].items() if strength > 0]
-    strongest = sorted(liked, key=lambda pair: (-pair[1], pair[0]))[:MAX_PREFERENCES]
-    total = sum(strength for _, strength in strongest)
+    liked = [(-strength, topic) for topic, strength in profile["topics"].items() if strength > 0]
+    strongest = sorted(liked)[:MAX_PREFERENCES]
+    total = sum(strength for strength, _ in strongest)
 
-    preferences = [{"topic": topic, "weight": strength / total} for topic, strength in strongest]
+    preferences = [{"topic": topic, "weight": strength / total} for strength, topic in strongest]
     return {"preferences": preferences}
 
 
@@ -127,6 +127,7 @@ task = Task(
     },
     contributions=contributions,
     derive=derive,
+    by_item=True,
 )
 
 asset = Asset(

@@ -17,7 +17,8 @@ from pipelines.cli.display import Bars, Lines, View, open_display, to_bars, to_l
 from pipelines.cli.progress import Follower, follow_run
 from pipelines.runs import materialise
 from tests.support.pipeline import DAY, event
-from workers import share, steps
+from workers import steps
+from workers.batch import Worker
 from workers.errors import Unavailable
 from workers.ledger.claims import Claims
 from workers.ledger.mongo import open_database
@@ -205,7 +206,7 @@ def test_a_real_run_shows_its_stages_in_order(pipeline, monkeypatch):
     seen = Recorder()
     real = Claims.mark_folded
     after(monkeypatch, steps, "list_partitions", seen, "listing")
-    after(monkeypatch, share, "run_begun", seen, "working")
+    after(monkeypatch, Worker, "read", seen, "working")
     after(monkeypatch, steps, "fold_profiles", seen, "folding")
     after(monkeypatch, checks, "spot_check", seen, "checking")
 

@@ -29,7 +29,7 @@ from workers.contributions.fields import (
     Sum,
     SumBy,
 )
-from workers.contributions.results import Merger, to_parquet
+from workers.contributions.results import Merger, profiles_of, to_parquet
 from workers.contributions.tables import RESULT_SCHEMA
 from workers.values import bucket
 
@@ -108,9 +108,17 @@ def table_of(rows):
     return merger.table()
 
 
+def as_plain_text(table):
+    """Return a table without dictionary arrays."""
+    kinds = {name: pa.string() for name in ("field", "profile", "key")}
+    fields = [field.with_type(kinds.get(field.name, field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
 def by_dictionaries(table):
     """Return a table with its text as dictionary arrays, some rows a chunk, and no buckets."""
     columns = {}
+    table = as_plain_text(table)
     for name in table.column_names[1:]:
         column = table[name]
         if column.type == pa.string():
@@ -128,6 +136,7 @@ def read_back(table):
 WAYS = {
     "frames": lambda merger, rows: merger.add(frames_of(rows)),
     "table": lambda merger, rows: merger.add_table(table_of(rows)),
+    "plain text": lambda merger, rows: merger.add_table(as_plain_text(table_of(rows))),
     "dictionaries": lambda merger, rows: merger.add_table(by_dictionaries(table_of(rows))),
     "parquet": lambda merger, rows: merger.add_table(read_back(table_of(rows))),
 }
@@ -198,7 +207,8 @@ def test_rows_of_a_result_are_sorted_by_bucket_field_profile_and_key(rows):
 @given(st.lists(contributions(), max_size=25))
 def test_a_result_reads_back_from_parquet_as_it_was(rows):
     table = table_of(rows)
-    assert read_back(table).equals(table)
+    assert as_plain_text(read_back(table)).equals(as_plain_text(table))
+    assert profiles_of(table) == len({profile for _, profile, *_ in rows})
 
 
 def test_a_result_stands_in_the_columns_of_its_kinds():
@@ -239,9 +249,14 @@ def test_values_that_were_replaced_are_not_kept(monkeypatch):
 
 
 def test_a_column_that_stands_in_several_fields_is_encoded_once(monkeypatch):
-    encoded = []
-    encode = results.encode
-    monkeypatch.setattr(results, "encode", lambda column: encoded.append(column) or encode(column))
+    lengths = []
+    encode = results.encode_together
+
+    def note(columns):
+        lengths.append(list(map(len, columns)))
+        return encode(columns)
+
+    monkeypatch.setattr(results, "encode_together", note)
     items = pd.DataFrame({"user": pd.Series(["ann", "bo"], dtype="str"), "at": [1, 2]})
     frames = {
         "sum": pd.DataFrame({"profile": items["user"], "value": 1}),
@@ -249,7 +264,8 @@ def test_a_column_that_stands_in_several_fields_is_encoded_once(monkeypatch):
         "min": pd.DataFrame({"profile": items["user"], "value": items["at"]}),
     }
     Merger(FIELDS).add({name: FIELDS[name].checked(frame, name) for name, frame in frames.items()})
-    assert len(encoded) == 1
+    of_profiles, of_keys, of_values = lengths
+    assert (of_profiles, of_keys, of_values) == ([2], [2], [])
 
 
 def test_a_shard_reads_the_row_groups_of_its_buckets(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.contributions.texts import NO_TEXT, Vocabulary, coded, encode
+from workers.contributions.texts import NO_TEXT, Vocabulary, coded, encode, encode_together
 
 # Where UTF-16 would sort otherwise, and what is hard to keep apart.
 HARD = [
@@ -54,6 +54,24 @@ def test_a_dictionary_holds_no_text_beside_those_of_its_rows():
     assert encoded.dictionary.to_pylist() == ["a", "c"]
     assert encoded.places.tolist() == [1, NO_TEXT, 0]
     assert coded(np.array([1, 1]), pa.array(["a", "b"])).dictionary.to_pylist() == ["b"]
+
+
+@given(st.lists(TEXTS, min_size=1, unique=True), st.data())
+def test_a_dictionary_is_of_the_rows_own_texts_wherever_they_stand(dictionary, data):
+    places = data.draw(st.lists(st.integers(NO_TEXT, len(dictionary) - 1)))
+    column = coded(np.array(places, dtype="int32"), pa.array(dictionary, pa.string()))
+    texts = [*column.dictionary.to_pylist(), None]
+    assert [texts[place] for place in column.places] == [[*dictionary, None][p] for p in places]
+    assert set(column.dictionary.to_pylist()) == {dictionary[p] for p in places if p != NO_TEXT}
+
+
+@given(st.lists(st.lists(TEXTS | st.none())))
+def test_columns_that_are_encoded_together_share_a_dictionary_of_their_texts(columns):
+    encoded = encode_together([pa.chunked_array([column], pa.string()) for column in columns])
+    assert len({id(column.dictionary) for column in encoded}) <= 1
+    for column, expected in zip(encoded, columns, strict=True):
+        texts = [*column.dictionary.to_pylist(), None]
+        assert [texts[place] for place in column.places] == expected
 
 
 def test_a_text_that_stands_twice_in_a_dictionary_is_one():

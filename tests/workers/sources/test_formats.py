@@ -29,8 +29,10 @@ class Shelf:
 
     def __init__(self, body: bytes) -> None:
         self.body = body
+        self.requests: list[tuple[int, int]] = []
 
     def open(self, key: str, etag: str, start: int, end: int) -> io.BytesIO:
+        self.requests.append((start, end))
         return io.BytesIO(self.body[start:end])
 
 
@@ -53,6 +55,18 @@ def test_any_cuts_of_any_block_give_each_line_once(body, cuts, chunk_bytes):
         lines = [line for start, end in pairwise(edges) for line in read(body, start, end)]
     whole = body.split(b"\n")
     assert lines == (whole if whole[-1] else whole[:-1])
+
+
+@pytest.mark.parametrize(("end", "asks_again"), [(6, False), (8, False), (9, True)])
+def test_a_range_asks_again_only_where_its_last_line_is_long(end, asks_again, monkeypatch):
+    monkeypatch.setattr(reader, "TAIL_BYTES", 4)
+    body = b"one\ntwo\n" + b"three" * 9 + b"\n" + b"never\n" * 9
+    range_ = ByteRange(key="a.jsonl", etag="e", size=len(body), start=0, end=end, items=1)
+    shelf = Shelf(body)
+    runs = read_range(shelf, range_, format_of("a.jsonl"), NO_COLUMNS)
+    assert [line for run in runs for line in run.lines] == body.split(b"\n")[: 2 + asks_again]
+    assert shelf.requests[0] == (0, end + 4)
+    assert (len(shelf.requests) > 1) == asks_again
 
 
 @given(

@@ -51,13 +51,13 @@ class JsonLines:
 
     def read(self, content: bytes) -> pa.RecordBatch | None:
         """Return a chunk's items; None where they are to be read line by line."""
-        lines = _count_objects(content)
-        if not lines or not _is_shallow(content) or _has_no_number(content):
+        newlines = _newlines_between_objects(content)
+        if newlines is None or not _is_shallow(content, newlines) or _has_no_number(content):
             return None
 
         schema = self._schema(content[: _end_of_line(content)])
         table = _read(content, schema) if schema and is_utf_8(content) else None
-        if table is None or table.num_rows != lines:
+        if table is None or table.num_rows != len(newlines) + 1:
             return None
 
         arrays = []
@@ -120,14 +120,14 @@ def _read(content: bytes, schema: pa.Schema) -> pa.Table | None:
 # What the bytes say
 
 
-def _count_objects(content: bytes) -> int:
-    """Return the number of lines, where each newline stands between two objects; else 0.
+def _newlines_between_objects(content: bytes) -> np.ndarray | None:
+    """Return where newlines stand, if each stands between two objects; None otherwise.
 
     No JSON has a newline there but between two values: in a list there would be a comma, in a text
     a newline is escaped. So what has as many values as lines has one on each.
     """
     if not (content.startswith(b"{") and content.endswith((b"}", b"}\r"))):
-        return 0
+        return None
 
     data = np.frombuffer(content, dtype="uint8")
     newlines = np.flatnonzero(data == NEWLINE)
@@ -135,21 +135,30 @@ def _count_objects(content: bytes) -> int:
     if CARRIAGE_RETURN in ends:
         ends = np.where(ends == CARRIAGE_RETURN, data[newlines - 2], ends)
     is_between = (ends == CLOSING).all() and (data[newlines + 1] == OPENING).all()
-    return len(newlines) + 1 if is_between else 0
+    return newlines if is_between else None
 
 
-def _is_shallow(content: bytes) -> bool:
+def _is_shallow(content: bytes, newlines: np.ndarray) -> bool:
     """Tell whether no line can be nested deeply."""
+    longest = np.diff(newlines, prepend=-1, append=len(content)).max()
+    if longest <= 2 * MAX_OPENINGS:  # as each bracket is closed, or Arrow refuses the line
+        return True
+
     data = np.frombuffer(content, dtype="uint8")
-    newlines = np.flatnonzero(data == NEWLINE)
     brackets = np.flatnonzero((data & ALL_BUT_CASE) == BRACKET)
     before = np.concatenate(([0], np.searchsorted(brackets, newlines), [len(brackets)]))
     return bool(np.diff(before).max() <= MAX_OPENINGS)
 
 
 def _has_no_number(content: bytes) -> bool:
-    """Tell whether NaN or Infinity may stand for a number."""
-    return any(word in content and form.search(content) for word, form in NO_NUMBERS.items())
+    """Tell whether NaN or Infinity may stand for a number.
+
+    A single letter is looked for first: where there is none, that takes a tenth of the time.
+    """
+    return any(
+        word[:1] in content and word in content and form.search(content)
+        for word, form in NO_NUMBERS.items()
+    )
 
 
 def _end_of_line(content: bytes) -> int:

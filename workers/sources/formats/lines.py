@@ -40,6 +40,13 @@ class Lines(msgspec.Struct, frozen=True):
         assert isinstance(self.content, list)
         return self.content
 
+    @property
+    def nbytes(self) -> int:
+        """What the lines take in memory."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return sum(map(len, self.content))
+
     def offset(self, index: int) -> int:
         """Return the byte at which a line starts (decompressed, where the block is compressed)."""
         if not self.offsets:
@@ -132,16 +139,14 @@ class _Splitter:
             self._is_skipping = False
             self._shown = None
 
-        if not self._is_in_range():
-            self.is_done = True
-            return
-
         whole_end = self._carry.rfind(b"\n") + 1
-        if whole_end:
+        if whole_end and self._is_in_range():
             yield Lines(self._offset, self._carry[: self._end_in_range(whole_end - 1)])
             self._advance(whole_end)
 
-        if len(self._carry) > MAX_LINE_BYTES and self._is_in_range():
+        if not self._is_in_range():
+            self.is_done = True
+        elif len(self._carry) > MAX_LINE_BYTES:
             self._shown = self._carry[:SHOWN_BYTES]
             self._shown_offset = self._offset
             self._advance(len(self._carry))

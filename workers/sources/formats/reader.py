@@ -20,7 +20,9 @@ from workers.sources.formats.w3c import w3c_rows
 from workers.store import Bytes, Opener
 from workers.values import Place, Range, SegmentRange
 
-TAIL_BYTES = 64 << 10  # bytes read at a time to finish a range's last line, or to find a header
+# Bytes behind a range that come with it, to finish its last line: another request would cost more.
+# As many are read at a time where a line is longer, or to find a header.
+TAIL_BYTES = 64 << 10
 
 
 def read_range(
@@ -63,8 +65,7 @@ def _values(opener: Opener, range_: Range, form: Format) -> Iterator[Lines]:
         body = opener.open(range_.key, range_.etag, 0, range_.size)
         return split_values(plain_bytes(body, form), form)
 
-    body = opener.open(range_.key, range_.etag, range_.start, range_.end)
-    chunks = chain(decompress(body), _tail(opener, range_, range_.end))
+    chunks = _bytes_from(opener, range_, range_.start)
     return split_values(chunks, form, range_.start, range_.end)
 
 
@@ -79,9 +80,15 @@ def _lines(opener: Opener, range_: Range, form: Format) -> Iterator[Lines]:
     # One byte earlier shows whether the first line starts right here or before.
     is_line_start = Place.byte(range_.start) in range_.places
     start = range_.start if is_line_start else max(range_.start - 1, 0)
-    body = opener.open(range_.key, range_.etag, start, range_.end)
-    chunks = chain(decompress(body), _tail(opener, range_, range_.end))
+    chunks = _bytes_from(opener, range_, start)
     return split_lines(chunks, range_.start, range_.end, is_line_start)
+
+
+def _bytes_from(opener: Opener, range_: Range, start: int) -> Iterator[bytes]:
+    """Yield the bytes of a range from `start` on, and those behind it as `_tail` does."""
+    end = min(range_.end + TAIL_BYTES, range_.size)
+    body = opener.open(range_.key, range_.etag, start, end)
+    return chain(decompress(body), _tail(opener, range_, end))
 
 
 def _tail(opener: Opener, range_: Range, start: int) -> Iterator[bytes]:

@@ -38,6 +38,13 @@ class Rows(msgspec.Struct, frozen=True):
         rows_: list[dict[str, Any] | str] = self.content
         return rows_
 
+    @property
+    def nbytes(self) -> int:
+        """What the rows take in memory; of rows one by one, what their bytes take."""
+        if isinstance(self.content, pa.RecordBatch):
+            return int(self.content.nbytes)
+        return sum(map(len, self.raws))
+
     def place(self, index: int) -> Place:
         """Return the place of a row in its block."""
         return Place(kind=self.kind, position=self.positions[index])

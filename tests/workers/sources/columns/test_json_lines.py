@@ -157,6 +157,12 @@ def test_a_line_may_open_a_hundred_brackets():
     assert not is_read(EVENTS, b"\n".join([GOOD, content.replace(b"[]", b"[[]]"), GOOD]))
 
 
+def test_a_short_line_with_more_brackets_than_it_closes_is_read_line_by_line():
+    content = GOOD.replace(b"}", b',"unknown":' + b"[" * MAX_OPENINGS + b"}")
+    assert len(content) <= 2 * MAX_OPENINGS
+    assert not is_read(EVENTS, b"\n".join([GOOD, content, GOOD]))
+
+
 def test_texts_are_measured_in_characters():
     assert is_read(EVENTS, chunk({"user": "ü" * 1_024, "action": "a", "ts": 891388800}))
     assert is_read(EVERYTHING, chunk({"text": "a", "short": "🦄🦄🦄"}))
