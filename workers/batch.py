@@ -132,14 +132,10 @@ class Worker:
     def run(self) -> Outcome:
         """Read all ranges and write the result; return the outcome."""
         started = time.monotonic()
-        result = self.result()
+        self.read()
+        result = self.end()
         self.store.put(result.outcome.result, result.body)
         return result.outcome.taking(time.monotonic() - started)
-
-    def result(self) -> Result:
-        """Read all ranges; return the result, which is still to be written."""
-        self.read()
-        return self.end()
 
     def read(self) -> None:
         """Read all ranges; some items may still wait to contribute."""
@@ -154,7 +150,7 @@ class Worker:
         self.waiting.clear()
 
     def end(self) -> Result:
-        """Let what still waits contribute; return the result."""
+        """Let what still waits contribute; return the result, which is still to be written."""
         self._contribute_waiting()
         self._observe()
         self.dead_letters.record_unmet()

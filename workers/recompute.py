@@ -21,7 +21,7 @@ from workers.errors import Malformed, Refused
 from workers.folding.holdings import Holdings, Part, parts_of
 from workers.folding.said import ResultGone, Said
 from workers.ledger.ledger import Ledger
-from workers.ledger.records import Plan
+from workers.ledger.records import PartitionKey, Plan
 from workers.sources.columns.frames import Items, join_items
 from workers.sources.items import ItemReader, contribute
 from workers.sources.objects import blocks_of_partition, blocks_with_owners
@@ -202,7 +202,9 @@ def parts_of_others(
     """Return the results of what profiles hold of other partitions."""
     holdings = Holdings(ledger, task, asset.name, ledger.claims.generation(asset.name))
     by_fold_key = holdings.parts.items()
-    others = (parts for key, parts in by_fold_key if key.partition("~")[0] not in partitions)
+    others = (
+        parts for key, parts in by_fold_key if PartitionKey.partition_of(key) not in partitions
+    )
     return sorted(part for parts in others for part in parts)
 
 

@@ -22,6 +22,7 @@ from workers.ledger.profiles import (
     delete_of,
     write_of,
 )
+from workers.ledger.records import PartitionKey
 from workers.values import Document, FailedProfile
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class ProfileWriter:
                     raise fields
                 writes += self._write(new, fields if new.total else {})
             except ProfileError as error:
-                partitions = {fold_key.partition("~")[0] for fold_key in new.epochs}
+                partitions = set(map(PartitionKey.partition_of, new.epochs))
                 self.failed_profiles[new.id] = FailedProfile(
                     profile=new.id,
                     partitions=sorted(partitions),
@@ -117,7 +118,7 @@ class ProfileWriter:
         """Ask the ledger about the partitions that stand in the bookkeeping of profiles."""
         named = {fold_key for new in totals for fold_key in self.epochs_of(new.before)}
         if unknown := named - self._whole.keys():
-            partitions = sorted({fold_key.partition("~")[0] for fold_key in unknown})
+            partitions = sorted(set(map(PartitionKey.partition_of, unknown)))
             folded = self.ledger.folded
             whole = folded.whole_epochs(self.asset.name, self.generation, *partitions)
             self._whole |= dict.fromkeys(unknown, 0) | whole

@@ -55,6 +55,11 @@ class PartitionKey(Value, frozen=True, kw_only=True):
         """What profiles keep these contributions under."""
         return f"{self.partition}~{self.round}" if self.round else self.partition
 
+    @staticmethod
+    def partition_of(fold_key: str) -> str:
+        """Return the partition that a fold key is of."""
+        return fold_key.partition("~")[0]
+
 
 class WorkerProcess(Value, frozen=True, kw_only=True):
     """The process that began the latest attempt at a batch."""

@@ -3,7 +3,7 @@
 All that lists blocks does so here, so that plans, sensors, rebuilds and `verify` see the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from workers.declare.asset import Asset
@@ -49,13 +49,20 @@ def blocks_and_left_out(
     asset: Asset, store: BlockStore, partition: str
 ) -> tuple[list[Block], LeftOut]:
     """Return the blocks of one partition by their keys, and what was left out beside them."""
+    return parted(
+        (each.block, each.is_data) for each in objects_of_partition(asset, store, partition)
+    )
+
+
+def parted(objects: Iterable[tuple[Block, bool]]) -> tuple[list[Block], LeftOut]:
+    """Return blocks by their keys, and what was left out, of objects that are data or not."""
     blocks = []
     left_out = []
-    for object_ in objects_of_partition(asset, store, partition):
-        if object_.is_data:
-            blocks.append(object_.block)
+    for block, is_block in objects:
+        if is_block:
+            blocks.append(block)
         else:
-            left_out.append(object_.block.key)
+            left_out.append(block.key)
     blocks.sort(key=lambda block: block.key)  # hours without a zero in front are listed by number
     return blocks, LeftOut(objects=len(left_out), example=min(left_out, default=""))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from workers.declare.asset import Asset
-from workers.sources.objects import LeftOut, blocks_and_left_out, is_data
+from workers.sources.objects import LeftOut, blocks_and_left_out, is_data, parted
 from workers.store import BlockStore
 from workers.values import Block
 
@@ -66,7 +66,10 @@ def view_together(
         if is_slow and passed < len(places):
             return {}
         is_end = is_end or bool(page and _is_past(page[-1].key, places[-1][0]))
-    return {name: _view(asset, listed[name], found[name]) for name in partitions}
+    return {
+        name: View(listed[name], *parted((block, is_data(asset, block)) for block in found[name]))
+        for name in partitions
+    }
 
 
 def _common_start(first: str, last: str) -> str:
@@ -78,9 +81,3 @@ def _common_start(first: str, last: str) -> str:
 def _is_past(key: str, prefix: str) -> bool:
     """Tell whether nothing with a prefix comes behind a key."""
     return key > prefix and not key.startswith(prefix)
-
-
-def _view(asset: Asset, listed: float, objects: Sequence[Block]) -> View:
-    blocks = [block for block in objects if is_data(asset, block)]
-    beside = [block.key for block in objects if not is_data(asset, block)]
-    return View(listed, blocks, LeftOut(objects=len(beside), example=min(beside, default="")))
