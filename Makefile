@@ -2,20 +2,23 @@
 PYTHON ?= python3
 KILLS ?= 40
 SEED ?= 1
+EXECUTOR ?= local
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 # File by file in the order of the folders: long proofs come early, many short files at the end.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo dev chaos bench test tests coverage lint types clean
+.PHONY: help setup demo dev chaos worker-env bench test tests coverage lint types clean
 
 help:
-	@echo "make demo   real data from S3 to verified profiles, in minutes"
+	@echo "make demo   real data from S3 to verified profiles, in minutes; FANFOLD_EXECUTOR=celery"
 	@echo "make dev    the Dagster UI on http://127.0.0.1:3000, with the servers it needs"
 	@echo "make test   lint, types and tests: what CI runs"
 	@echo "make coverage  the tests, and which lines none of them runs"
-	@echo "make chaos  kills workers, runs and servers, and counts what is lost: KILLS=200 SEED=1"
+	@echo "make chaos  kills workers, runs and servers, and counts what is lost: KILLS=200 SEED=1,"
+	@echo "            EXECUTOR=celery its broker too"
+	@echo "make worker-env  runs batches in an environment that holds the worker alone"
 	@echo "make bench  measures beside scripts and other engines: QUICK=1, PARTS='fold small'"
 	@echo "make clean  stop the embedded servers and remove .venv, .venv-bench and .fanfold"
 
@@ -33,10 +36,17 @@ setup: .venv/ready
 
 # What tests and checks need beside that.
 .venv/ready-to-test: .venv/ready
-	@$(INSTALL) -e '.[embedded,dev]'
+	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
-demo: setup
+# What an executor needs beside that.
+EXECUTOR_EXTRA := $(filter celery k8s,$(FANFOLD_EXECUTOR))
+
+.venv/ready-for-%: .venv/ready
+	@$(INSTALL) -e '.[embedded,$*]'
+	@touch $@
+
+demo: setup $(EXECUTOR_EXTRA:%=.venv/ready-for-%)
 	@$(BIN)/fanfold demo
 
 dev: setup
@@ -45,14 +55,17 @@ dev: setup
 	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000 --log-level warning
 
 chaos: .venv/ready-to-test
-	$(BIN)/python -m tests.proofs.chaos --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m tests.proofs.chaos --kills $(KILLS) --seed $(SEED) --executor $(EXECUTOR)
+
+worker-env: .venv/ready-to-test
+	$(BIN)/python -m tests.proofs.worker_env
 
 # What is compared with is installed beside the product, not into its environment.
 .venv-bench/ready: pyproject.toml benchmarks/constraints.txt
 	@echo "Setting up .venv-bench: some minutes, once"
 	@$(PYTHON) -m venv .venv-bench
 	@$(BENCH)/python -m pip install -qq --disable-pip-version-check -c benchmarks/constraints.txt \
-		-e '.[embedded,bench]'
+		-e '.[bench]'
 	@touch $@
 
 bench: .venv-bench/ready

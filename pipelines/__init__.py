@@ -3,7 +3,9 @@
 The work inside an op belongs in workers, how servers are reached in resources.
 
 Read: fanout (the graph of every asset), checks, jobs; what starts runs: schedules, sensors; what
-ends badly: errors (the translator to Dagster's), lost_runs; definitions (all of it); processes and
-preload (of a run); runs and summaries (a run by command); the rooms alerts (messages) and cli (the
-commands).
+ends badly: errors (the translator to Dagster's), lost_runs; definitions (all of it); executors,
+k8s, processes and preload (who runs ops); runs and summaries (a run by command); the rooms alerts
+(messages), launchers (where workers run) and cli (the commands).
 """
+
+import resources  # noqa: F401  says what to install where Dagster is not

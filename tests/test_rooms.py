@@ -30,10 +30,10 @@ LAYERS = (
         "examples",
         "assets",
     ),
-    ("small",),
+    ("small", "dealt"),
     ("share",),
-    ("steps",),
-    ("__main__",),
+    ("launched", "steps"),
+    ("__main__", "on_lambda"),
 )
 # All that these two may import, beside themselves.
 ASIDE = {"tasks": {"declare", "web", "values"}, "web": {"errors"}}

@@ -74,13 +74,21 @@ def _take_out_orphans(declared: dict[str, Asset], broken: dict[str, str]) -> Non
             del declared[name]
 
 
-def _load_asset(name: str) -> Asset:
-    """Return the asset that a file declares; Refused, naming the file and the mistake."""
+def declared_asset(name: str) -> Asset:
+    """Return the asset that a file declares, as it stands; Refused where it declares none.
+
+    For workers: whoever planned their batches has tried it, and no other file is loaded.
+    """
     asset = getattr(load_module(name), "asset", None)
     if not isinstance(asset, Asset) or asset.name != name:
         actual = f"names it {asset.name!r}" if isinstance(asset, Asset) else "has none"
         raise Refused(f"{_file(name)} needs `asset = Asset(name={name!r}, ...)`, and {actual}")
+    return asset
 
+
+def _load_asset(name: str) -> Asset:
+    """Return the asset that a file declares; Refused, naming the file and the mistake."""
+    asset = declared_asset(name)
     try:
         Asset.of(asset.to_json())  # msgspec checks the types of what it reads, not of arguments
         check_declared(asset.format)

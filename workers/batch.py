@@ -32,9 +32,16 @@ TRIED_ITEMS = 20  # items a task fails on, one by one and with none used, before
 OBSERVED_ITEMS = 10_000  # items a task observes the world for in one call
 MAX_UNREADABLE_ITEMS = 10_000  # items that cannot be read, with none used, before a batch gives up
 
+# Hears what a worker is at, in a sentence.
+Say = Callable[[str], None]
+
+
+def say_nothing(_at: str) -> None:
+    """Take what a worker is at, where nobody asks."""
+
 
 def attempt_batch(
-    ledger: Ledger, store: BlockStore, batch_id: str, is_last: bool = True
+    ledger: Ledger, store: BlockStore, batch_id: str, is_last: bool = True, worker: str = ""
 ) -> Outcome:
     """Run the batch with this id, unless it is done; return its outcome either way.
 
@@ -42,16 +49,21 @@ def attempt_batch(
     where this is not the last attempt. A kill at any moment leaves a batch that a new
     call repeats whole: its result is one object, and done is written last.
     """
-    return run_begun(ledger, store, ledger.begin(batch_id), is_last)
+    return run_begun(ledger, store, ledger.begin(batch_id, worker), is_last)
 
 
-def run_begun(ledger: Ledger, store: BlockStore, batch: Batch, is_last: bool) -> Outcome:
-    """Run a batch that an attempt has begun, unless it is done; return its outcome either way."""
+def run_begun(
+    ledger: Ledger, store: BlockStore, batch: Batch, is_last: bool, say: Say = say_nothing
+) -> Outcome:
+    """Run a batch that an attempt has begun, unless it is done; return its outcome either way.
+
+    Meanwhile `say` hears what it is at.
+    """
     if batch.is_done:
         return batch.finished_outcome
 
     with failure_recorded(ledger, batch, is_last):
-        outcome = Worker(batch, ledger, store).run()
+        outcome = Worker(batch, ledger, store, say=say).run()
     return finish_batches(ledger, store, {batch.id: outcome})[batch.id]
 
 
@@ -99,9 +111,15 @@ class Worker:
     """What one attempt at a batch holds while it reads."""
 
     def __init__(
-        self, batch: Batch, ledger: Ledger, store: BlockStore, asked: AskedHeads = NONE_ASKED
+        self,
+        batch: Batch,
+        ledger: Ledger,
+        store: BlockStore,
+        asked: AskedHeads = NONE_ASKED,
+        say: Say = say_nothing,
     ) -> None:
         self.batch = batch
+        self.say = say
         self.attempt_id = AttemptId(batch=batch.id, number=batch.attempts)
         self.ledger = ledger
         self.store = store
@@ -140,6 +158,7 @@ class Worker:
     def read(self) -> None:
         """Read all ranges; some items may still wait to contribute."""
         for range_, runs in self.source.read(self.batch.ranges, self.reader.columns):
+            self.say(f"batch {self.batch.id}: {self._items_met:,} items so far, at {range_.key}")
             self._read(range_, runs)
             self.bytes += range_.bytes
 

@@ -4,6 +4,8 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -20,6 +22,17 @@ S3_VARIABLES = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 
+# Arguments of boto3's client, and the variables that say the same.
+S3_ARGUMENTS = {
+    "endpoint_url": "AWS_ENDPOINT_URL_S3",
+    "profile_name": "AWS_PROFILE",
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "aws_session_token": "AWS_SESSION_TOKEN",
+    "region_name": "AWS_DEFAULT_REGION",
+}
+NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
+
 YES = ("1", "yes", "true", "on")  # how a variable says so
 
 
@@ -29,8 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mongodb_uri: str
     database: str
     bucket: str
-    # Arguments for boto3's client; empty where boto3 finds everything by itself.
-    s3: dict[str, str]
+    # Arguments of boto3's client, with a profile_name and a use_unsigned_session among them; what
+    # is missing boto3 finds by its own rules.
+    s3: dict[str, Any]
     # Whoever reads the bucket pays for it, and says so in each request.
     requester_pays: bool = False
 
@@ -58,8 +72,13 @@ def gives_s3(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name) for name in S3_VARIABLES)
 
 
-def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings; Refused where a server is neither given nor running embedded."""
+def read_settings(
+    environ: Mapping[str, str] = os.environ, s3: Mapping[str, Any] = NO_ARGUMENTS
+) -> Settings:
+    """Read the settings; Refused where a server is neither given nor running embedded.
+
+    Arguments of boto3's client win over what the environment says of S3.
+    """
     file = home(environ) / "servers.json"
     states = json.loads(file.read_text()) if file.exists() else {}
     # A server whose first start was cut off has a state, and no settings yet.
@@ -67,7 +86,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
     if not gives_mongodb(environ) and not embedded.get("mongod"):
         raise Refused("MONGODB_URI is not set and no embedded mongod runs; set it, or `fanfold up`")
-    if not gives_s3(environ) and not embedded.get("seaweedfs"):
+    is_s3_given = bool(s3) or gives_s3(environ)
+    if not is_s3_given and not embedded.get("seaweedfs"):
         raise Refused(
             "No S3 is set (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, ...) and no embedded "
             "SeaweedFS runs; set it, or `fanfold up`"
@@ -77,6 +97,19 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         mongodb_uri=environ.get("MONGODB_URI") or embedded["mongod"]["uri"],
         database=environ.get("FANFOLD_DATABASE") or "fanfold",
         bucket=environ.get("FANFOLD_BUCKET") or "fanfold",
-        s3={} if gives_s3(environ) else embedded["seaweedfs"],
+        s3=dict(s3) if is_s3_given else embedded["seaweedfs"],
         requester_pays=environ.get("FANFOLD_REQUESTER_PAYS", "").lower() in YES,
     )
+
+
+def to_environ(settings: Settings) -> dict[str, str]:
+    """Return the variables that say the same to a worker elsewhere. They hold secrets."""
+    named = {
+        "MONGODB_URI": settings.mongodb_uri,
+        "FANFOLD_DATABASE": settings.database,
+        "FANFOLD_BUCKET": settings.bucket,
+    }
+    if settings.requester_pays:
+        named["FANFOLD_REQUESTER_PAYS"] = "yes"
+    s3 = {name: str(settings.s3[name]) for name in S3_ARGUMENTS if name in settings.s3}
+    return named | {S3_ARGUMENTS[name]: value for name, value in s3.items()}

@@ -6,39 +6,32 @@ Small batches run together, as most of each is waiting for S3 and the ledger.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from itertools import takewhile
 
-from workers.batch import run_begun
+from workers.batch import Say, run_begun
+from workers.dealt import Answer, ShareReference
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import FanfoldError, Refused, Unavailable
 from workers.ledger.counts import run_exceeds_tolerance
+from workers.ledger.heartbeat import heartbeat
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors
 from workers.ledger.records import Batch
-from workers.ledger.shares import is_given_up
 from workers.small import Ends, run_together
 from workers.store import BlockStore
-from workers.values import Value
 
 TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
 SMALL_BATCH_BYTES = 64 << 10  # bytes of a batch that runs together with others
 GROUP_BATCHES = 32  # small ones that run together; the tolerance is looked at before
-LOOK_SECONDS = 0.5  # between looks at a batch that another worker took over
+LOOK_SECONDS = 0.5  # between looks at a batch that another worker is at
+MAX_UNANSWERED = 3  # attempts at a batch in a run whose workers ended without a word
 
 # Begins batches; those that another worker has are left out.
 Begin = Callable[[Sequence[str]], dict[str, Batch]]
-
-
-class Answer(Value, frozen=True, kw_only=True):
-    """What a worker says of a batch; reconcile asks the ledger, not this."""
-
-    batch: str
-    items: int = 0
-    dead: int = 0
-    error: str = ""
+# Tells whether there is time to begin another batch.
+HasTime = Callable[[], bool]
 
 
 # By batch; None stands for one that another worker has.
@@ -58,47 +51,74 @@ class ShareRunner:
         task: Task,
         ledger: Ledger,
         store: BlockStore,
-        run_id: str,
-        is_last: bool,
+        reference: ShareReference,
         log: logging.Logger,
+        has_time: HasTime = lambda: True,
     ) -> None:
         self.asset, self.ledger, self.store, self.log = asset, ledger, store, log
-        self.run_id = run_id
-        self.is_last = is_last
+        self.run_id = reference.run
+        self.is_last = reference.is_last
+        self.worker = reference.worker
+        self.has_time = has_time
         # A task that observes the world spares its hosts, and does so within a batch.
         self.may_crowd = task.observe is None
+        self.say: Say = log.debug
         self.answers: list[Answer] = []
         self._asked = -TOLERANCE_SECONDS
 
     def run(self, batch_ids: Sequence[str]) -> list[Answer]:
         """Run a share to its end, help the others, and return what became of each batch.
 
-        Where this is not the last attempt, an error that another one may mend is raised.
+        Where this is not the last attempt, an error that another one may mend is raised. Refused
+        where the worker was asked to stop before it began, or this is not its first beginning.
         """
-        try:
-            taken = self._run_own(batch_ids)
-            self._help()
-            for batch_id in taken:
-                self._see_to(batch_id)
-        except ShareStopped as stopped:
-            self.log.warning(str(stopped))
+        self._enter()
+        self.log.info(f"worker {self.worker} runs a share of {len(batch_ids)} batches")
+        with heartbeat(self.ledger, self.worker) as heart:
+            self.say = heart.say
+            try:
+                with_others = self._run_own(batch_ids)
+                self._help()
+                for batch_id in with_others:
+                    self._see_to(batch_id)
+            except ShareStopped as stopped:
+                self.log.warning(str(stopped))
         return self.answers
 
+    def _enter(self) -> None:
+        """Tell the ledger that this worker begins; without that, others would not wait for it."""
+        try:
+            with mongodb_errors():
+                may_begin = self.ledger.workers.enter(self.worker, self.run_id, "share")
+        except Unavailable as error:
+            self.log.warning(str(error))
+            return
+        if not may_begin:
+            raise Refused(f"worker {self.worker} has begun before, or is asked to stop")
+
     def _run_own(self, batch_ids: Sequence[str]) -> list[str]:
-        """Run the batches of this share; return those that other workers took over."""
-        begin = partial(self.ledger.shares.begin, not_taken_in=self.run_id)
-        taken: list[str] = []
+        """Run the batches of this share; return those that other workers have."""
+        with_others: list[str] = []
         for group in self._own_groups(batch_ids):
-            results = self._attempt(group, begin, self.is_last)
-            taken += [batch_id for batch_id, result in results.items() if result is None]
+            results = self._attempt(group, self._begin_own, self.is_last)
+            with_others += [batch_id for batch_id, result in results.items() if result is None]
             self._take_in(results)
-        return taken
+        return with_others
+
+    def _begin_own(self, batch_ids: Sequence[str]) -> dict[str, Batch]:
+        """Begin batches of this share, without those that another worker has."""
+        held = self.ledger.held(batch_ids, self.run_id, self.worker)
+        free = [batch_id for batch_id in batch_ids if batch_id not in held]
+        if not free:
+            return {}
+        return self.ledger.shares.begin(free, self.worker, not_taken_in=self.run_id)
 
     def _own_groups(self, batch_ids: Sequence[str]) -> Iterator[list[str]]:
         """Yield the batches of this share; ShareStopped once the run is lost anyway."""
         waiting = list(batch_ids)
         is_lost = False
         while waiting:
+            self._check_time()
             group = waiting[:1]
             try:
                 with mongodb_errors():
@@ -116,12 +136,13 @@ class ShareRunner:
 
         What goes wrong with one is for the worker that it was dealt to.
         """
-        take_over = partial(self.ledger.shares.take_over, run=self.run_id)
+        take_over = partial(self.ledger.shares.take_over, worker=self.worker, run=self.run_id)
         try:
             with mongodb_errors():
                 plans = self.ledger.plans_under_way(self.run_id)
                 batch_ids = [batch_id for plan in plans for batch_id in plan.batches]
                 while (group := self._open_group(batch_ids)) and not self._is_lost():
+                    self._check_time()
                     results = self._attempt(group, take_over, is_last=False)
                     if any(isinstance(result, Exception) for result in results.values()):
                         return
@@ -137,33 +158,42 @@ class ShareRunner:
         return self._group(from_the_end)
 
     def _see_to(self, batch_id: str) -> None:
-        """Wait for a batch that another worker took over, and run it where that one gave up."""
+        """Wait for a batch that another worker has, and run it where that one gives up."""
+        self.say(f"waiting for another worker with batch {batch_id}")
+        self._check_time()
         while self._is_held(batch_id):
             time.sleep(LOOK_SECONDS)
+            self._check_time()
         self._take_in(self._attempt([batch_id], self._begin_any, self.is_last))
+
+    def _check_time(self) -> None:
+        """ShareStopped where there is no time to begin another batch."""
+        if not self.has_time():
+            raise ShareStopped("too little time is left for another batch")
 
     def _begin_any(self, batch_ids: Sequence[str]) -> dict[str, Batch]:
         """Begin batches, whoever took them over."""
-        return {batch_id: self.ledger.begin(batch_id) for batch_id in batch_ids}
+        return {batch_id: self.ledger.begin(batch_id, self.worker) for batch_id in batch_ids}
 
     def _is_held(self, batch_id: str) -> bool:
-        """Tell whether another worker has taken a batch over, and is still at it."""
+        """Tell whether another worker is at a batch, and alive."""
         try:
             with mongodb_errors():
-                batch = self.ledger.batch(batch_id)
+                return bool(self.ledger.held([batch_id], self.run_id, self.worker))
         except FanfoldError:  # which the attempt meets too
             return False
-        is_taken = not batch.is_done and batch.taken_by == self.run_id
-        return is_taken and not is_given_up(batch, datetime.now(UTC))
 
     def _group(self, batch_ids: Sequence[str]) -> list[str]:
-        """Return the first of batches, with the small ones behind it where it is small too."""
+        """Return the first of batches, with the small ones behind it where it is small too.
+
+        One that ended its worker runs alone, so that it takes no other along.
+        """
         if not self.may_crowd:
             return list(batch_ids[:1])
         some = batch_ids[:GROUP_BATCHES]
-        large = self.ledger.shares.larger_than(SMALL_BATCH_BYTES, some)
-        small = list(takewhile(lambda batch_id: batch_id not in large, some))
-        return small or list(some[:1])
+        alone = self.ledger.shares.to_run_alone(SMALL_BATCH_BYTES, some)
+        together = list(takewhile(lambda batch_id: batch_id not in alone, some))
+        return together or list(some[:1])
 
     def _is_lost(self) -> bool:
         """Tell now and then whether the run has more bad items than are tolerated."""
@@ -190,9 +220,27 @@ class ShareRunner:
         return dict.fromkeys(group) | answers
 
     def _run_begun(self, batches: Sequence[Batch], is_last: bool) -> Ends:
-        if len(batches) > 1:
-            return run_together(self.ledger, self.store, batches, is_last)
-        return {batch.id: run_begun(self.ledger, self.store, batch, is_last) for batch in batches}
+        ends: Ends = {}
+        for batch in batches:
+            if batch.unanswered > MAX_UNANSWERED and not batch.is_done:
+                ends[batch.id] = self._give_up(batch)
+
+        sound = [batch for batch in batches if batch.id not in ends]
+        if len(sound) > 1:
+            self.say(f"{len(sound)} small batches from {sound[0].id} on")
+            return ends | run_together(self.ledger, self.store, sound, is_last)
+        for batch in sound:
+            ends[batch.id] = run_begun(self.ledger, self.store, batch, is_last, self.say)
+        return ends
+
+    def _give_up(self, batch: Batch) -> Refused:
+        """Let a batch fail that ends its workers; return why."""
+        why = (
+            f"batch {batch.id} ended its worker {batch.unanswered - 1} times without a word: it "
+            "was killed, crashed, or ran out of memory; its partition's next run tries it again"
+        )
+        self.ledger.fail(batch.id, why)
+        return Refused(why)
 
     def _take_in(self, results: Results) -> None:
         """Answer for a group; what went wrong comes last, since it may be raised."""

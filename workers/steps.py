@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from workers.dealt import Answer, ShareReference
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import Refused
@@ -35,7 +36,7 @@ from workers.planning.rebuild import finish_swap, keeps_observations, list_obser
 from workers.planning.redrive import list_redrive
 from workers.planning.remarks import describe_formats, describe_listings, remarks_on
 from workers.planning.slots import Slots, within_memory
-from workers.share import Answer, ShareRunner
+from workers.share import ShareRunner
 from workers.sources.items import columns_of
 from workers.sources.slicing import Sliced
 from workers.sources.source import source_of
@@ -232,9 +233,8 @@ def run_batch(
     task: Task,
     ledger: Ledger,
     store: BlockStore,
-    run_id: str,
+    reference: ShareReference,
     batch_ids: Sequence[str],
-    is_last: bool = True,
     log: logging.Logger = log,
 ) -> list[Answer]:
     """Run a worker's share of batches, then help slower ones; each is one line of the answer.
@@ -243,7 +243,7 @@ def run_batch(
     one it is an answer, so that reconcile decides. Once the run has more bad items than
     tolerated, what is left is not started.
     """
-    return ShareRunner(asset, task, ledger, store, run_id, is_last, log).run(batch_ids)
+    return ShareRunner(asset, task, ledger, store, reference, log).run(batch_ids)
 
 
 def reconcile(

@@ -12,8 +12,9 @@ from tests.support.pipeline import event
 from workers import share as shares
 from workers import steps
 from workers.batch import Worker, run_begun
+from workers.dealt import ShareReference
 from workers.declare.task import Task, load_task
-from workers.errors import Unavailable
+from workers.errors import Refused, Unavailable
 from workers.small import run_together
 
 DAYS = [f"1998-04-{day:02}" for day in range(1, 13)]
@@ -38,7 +39,11 @@ class Run:
         self.slow, self.fast = queued.shares
 
     def worker(self, batch_ids, is_last=True):
-        return steps.run_batch(*self.pipeline.four, self.id, batch_ids, is_last)
+        reference = ShareReference(run=self.id, is_last=is_last)
+        return steps.run_batch(*self.pipeline.four, reference, batch_ids)
+
+    def runner(self):
+        return shares.ShareRunner(*self.pipeline.four, ShareReference(run=self.id), steps.log)
 
     def attempts(self):
         batches = self.pipeline.ledger.batches_by_id([*self.slow, *self.fast])
@@ -171,7 +176,7 @@ def test_of_two_attempts_at_small_batches_the_first_that_is_done_counts(run):
 
 
 def test_batches_of_a_task_that_observes_run_one_by_one(run):
-    runner = shares.ShareRunner(*run.pipeline.four, run.id, True, steps.log)
+    runner = run.runner()
     assert runner._group(run.slow) == run.slow
     runner.may_crowd = False
     assert runner._group(run.slow) == run.slow[:1]
@@ -179,7 +184,7 @@ def test_batches_of_a_task_that_observes_run_one_by_one(run):
 
 def test_a_large_batch_runs_by_itself(run, monkeypatch):
     one_by_one(monkeypatch)
-    runner = shares.ShareRunner(*run.pipeline.four, run.id, True, steps.log)
+    runner = run.runner()
     assert runner._group(run.slow) == run.slow[:1]
 
 
@@ -211,6 +216,34 @@ def test_a_worker_that_is_done_takes_batches_of_a_slow_one_and_no_batch_is_run_t
     run.end()
 
 
+def test_a_worker_begins_no_batch_for_which_there_is_no_time(run, monkeypatch):
+    one_by_one(monkeypatch)
+    answers = iter([True, True, False])
+    runner = run.runner()
+    runner.has_time = lambda: next(answers)
+    assert answered(runner.run(run.slow)) == set(run.slow[:2])
+
+
+def test_a_worker_without_time_does_not_wait_for_another(run):
+    begun_by_another(run, "dealt to it", run.slow[:1])
+    runner = run.runner()
+    runner.has_time = iter([True, True, False]).__next__
+    assert answered(runner.run(run.slow)) == set(run.slow[1:])
+
+
+def test_a_worker_begins_once_and_not_where_it_is_asked_to_stop(run):
+    runner = run.runner()
+    assert answered(runner.run(run.slow)) == set(run.slow)
+    with pytest.raises(Refused, match="has begun before"):
+        runner.run(run.fast)
+
+    runner = run.runner()
+    run.pipeline.ledger.workers.ask_to_stop(runner.worker)
+    with pytest.raises(Refused, match="asked to stop"):
+        runner.run(run.fast)
+    assert {run.attempts()[batch_id] for batch_id in run.fast} == {0}
+
+
 def test_nothing_is_taken_from_a_worker_that_has_yet_to_start(run):
     assert answered(run.worker(run.fast)) == set(run.fast)
     assert {run.attempts()[batch_id] for batch_id in run.slow} == {0}
@@ -229,11 +262,11 @@ def test_what_goes_wrong_with_a_batch_of_another_is_left_to_that_one(run, monkey
     one_by_one(monkeypatch)
     run.pipeline.ledger.begin(run.slow[0])
 
-    def fails(ledger, store, batch, is_last):
+    def fails(ledger, store, batch, *rest):
         if batch.id in run.slow:
             ledger.fail(batch.id, "S3 is away", is_final=False)
             raise Unavailable("S3 is away")
-        return run_begun(ledger, store, batch, is_last)
+        return run_begun(ledger, store, batch, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(shares, "run_begun", fails)
@@ -242,15 +275,27 @@ def test_what_goes_wrong_with_a_batch_of_another_is_left_to_that_one(run, monkey
     run.end()
 
 
-@pytest.mark.parametrize("change", ["its process died", "its machine is silent"])
-def test_a_batch_whose_taker_is_gone_is_run_by_the_worker_it_was_dealt_to(run, change):
+def begun_by_another(run, how, batch_ids):
+    """Let another worker of this run begin batches; return its id."""
     ledger = run.pipeline.ledger
-    assert ledger.shares.take_over(run.slow[-1:], run.id)
-    gone = {"worker.pid": DEAD_PID}
+    ledger.workers.enter("another", run=run.id)
+    if how == "dealt to it":
+        assert ledger.shares.begin(batch_ids, "another")
+    else:
+        assert ledger.shares.take_over(batch_ids, "another", run.id)
+    return "another"
+
+
+@pytest.mark.parametrize("how", ["dealt to it", "taken over"])
+@pytest.mark.parametrize("change", ["its process died", "its machine is silent", "it has ended"])
+def test_a_batch_whose_worker_is_gone_is_run_by_the_one_it_was_dealt_to(run, change, how):
+    worker = begun_by_another(run, how, run.slow[-1:])
+    gone = {"pid": DEAD_PID}
     if change == "its machine is silent":
-        long_ago = datetime.now(UTC) - timedelta(hours=1)
-        gone = {"worker.host": "elsewhere", "started": long_ago}
-    ledger.batches.update_one({"_id": run.slow[-1]}, {"$set": gone})
+        gone = {"host": "elsewhere", "beat": datetime.now(UTC) - timedelta(hours=1)}
+    if change == "it has ended":
+        gone = {"ended": datetime.now(UTC)}
+    run.pipeline.database["workers"].update_one({"_id": worker}, {"$set": gone})
 
     assert answered(run.worker(run.slow)) == set(run.slow)
     assert run.attempts()[run.slow[-1]] == 2
@@ -258,35 +303,85 @@ def test_a_batch_whose_taker_is_gone_is_run_by_the_worker_it_was_dealt_to(run, c
     run.end()
 
 
-def test_a_worker_waits_for_a_batch_that_another_one_is_still_at(run):
+@pytest.mark.parametrize("how", ["dealt to it", "taken over"])
+def test_a_worker_waits_for_a_batch_that_another_one_is_still_at(run, how):
     ledger, store = run.pipeline.ledger, run.pipeline.store
-    (batch,) = ledger.shares.take_over(run.slow[:1], run.id).values()
+    begun_by_another(run, how, run.slow[:1])
+    batch = ledger.batch(run.slow[0])
 
     def finish():
         time.sleep(0.3)
         run_begun(ledger, store, batch, True)
 
-    taker = threading.Thread(target=finish)
-    taker.start()
+    other = threading.Thread(target=finish)
+    other.start()
     assert answered(run.worker(run.slow)) == set(run.slow)
-    taker.join()
+    other.join()
     assert run.attempts()[run.slow[0]] == 1
+
+
+def test_a_worker_of_another_run_is_not_waited_for(run):
+    begun_by_another(run, "dealt to it", run.slow[:1])
+    run.pipeline.database["workers"].update_one({"_id": "another"}, {"$set": {"run": "earlier"}})
+    assert answered(run.worker(run.slow)) == set(run.slow)
+    assert run.attempts()[run.slow[0]] == 2
+
+
+def end_workers(run, batch_id, times):
+    """Let attempts at a batch end without a word, as those of killed workers do."""
+    for _ in range(times):
+        run.pipeline.ledger.begin(batch_id)
+
+
+def test_a_batch_that_ended_its_worker_runs_alone_next(run):
+    end_workers(run, run.slow[0], 1)
+    runner = run.runner()
+    assert runner._group(run.slow) == run.slow[:1]
+    assert runner._group(run.slow[1:]) == run.slow[1:]
+
+
+def test_a_batch_that_ends_worker_after_worker_fails_and_costs_the_others_nothing(run):
+    bad = run.slow[1]
+    end_workers(run, bad, shares.MAX_UNANSWERED)
+    answers = run.worker(run.slow, is_last=False)
+    assert answered(answers) == set(run.slow) - {bad}
+    (error,) = [answer.error for answer in answers if answer.error]
+    assert f"batch {bad} ended its worker 3 times" in error
+
+    run.worker(run.fast)
+    with pytest.raises(Refused, match="ended its worker 3 times"):
+        run.pipeline.reconcile(run.work)
+
+
+def test_attempts_that_say_why_they_failed_count_as_answered(run):
+    for _ in range(shares.MAX_UNANSWERED + 1):
+        end_workers(run, run.slow[0], 1)
+        run.pipeline.ledger.fail(run.slow[0], "S3 is away", is_final=False)
+    assert answered(run.worker(run.slow)) == set(run.slow)
+
+
+def test_the_next_run_tries_a_batch_again_that_ended_its_workers(run):
+    end_workers(run, run.slow[0], shares.MAX_UNANSWERED)
+    again = Run(run.pipeline)
+    assert answered(again.worker(again.slow)) == set(again.slow)
+
+
+def test_a_worker_says_what_it_is_at(run, monkeypatch):
+    one_by_one(monkeypatch)
+    said = []
+    monkeypatch.setattr("workers.ledger.heartbeat.Heartbeat.say", lambda _, at: said.append(at))
+    run.worker(run.slow)
+    block = run.pipeline.ledger.batch(run.slow[0]).ranges[0].key
+    assert said[0] == f"batch {run.slow[0]}: 0 items so far, at {block}"
 
 
 def test_of_two_that_begin_batches_at_once_one_has_each(run):
     shares_ = run.pipeline.ledger.shares
     first, second, third = run.slow[:3]
-    assert shares_.begin([first], run.id).keys() == {first}
-    assert shares_.take_over([first, second], run.id).keys() == {second}
-    assert shares_.begin([second, third], run.id).keys() == {third}
-    assert shares_.take_over(run.slow[:3], run.id) == {}
-
-
-def test_a_later_run_does_not_wait_for_takers_of_an_earlier_one(run):
-    shares_ = run.pipeline.ledger.shares
-    assert shares_.take_over(run.slow[:1], run.id)
-    later = Run(run.pipeline)
-    assert shares_.begin(run.slow[:1], later.id)
+    assert shares_.begin([first], "a", run.id).keys() == {first}
+    assert shares_.take_over([first, second], "b", run.id).keys() == {second}
+    assert shares_.begin([second, third], "a", run.id).keys() == {third}
+    assert shares_.take_over(run.slow[:3], "b", run.id) == {}
 
 
 def test_a_batch_that_fails_beside_others_costs_them_nothing(run, monkeypatch):

@@ -95,7 +95,7 @@ class Task:
     @cached_property
     def version(self) -> str:
         """A digest of the task's file: any change of it is new code, and makes new batches."""
-        code = code_of(Path(self.file).read_text())
+        code = code_of(Path(self.file).read_text("utf-8"))
         return hashlib.sha256(code.encode()).hexdigest()[:VERSION_DIGITS]
 
     def contribute(self, items: pd.DataFrame) -> dict[str, pd.DataFrame]:

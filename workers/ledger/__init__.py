@@ -3,7 +3,7 @@
 What a run should do belongs in planning; when profiles are written, and how, in folding.
 
 Read: mongo (the connection), records (plans, batches and their states), ledger, shares (whose turn
-a batch is), claims (who may fold, and what is closed), dead_letters, attempt (a worker's), profiles
-(guarded writes), counts (planned against done), losses (what is lacking, in words), removals (what
-went since), manifest (a run's record in S3), fingerprint (which failures are the same), folded.
+a batch is), workers and heartbeat (who is at work), claims (who may fold, what is closed), profiles
+(guarded writes), dead_letters, attempt (a worker's), counts (planned against done), losses (what is
+lacking, in words), removals, manifest (a run's record), fingerprint (failures alike), folded.
 """

@@ -25,6 +25,7 @@ from workers.ledger.records import (
     PlanState,
 )
 from workers.ledger.shares import Shares
+from workers.ledger.workers import Workers
 from workers.values import BatchCost, Document, Outcome, Value
 
 HISTORY_BATCHES = 200  # finished batches that sizes are learned from
@@ -66,6 +67,7 @@ class Ledger:
         self.claims = Claims(self.plans, database["assets"])
         self.folded = FoldedPlans(self.plans)
         self.shares = Shares(self.batches)
+        self.workers = Workers(database["workers"])
         self.dead_letters = DeadLetters(database["dead_letters"])
 
     def profiles(self, asset: str, generation: int | None = None) -> Collection[Document]:
@@ -89,6 +91,7 @@ class Ledger:
         self.plans.create_indexes([newest, one_epoch, IndexModel([("run", ASCENDING)])])
         self.batches.create_indexes([IndexModel(partition), IndexModel(history)])
         self.dead_letters.ensure_indexes()
+        self.workers.ensure_indexes()
 
     def now(self) -> float:
         """Return the time by MongoDB's clock, which all runs share."""
@@ -278,9 +281,16 @@ class Ledger:
             for document in documents
         ]
 
-    def begin(self, batch_id: str) -> Batch:
-        """Count an attempt at a batch and return it; one that is done stays as it is."""
-        while not (begun := self.shares.begin([batch_id])):
+    def held(self, batch_ids: Sequence[str], run: str, worker: str) -> set[str]:
+        """Return those of these batches that another worker of a run is at, and alive."""
+        workers = self.shares.running(batch_ids, but_by=worker)
+        others = self.workers.alive(list(set(workers.values())))
+        alive = {each.id for each in others if each.run == run}
+        return {batch_id for batch_id, its_worker in workers.items() if its_worker in alive}
+
+    def begin(self, batch_id: str, worker: str = "") -> Batch:
+        """Count a worker's attempt at a batch and return it; one that is done stays as it is."""
+        while not (begun := self.shares.begin([batch_id], worker)):
             self.batch(batch_id)  # another attempt began meanwhile, unless there is no such batch
         return begun[batch_id]
 
@@ -310,7 +320,12 @@ class Ledger:
         self.batches.update_one(
             {"_id": batch_id, "state": {"$ne": BatchState.DONE}},
             {
-                "$set": {"state": state, "error": error, "finished": datetime.now(UTC)},
+                "$set": {
+                    "state": state,
+                    "error": error,
+                    "finished": datetime.now(UTC),
+                    "unanswered": 0,
+                },
                 "$unset": {"taken_by": ""},
             },
         )
@@ -323,6 +338,7 @@ def _finished(batch_id: str, outcome: Outcome) -> UpdateOne:
         "outcome": outcome.to_json(),
         "finished": datetime.now(UTC),
         "error": "",
+        "unanswered": 0,
     }
     return UpdateOne({"_id": batch_id, "state": {"$ne": BatchState.DONE}}, {"$set": done})
 

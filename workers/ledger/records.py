@@ -3,6 +3,8 @@
 A record comes back from the ledger as the value that was put in, and with what the ledger adds.
 """
 
+import os
+import socket
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -62,10 +64,17 @@ class PartitionKey(Value, frozen=True, kw_only=True):
 
 
 class WorkerProcess(Value, frozen=True, kw_only=True):
-    """The process that began the latest attempt at a batch."""
+    """The worker that began the latest attempt at a batch, and its process."""
 
+    # Its id in the ledger; "" where it has none.
+    id: str = ""
     host: str
     pid: int
+
+    @classmethod
+    def this(cls, id_: str = "") -> Self:
+        """Return the worker of this id in this process."""
+        return cls(id=id_, host=socket.gethostname(), pid=os.getpid())
 
 
 class AttemptId(Value, frozen=True, kw_only=True):
@@ -102,7 +111,17 @@ class Batch(Record, frozen=True, kw_only=True):
     """What one worker handles: ranges of blocks of one partition."""
 
     BY_LEDGER: ClassVar[frozenset[str]] = frozenset(
-        {"state", "attempts", "error", "outcome", "worker", "started", "finished", "taken_by"}
+        {
+            "state",
+            "attempts",
+            "unanswered",
+            "error",
+            "outcome",
+            "worker",
+            "started",
+            "finished",
+            "taken_by",
+        }
     )
 
     id: str
@@ -126,6 +145,8 @@ class Batch(Record, frozen=True, kw_only=True):
 
     state: BatchState = BatchState.PLANNED
     attempts: int = 0
+    # Those of this run after which nothing was said: their workers ended, or are at it.
+    unanswered: int = 0
     # Why the latest attempt failed.
     error: str = ""
     outcome: Outcome | None = None

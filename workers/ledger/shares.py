@@ -5,11 +5,9 @@ either its own worker's beginning or another one's wins. Whoever it was dealt to
 end, so nothing depends on the one who took it.
 """
 
-import os
-import socket
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from pymongo import UpdateMany, UpdateOne
 from pymongo.collection import Collection
@@ -17,8 +15,6 @@ from pymongo.collection import Collection
 from workers.ledger.records import Batch, BatchState, WorkerProcess
 from workers.values import Document
 
-# How long another worker on another machine may keep a batch that it took over.
-KEPT = timedelta(minutes=5)
 # A batch that nobody has begun, and nothing is said against.
 OPEN = {"state": BatchState.PLANNED, "error": {"$in": [None, ""]}}
 
@@ -31,48 +27,64 @@ class Shares:
 
     def deal(self, run: str, shares: Sequence[Sequence[str]]) -> None:
         """Record which batches each worker of a run is to run."""
-        writes = [
-            UpdateMany(
-                {"_id": {"$in": list(batch_ids)}},
-                {"$set": {"dealt": {"run": run, "share": number}}, "$unset": {"taken_by": ""}},
-            )
-            for number, batch_ids in enumerate(shares)
-        ]
+        writes = []
+        for number, batch_ids in enumerate(shares):
+            dealt = {"dealt": {"run": run, "share": number}, "unanswered": 0}
+            update = {"$set": dealt, "$unset": {"taken_by": ""}}
+            writes.append(UpdateMany({"_id": {"$in": list(batch_ids)}}, update))
         if writes:
             self.batches.bulk_write(writes, ordered=False)
 
-    def larger_than(self, size: int, batch_ids: Sequence[str]) -> set[str]:
-        """Return those of these batches that read more than so many bytes."""
-        query = {"_id": {"$in": list(batch_ids)}, "bytes": {"$gt": size}}
+    def dealt(self, run: str, share: int, batch_ids: Sequence[str]) -> list[str]:
+        """Return those of these batches that are a worker's share of a run, in their order."""
+        query = {"_id": {"$in": list(batch_ids)}, "dealt": {"run": run, "share": share}}
+        mine = {each["_id"] for each in self.batches.find(query, {"_id": 1})}
+        return [batch_id for batch_id in batch_ids if batch_id in mine]
+
+    def to_run_alone(self, size: int, batch_ids: Sequence[str]) -> set[str]:
+        """Return those of these batches that read more than so many bytes, or ended a worker."""
+        alone = [{"bytes": {"$gt": size}}, {"unanswered": {"$gt": 0}}]
+        query = {"_id": {"$in": list(batch_ids)}, "$or": alone}
         return {each["_id"] for each in self.batches.find(query, {"_id": 1})}
 
-    def begin(self, batch_ids: Sequence[str], not_taken_in: str = "") -> dict[str, Batch]:
-        """Count an attempt at batches; return them, and those that are done as they are.
+    def running(self, batch_ids: Sequence[str], but_by: str) -> dict[str, str]:
+        """Return the workers at which these batches are, by batch, without those of one worker."""
+        by_others = {"$nin": [None, "", but_by]}
+        query = {"_id": {"$in": list(batch_ids)}, "state": BatchState.RUNNING}
+        documents = self.batches.find({**query, "worker.id": by_others}, {"worker.id": 1})
+        return {each["_id"]: each["worker"]["id"] for each in documents}
+
+    def begin(
+        self, batch_ids: Sequence[str], worker: str = "", not_taken_in: str = ""
+    ) -> dict[str, Batch]:
+        """Count a worker's attempt at batches; return them, and those that are done as they are.
 
         Those that another worker took over in a run can be left out.
         """
         where = {"taken_by": {"$ne": not_taken_in}} if not_taken_in else {}
-        begun = self._begin(batch_ids, {"state": {"$ne": BatchState.DONE}, **where}, {})
+        begun = self._begin(batch_ids, worker, {"state": {"$ne": BatchState.DONE}, **where}, {})
         others = [batch_id for batch_id in batch_ids if batch_id not in begun]
         if others:
             done = {"_id": {"$in": others}, "state": BatchState.DONE}
             begun |= _by_id(self.batches.find(done))
         return begun
 
-    def take_over(self, batch_ids: Sequence[str], run: str) -> dict[str, Batch]:
+    def take_over(self, batch_ids: Sequence[str], worker: str, run: str) -> dict[str, Batch]:
         """Begin batches dealt to another worker; without those where somebody was faster."""
-        return self._begin(batch_ids, OPEN, {"taken_by": run})
+        return self._begin(batch_ids, worker, OPEN, {"taken_by": run})
 
-    def _begin(self, batch_ids: Sequence[str], where: Document, more: Document) -> dict[str, Batch]:
+    def _begin(
+        self, batch_ids: Sequence[str], worker: str, where: Document, more: Document
+    ) -> dict[str, Batch]:
         """Count an attempt at those of batches of which something holds, and return them.
 
         Each beginning has a name, or of two at once both might read the later one's number.
         """
-        worker = WorkerProcess(host=socket.gethostname(), pid=os.getpid()).to_json()
-        begun = {"state": BatchState.RUNNING, "worker": worker, "started": datetime.now(UTC)}
+        process = WorkerProcess.this(worker).to_json()
+        begun = {"state": BatchState.RUNNING, "worker": process, "started": datetime.now(UTC)}
         mine = {"begun_as": uuid.uuid4().hex}
 
-        update = {"$set": begun | mine | more, "$inc": {"attempts": 1}}
+        update = {"$set": begun | mine | more, "$inc": {"attempts": 1, "unanswered": 1}}
         writes = [UpdateOne({"_id": batch_id, **where}, update) for batch_id in batch_ids]
         if not self.batches.bulk_write(writes, ordered=False).matched_count:
             return {}
@@ -95,22 +107,6 @@ class Shares:
         return [
             [batch_id for batch_id in batch_ids if share.get(batch_id)] for share in shares.values()
         ]
-
-
-def is_given_up(batch: Batch, now: datetime) -> bool:
-    """Tell whether the worker that began a batch will not finish it."""
-    if batch.worker is None or batch.started is None:
-        return True
-    if batch.worker.host != socket.gethostname():
-        return now - batch.started > KEPT
-
-    try:
-        os.kill(batch.worker.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _by_id(documents: Iterable[Document]) -> dict[str, Batch]:

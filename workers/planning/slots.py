@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workers.errors import Refused
+from workers.ledger.ledger import Ledger
 
 ROOT = Path("/")
 # Of cgroups without a limit of memory version 1 says a number beyond all machines.
 NO_LIMIT_BYTES = 1 << 60
+SERVES = "takes steps of runs"  # what the ledger calls a process that takes them for its slots
 
 
 class Slots(NamedTuple):
@@ -44,6 +46,13 @@ def decide_slots(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> 
     if quota < slots.number:
         slots = Slots(max(1, int(quota)), "the CPU quota of the container")
     return slots
+
+
+def slots_of_servers(ledger: Ledger) -> Slots | None:
+    """Return the slots of all processes that take steps and are alive; None where none are."""
+    servers = ledger.workers.alive_at(SERVES)
+    number = sum(server.slots for server in servers)
+    return Slots(number, f"those of {len(servers)} of `fanfold worker`") if number else None
 
 
 def within_memory(

@@ -1,7 +1,6 @@
 """How pages may be visited: by whom, where, how many at once and how often."""
 
 import asyncio
-import importlib.metadata
 import math
 import os
 import time
@@ -11,6 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
+from workers import __version__
 from workers.errors import Refused
 from workers.web.addresses import Network, networks
 from workers.web.robots import robot_of
@@ -40,8 +40,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Return the rules that the environment sets; Refused, by name, where one is wrong."""
-        version = importlib.metadata.version("fanfold")
-        rules: dict[str, Any] = {"user_agent": f"Fanfold/{version} (no contact given)"}
+        rules: dict[str, Any] = {"user_agent": f"Fanfold/{__version__} (no contact given)"}
 
         for name, (field, read) in VARIABLES.items():
             text = environ.get(name)

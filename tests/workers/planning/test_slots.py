@@ -6,8 +6,16 @@ import pytest
 
 from workers import steps
 from workers.errors import Refused
-from workers.memory import peak_bytes
-from workers.planning.slots import Slots, decide_slots, memory_limit, within_memory
+from workers.ledger.ledger import Ledger
+from workers.memory import forget_peak, peak_bytes
+from workers.planning.slots import (
+    SERVES,
+    Slots,
+    decide_slots,
+    memory_limit,
+    slots_of_servers,
+    within_memory,
+)
 
 GB = 1 << 30
 
@@ -143,3 +151,21 @@ def test_the_ledger_knows_the_peak_of_each_batch_and_the_next_plan_heeds_it(pipe
     plan = steps.plan(*pipeline.four, days, 4)
     assert (len(plan.shares), plan.summary["slots"]) == (2, 2)
     assert "the memory of the machine" in plan.summary["slots_decided_by"]
+
+
+def test_the_most_memory_held_is_counted_anew_where_a_process_goes_on_to_other_work():
+    held = bytearray(256 << 20)
+    before = peak_bytes()
+    del held
+    forget_peak()
+    assert peak_bytes() < before - (128 << 20)
+
+
+def test_the_slots_of_all_processes_that_take_steps_and_are_alive_count(database):
+    ledger = Ledger(database)
+    assert slots_of_servers(ledger) is None
+    ledger.workers.enter("one", step=SERVES, slots=2)
+    ledger.workers.enter("two", step=SERVES, slots=4)
+    ledger.workers.enter("three", step=SERVES, slots=8)
+    ledger.workers.end("three")
+    assert str(slots_of_servers(ledger)) == "6 slots: those of 2 of `fanfold worker`"

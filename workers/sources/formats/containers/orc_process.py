@@ -17,11 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
+import tzdata
 
 from workers.sources.formats.containers.arrow_values import validated
 from workers.sources.formats.containers.groups import CHUNK_ROWS, S3File
 
 CHILD = Path(__file__).with_name("orc_child.py")
+# Arrow reads no times without a database of zones, which small machines and images lack.
+ZONES = Path(tzdata.__file__).with_name("zoneinfo")
 SILENT_SECONDS = 60  # seconds without a word in which a stripe is given up
 READ_AHEAD_BYTES = 1 << 20  # bytes asked of S3 at once; Arrow asks for each stream by itself
 
@@ -45,6 +48,7 @@ class OrcProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
+            env=os.environ | {"TZDIR": str(ZONES)},
         )
 
     def stripe(

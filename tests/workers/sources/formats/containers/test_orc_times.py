@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.containers import Shelf, block_of, items_of, orc_body, rows_by_place
 from workers.declare import Time
+from workers.sources.formats.containers import orc_process
+from workers.sources.formats.containers.groups import S3File
 from workers.sources.formats.containers.kinds import GROUPS
 from workers.sources.formats.containers.orc_footer import read_ending, read_footer
 from workers.sources.formats.containers.orc_integers import bits, integers
@@ -50,6 +52,16 @@ def test_many_rows_are_held_some_at_a_time_and_stay_in_order():
     table = pa.table({"n": range(25_000), "ts": times})
     rows = rows_by_place("orc", orc_body(table, batch_size=1_024), ["n", "ts"])
     assert [row["ts"] for row in rows.values()] == times
+
+
+def test_arrow_reads_times_on_a_machine_that_knows_no_zones(monkeypatch):
+    body = orc_body(pa.table({"ts": pa.array([NOW], pa.timestamp("us", "UTC"))}))
+    monkeypatch.setenv("TZDIR", "/nowhere")  # where Arrow looks first
+    monkeypatch.setattr(orc_process, "_idle", [])
+    window = orc_process.Window(S3File(Shelf(body), block_of(body)), len(body))
+    (batch,) = orc_process.read_stripe(window, len(body), 0, ["ts"])
+    orc_process.end_processes()
+    assert batch.column("ts").to_pylist() == [NOW]
 
 
 MOMENTS = st.integers(-9_000_000_000_000_000, 9_000_000_000_000_000)
