@@ -4,17 +4,21 @@ from functools import lru_cache
 
 import dagster as dg
 import msgspec
+from dagster_aws.s3 import S3Resource
 
 from resources.embedded import running_settings
+from resources.s3 import arguments_of
 from workers.settings import Settings
 from workers.store import BlockStore, open_store
 
 
 class BlocksResource(dg.ConfigurableResource[BlockStore]):
-    """The bucket that the settings name; see the README's table of settings."""
+    """The bucket that the settings name, in the S3 of a resource of dagster-aws."""
+
+    s3: dg.ResourceDependency[S3Resource]
 
     def create_resource(self, context: dg.InitResourceContext) -> BlockStore:  # noqa: ARG002
-        return shared_store(running_settings())
+        return shared_store(running_settings(s3=arguments_of(self.s3)))
 
 
 def shared_store(settings: Settings) -> BlockStore:

@@ -1,4 +1,4 @@
-"""Embedded servers: a real mongod and a real SeaweedFS on loopback, for whoever needs them.
+"""Embedded servers: a real mongod, SeaweedFS and Redis on loopback, for whoever needs them.
 
 Any process finds the ones that run or starts them; a lock makes sure that only one does. What is
 known of them is in servers.json, which only its owner can read.
@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from resources.servers import (
     MONGOD,
+    REDIS,
     SEAWEEDFS,
     Server,
     ServerState,
@@ -26,27 +27,43 @@ from resources.servers import (
     owner_only,
     spawn,
 )
-from workers.errors import Unavailable
-from workers.settings import Settings, gives_mongodb, gives_s3, home, read_settings
+from workers.errors import Refused, Unavailable
+from workers.settings import (
+    NO_ARGUMENTS,
+    Settings,
+    gives_mongodb,
+    gives_s3,
+    home,
+    read_settings,
+)
 from workers.store import open_store
 
 START_SECONDS = 60  # seconds that a server may take until it answers
 START_ATTEMPTS = 3  # each with other ports
-SERVERS = (MONGOD, SEAWEEDFS)
+BROKER = "FANFOLD_BROKER"  # variable that names the broker of an executor that needs one
+BROKER_KINDS = ("redis://", "rediss://", "amqp://", "amqps://")
+SERVERS = (MONGOD, SEAWEEDFS, REDIS)
 
 States = dict[str, ServerState]  # by the name of the server
 
 
-def running_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings, with embedded servers running where none are given."""
-    start_servers(environ)
-    return read_settings(environ)
+def running_settings(
+    environ: Mapping[str, str] = os.environ, s3: Mapping[str, Any] = NO_ARGUMENTS
+) -> Settings:
+    """Return the settings, with embedded servers running where none are given.
+
+    Arguments of boto3's client win over what the environment says of S3.
+    """
+    start_servers(environ, s3)
+    return read_settings(environ, s3)
 
 
-def start_servers(environ: Mapping[str, str] = os.environ) -> None:
+def start_servers(
+    environ: Mapping[str, str] = os.environ, s3: Mapping[str, Any] = NO_ARGUMENTS
+) -> None:
     """Make sure that the servers which are not given run, and that the bucket exists."""
     folder = home(environ)
-    servers = needed_servers(environ)
+    servers = needed_servers(environ, s3)
     states = _read_states(folder)
     if all(is_running(states.get(server.name)) for server in servers):
         return
@@ -78,21 +95,55 @@ def stop_servers(environ: Mapping[str, str] = os.environ) -> list[str]:
     return stopped
 
 
-def needed_servers(environ: Mapping[str, str]) -> list[Server]:
-    """Return the servers that the environment does not give."""
-    is_given = {MONGOD.name: gives_mongodb(environ), SEAWEEDFS.name: gives_s3(environ)}
+def needed_servers(
+    environ: Mapping[str, str], s3: Mapping[str, Any] = NO_ARGUMENTS
+) -> list[Server]:
+    """Return the servers that neither the environment nor arguments of boto3's client give."""
+    is_given = {
+        MONGOD.name: gives_mongodb(environ),
+        SEAWEEDFS.name: bool(s3) or gives_s3(environ),
+        REDIS.name: gives_broker(environ) or not needs_broker(environ),
+    }
     return [server for server in SERVERS if not is_given[server.name]]
 
 
-def server_status(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]:
-    """Return what is known of each embedded server: whether it is needed and runs, pid, port."""
+def broker_url(environ: Mapping[str, str] = os.environ) -> str:
+    """Return where the broker is; it holds a secret. Refused where none is given or runs."""
+    state = _read_states(home(environ)).get(REDIS.name)
+    url = environ.get(BROKER) or (state and state.settings.get("url"))
+    if not url:
+        raise Refused(f"{BROKER} is not set and no embedded Redis runs; set it, or `fanfold up`")
+    if not url.startswith(BROKER_KINDS):
+        raise Refused(f"{BROKER} cannot be used; it begins with one of {', '.join(BROKER_KINDS)}")
+    return url
+
+
+def gives_broker(environ: Mapping[str, str]) -> bool:
+    """Tell whether the environment names a broker."""
+    return bool(environ.get(BROKER))
+
+
+def needs_broker(environ: Mapping[str, str]) -> bool:
+    """Tell whether ops are handed out through a broker."""
+    return environ.get("FANFOLD_EXECUTOR") == "celery"
+
+
+def server_status(
+    environ: Mapping[str, str] = os.environ, s3: Mapping[str, Any] = NO_ARGUMENTS
+) -> dict[str, dict[str, Any]]:
+    """Return what is known of each embedded server: whether it is needed and runs, pid, port.
+
+    A broker that nobody needs, and that does not run, is left out.
+    """
     states = _read_states(home(environ))
-    needed = needed_servers(environ)
+    needed = needed_servers(environ, s3)
 
     status = {}
     for server in SERVERS:
         state = states.get(server.name)
         running = state if is_running(state) else None
+        if server is REDIS and not running and not needs_broker(environ):
+            continue
         status[server.name] = {
             "needed": server in needed,
             "running": running is not None,

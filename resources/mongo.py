@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pymongo.database import Database
 
-from resources.embedded import running_settings
+from resources.s3 import location_settings
 from workers.ledger.mongo import open_database
 
 
@@ -18,6 +18,6 @@ class MongoResource(dg.ConfigurableResource[Database[dict[str, Any]]]):
     def yield_for_execution(
         self, _context: dg.InitResourceContext
     ) -> Iterator[Database[dict[str, Any]]]:
-        database = open_database(running_settings())
+        database = open_database(location_settings())
         with database.client:
             yield database

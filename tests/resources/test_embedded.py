@@ -6,12 +6,20 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
-from resources.embedded import running_settings, server_status, stop_servers
+from resources.embedded import (
+    broker_url,
+    running_settings,
+    server_status,
+    start_servers,
+    stop_servers,
+)
 from workers import settings
 from workers.errors import Refused
 from workers.ledger.mongo import open_database
@@ -145,3 +153,59 @@ def test_a_server_whose_first_start_was_cut_off_is_no_server_to_use(tmp_path):
 
 def test_local_state_lies_in_the_projects_folder():
     assert home({}) == Path(settings.__file__).parent.parent / ".fanfold"
+
+
+@pytest.fixture
+def own_broker(own, monkeypatch):
+    """A folder of local state with a broker alone; the other servers are given."""
+    monkeypatch.setenv("MONGODB_URI", "mongodb://elsewhere/")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("FANFOLD_EXECUTOR", "celery")
+    start_servers()
+    return own
+
+
+def test_a_broker_is_started_only_where_the_executor_needs_one(own, monkeypatch):
+    assert "redis" not in server_status()
+    monkeypatch.setenv("FANFOLD_EXECUTOR", "celery")
+    assert server_status()["redis"]["needed"]
+    monkeypatch.setenv("FANFOLD_BROKER", "amqp://somebody:secret@elsewhere/")
+    assert not server_status()["redis"]["needed"]
+    assert broker_url() == "amqp://somebody:secret@elsewhere/"
+
+
+def test_the_broker_keeps_what_it_holds_and_its_secret_when_it_is_killed(own_broker):
+    url = broker_url()
+    with redis.Redis.from_url(url) as broker:
+        broker.lpush("queue", "message")
+        time.sleep(1.5)  # it writes its file once a second
+
+    psutil.Process(pids()["redis"]).kill()
+    start_servers()
+    with redis.Redis.from_url(broker_url()) as broker:
+        assert broker.lrange("queue", 0, -1) == [b"message"]
+    assert broker_url().partition("@")[0] == url.partition("@")[0]
+    config = own_broker / "redis" / "data" / "redis.conf"
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+
+
+def test_the_broker_listens_on_loopback_only_and_to_who_knows_its_secret(own_broker):
+    process = psutil.Process(pids()["redis"])
+    listening = [each for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
+    assert {each.laddr.ip for each in listening} == {"127.0.0.1"}
+    with (
+        redis.Redis(port=server_status()["redis"]["port"]) as broker,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        broker.ping()
+
+
+def test_a_broker_of_an_unknown_kind_is_refused_without_its_password():
+    with pytest.raises(Refused, match="begins with one of redis://") as refused:
+        broker_url({"FANFOLD_BROKER": "kafka://ann:hidden@elsewhere", "FANFOLD_HOME": "/none"})
+    assert "hidden" not in str(refused.value)
+
+
+def test_without_a_broker_the_error_names_both_ways_out(tmp_path):
+    with pytest.raises(Refused, match=r"FANFOLD_BROKER.*fanfold up"):
+        broker_url({"FANFOLD_HOME": str(tmp_path)})
