@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from pipelines.errors import explained
-from pipelines.fanout import Mongo, Store
+from pipelines.fanout import Mongo, Store, after_a_crash
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.errors import Refused
@@ -33,7 +33,7 @@ def fold_checks(asset: Asset) -> dg.AssetChecksDefinition:
         for name, text in DESCRIPTIONS.items()
     ]
 
-    @dg.multi_asset_check(name=f"{asset.name}_checks", specs=specs)
+    @dg.multi_asset_check(name=f"{asset.name}_checks", specs=specs, retry_policy=after_a_crash())
     def checks(
         context: dg.AssetCheckExecutionContext, mongo: Mongo, store: Store
     ) -> Iterator[dg.AssetCheckResult]:

@@ -4,15 +4,18 @@ import dagster as dg
 
 from pipelines.alerts.sensor import alerts_sensor
 from pipelines.checks import fold_checks
-from pipelines.fanout import fanout_asset, slots
+from pipelines.executors import executor
+from pipelines.fanout import fanout_asset
 from pipelines.jobs import asset_job, redrive_job
+from pipelines.launchers.choice import check_launchers
 from pipelines.lost_runs import lost_runs_sensor
-from pipelines.processes import FORK_SERVER_MODULES, executor_name
+from pipelines.processes import executor_name
 from pipelines.schedules import add_timing, asset_schedule
 from pipelines.sensors import changes_sensor
 from resources.blocks import BlocksResource
 from resources.io_manager import JsonIOManager
 from resources.mongo import MongoResource
+from resources.s3 import S3
 from workers.assets import assets, broken_assets
 
 
@@ -22,7 +25,9 @@ def definitions() -> dg.Definitions:
 
     An asset whose file has a mistake stands among them, says what it is, and fails with it.
     """
-    store = BlocksResource()
+    chosen = executor(executor_name())  # first, for it says what is missing
+    check_launchers(assets().values())
+    store = BlocksResource(s3=S3)
     watched = [asset for asset in assets().values() if not asset.source]
     for reason in broken_assets().values():
         dg.get_dagster_logger().error(f"left out: {reason}")
@@ -41,11 +46,12 @@ def definitions() -> dg.Definitions:
             alerts_sensor,
         ],
         resources={
+            "s3": S3,
             "store": store,
             "mongo": MongoResource(),
             "io_manager": JsonIOManager(store=store),
         },
-        executor=executor(executor_name()),
+        executor=chosen,
     )
 
 
@@ -61,18 +67,3 @@ def broken_asset(name: str, reason: str) -> dg.AssetsDefinition:
         raise dg.Failure(reason, allow_retries=False)
 
     return cannot_run
-
-
-def executor(name: str) -> dg.ExecutorDefinition:
-    """Return the executor that FANFOLD_EXECUTOR names: local or in_process."""
-    if name == "in_process":
-        return dg.in_process_executor
-    if name != "local":
-        raise ValueError(f"FANFOLD_EXECUTOR is {name!r}; it can be local or in_process")
-
-    return dg.multiprocess_executor.configured(
-        {
-            "max_concurrent": slots().number,
-            "start_method": {"forkserver": {"preload_modules": FORK_SERVER_MODULES}},
-        }
-    )

@@ -10,7 +10,7 @@ from workers.errors import FanfoldError, Refused, Unavailable
 from workers.ledger.mongo import mongodb_errors
 from workers.retry import pause
 
-RETRIES = 3  # times an op tries again while a server is unavailable: for about a minute
+RETRIES = 3  # times an op tries again: after a crash, or for about a minute without a server
 FIRST_PAUSE_SECONDS = 2  # before the first of them
 
 OUR_ERRORS = {error.__name__ for error in FanfoldError.__subclasses__()}
@@ -24,10 +24,15 @@ STOPPED_TEXT = f"it was stopped before its end. {START_AGAIN}"
 
 @contextmanager
 def explained(context: dg.OpExecutionContext) -> Iterator[None]:
-    """Try an op again later where a server is unavailable; fail in a sentence where it refuses."""
+    """Try an op again later where a server is unavailable; fail in a sentence where it refuses.
+
+    Any other error fails it too: it would be met again.
+    """
     try:
         with mongodb_errors():
             yield
+    except (dg.Failure, dg.RetryRequested):
+        raise
     except Unavailable as error:
         context.log.warning(str(error))
         if context.retry_number >= RETRIES:
@@ -35,6 +40,8 @@ def explained(context: dg.OpExecutionContext) -> Iterator[None]:
         raise retry_requested(context) from error
     except Refused as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+    except Exception as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
 def retry_requested(context: dg.OpExecutionContext) -> dg.RetryRequested:

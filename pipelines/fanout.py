@@ -8,26 +8,31 @@ it did in the ledger and goes on from there.
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import dagster as dg
 from pymongo.database import Database
 
-from pipelines.errors import RETRIES, explained, retry_requested
+from pipelines.errors import RETRIES, explained
+from pipelines.launchers.attempt import attempt_share
+from pipelines.launchers.choice import with_few_workers
+from pipelines.processes import executor_name
+from pipelines.summaries import partition_metadata
 from resources.io_manager import summary_key
 from workers import steps
 from workers.assets import assets
+from workers.dealt import Share
 from workers.declare.asset import Asset, Partitions
 from workers.declare.task import Task, load_task
 from workers.folding.fold import FoldedShard, Shard
 from workers.folding.reconcile import Reconciled
 from workers.ledger.ledger import Ledger
 from workers.planning.listing import Group
-from workers.planning.slots import Slots, decide_slots
+from workers.planning.slots import Slots, decide_slots, slots_of_servers
 from workers.sources.slicing import Sliced
 from workers.store import BlockStore
-from workers.values import Counts, Document
+from workers.values import Document
 
 Mongo = dg.ResourceParam[Database[Document]]
 Store = dg.ResourceParam[BlockStore]
@@ -38,18 +43,20 @@ DROP_REMOVED_TAG = "fanfold/drop_removed"
 # A run that Dagster retries by itself, since its process died, runs every step again: from the
 # failure on it would drop mapped steps that never started (dagster issues 19490 and 30077).
 ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
+# An op whose process is killed is tried again, and finds what it did in the ledger. All that goes
+# wrong within an op says itself whether it is (errors.explained).
+AFTER_A_CRASH = dg.RetryPolicy(max_retries=RETRIES, delay=1)
 
 
 def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
     """Return the graph-backed asset that a declaration stands for."""
-    # The folds of one asset share a pool, or runs side by side would contend for its profiles.
-    fold_in_pool = fold_shard.tag({"dagster/concurrency_key": f"fold_{asset.name}"})
+    own = partial(own_op, asset)
 
     def fan_out(**upstream: Any) -> Any:
-        groups, listed = list_blocks(**upstream)
-        shares, plans = queue_batches(listed, groups.map(slice_blocks).collect())
-        shards, reconciled = reconcile(plans, shares.map(run_batch).collect())
-        return publish(reconciled, shards.map(fold_in_pool).collect())
+        groups, listed = own(list_blocks)(**upstream)
+        shares, plans = own(queue_batches)(listed, groups.map(own(slice_blocks)).collect())
+        shards, reconciled = own(reconcile)(plans, shares.map(own(run_batch)).collect())
+        return own(publish)(reconciled, shards.map(own(fold_shard)).collect())
 
     graph_asset = dg.graph_asset(
         name=asset.name,
@@ -63,6 +70,33 @@ def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
     if asset.source:
         return graph_asset(lambda upstream: fan_out(upstream=upstream))
     return graph_asset(lambda: fan_out())  # noqa: PLW0108  Dagster looks at the arguments it takes
+
+
+def own_op(asset: Asset, op: dg.OpDefinition) -> Any:
+    """Return an op as the graph of an asset calls it: with its tags, and tried again."""
+    tags = pod_tags(asset.name, op.name) if executor_name() == "k8s" else {}
+    if op is fold_shard:
+        # The folds of one asset share a pool, or runs side by side would contend for its profiles.
+        tags["dagster/concurrency_key"] = f"fold_{asset.name}"
+
+    policy = after_a_crash()
+    return op.tag(tags).with_retry_policy(policy) if policy else op.tag(tags)
+
+
+def pod_tags(asset: str, op: str) -> dict[str, Any]:
+    """Return the tags by which an op of an asset has its own kind of pod."""
+    from pipelines import k8s  # noqa: PLC0415  its packages are an extra
+
+    return k8s.pod_tags(asset, op)
+
+
+def after_a_crash() -> dg.RetryPolicy | None:
+    """Return how an op is tried again where its process is killed.
+
+    In the run's own process nothing would be left to try it, and Dagster would take a Ctrl-C for
+    such a death.
+    """
+    return None if executor_name() == "in_process" else AFTER_A_CRASH
 
 
 def upstream(asset: Asset) -> dg.AssetIn:
@@ -80,8 +114,15 @@ def partitions_definition(partitions: Partitions) -> dg.TimeWindowPartitionsDefi
 
 @cache
 def slots() -> Slots:
-    """Return how many ops run at once under the local executor; Refused where nobody can tell."""
+    """Return how many ops run at once on this machine; Refused where nobody can tell."""
     return decide_slots()
+
+
+def slots_of_run(ledger: Ledger) -> Slots:
+    """Return how many ops of a run can run at once: on this machine, or wherever workers are."""
+    if executor_name() == "celery" and (elsewhere := slots_of_servers(ledger)):
+        return elsewhere
+    return slots()
 
 
 class Four(NamedTuple):
@@ -127,7 +168,7 @@ def list_blocks(context: dg.OpExecutionContext, mongo: Mongo, store: Store) -> I
         listed = steps.list_blocks(
             *four(context, mongo, store),
             context.partition_keys,
-            slots().number,
+            slots_of_run(Ledger(mongo)).number,
             purpose_of(tags),
         )
 
@@ -151,7 +192,9 @@ def slice_blocks(
     return sliced.to_json()
 
 
-@dg.op(out={"shares": dg.DynamicOut(), "plans": dg.Out()})
+@dg.op(
+    out={"shares": dg.DynamicOut(), "plans": dg.Out()},
+)
 def queue_batches(
     context: dg.OpExecutionContext,
     listed: dict[str, Any],
@@ -161,12 +204,15 @@ def queue_batches(
 ) -> Iterator[Any]:
     """Pack ranges into batches, write the plans, and queue the batches that have no result."""
     with explained(context):
+        asset, *others = four(context, mongo, store)
+        number = slots_of_run(Ledger(mongo)).number
         queued = steps.queue_batches(
-            *four(context, mongo, store),
+            with_few_workers(asset, number),
+            *others,
             context.run_id,
             steps.Listed.of(listed),
             [Sliced.of(group) for group in groups],
-            slots().number,
+            number,
         )
 
     plans = queued.work.plans
@@ -177,30 +223,27 @@ def queue_batches(
     )
 
     yield dg.Output([plan.id for plan in plans], "plans", metadata=queued.summary)
-    for batch_ids in queued.shares:
+    for number, batch_ids in enumerate(queued.shares):
+        share = Share(number=number, batches=batch_ids)
         # The first batch's partition in front lets a person find a worker in the UI.
         first = batch_ids[0]
         readable = re.sub(r"\W", "_", partition_of[first])
-        yield dg.DynamicOutput(batch_ids, f"{readable}_{first}", "shares")
+        yield dg.DynamicOutput(share.to_json(), f"{readable}_{first}", "shares")
 
 
 @dg.op
 def run_batch(
-    context: dg.OpExecutionContext, batch_ids: list[str], mongo: Mongo, store: Store
+    context: dg.OpExecutionContext, share: dict[str, Any], mongo: Mongo, store: Store
 ) -> list[dict[str, Any]]:
-    """Run a worker's share of batches; what fails in the last attempt is for reconcile."""
+    """Have a worker run its share of batches; what fails for good is for reconcile."""
     with explained(context):
-        first = four(context, mongo, store)
-
-    is_last = context.retry_number >= RETRIES
-    try:
-        answers = steps.run_batch(*first, context.run_id, batch_ids, is_last, context.log)
-    except Exception as error:
-        raise retry_requested(context) from error
+        answers = attempt_share(context, four(context, mongo, store), Share.of(share))
     return [answer.to_json() for answer in answers]
 
 
-@dg.op(out={"shards": dg.DynamicOut(), "reconciled": dg.Out()})
+@dg.op(
+    out={"shards": dg.DynamicOut(), "reconciled": dg.Out()},
+)
 def reconcile(
     context: dg.OpExecutionContext,
     plans: list[str],
@@ -260,24 +303,4 @@ def publish(
     )
 
 
-def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
-    """Return what the UI shows of a partition that was folded."""
-    return {
-        "items": counts.items,
-        "items_used": counts.used,
-        "items_skipped": counts.skipped,
-        "dead_letters": counts.dead,
-        "unread_parts": counts.unread_parts,
-        "unread_items": counts.unread_items,
-        "items_redriven": counts.redriven,
-        "items_failed": counts.failed,
-        "batches_failed": counts.batches_failed,
-        "profiles": profiles,
-        "blocks": counts.blocks,
-        "bytes": counts.bytes,
-        "batches": counts.batches,
-        "batches_reused": counts.reused,
-        "work_seconds": counts.work_seconds,
-        "closed_unchanged": bool(counts.unchanged_since),
-        "warnings": [str(warning) for warning in counts.warnings],
-    }
+OPS = (list_blocks, slice_blocks, queue_batches, run_batch, reconcile, fold_shard, publish)

@@ -7,7 +7,11 @@ read, and no connection: the instance is closed again, and the client of S3 has 
 anything yet.
 """
 
+# ruff: noqa: E402  the collector is off before anything large is imported
 import gc
+
+gc.disable()  # what is imported stays, and looking for garbage in it is a quarter of the time
+
 import os
 from contextlib import suppress
 
@@ -17,6 +21,7 @@ from dagster._core.execution.api import create_execution_plan
 from pipelines.jobs import job_name, redrive_job_name
 from pipelines.runs import reconstructable
 from resources.blocks import shared_store
+from resources.s3 import S3, arguments_of
 from workers.assets import assets
 from workers.errors import Refused
 from workers.settings import read_settings
@@ -25,10 +30,11 @@ if "DAGSTER_HOME" in os.environ:
     dg.DagsterInstance.get().dispose()
 
 with suppress(Refused):  # the first op says so
-    shared_store(read_settings())
+    shared_store(read_settings(s3=arguments_of(S3)))
 
 for _asset in assets().values():
     for _name in (job_name(_asset), redrive_job_name(_asset)):
         create_execution_plan(reconstructable(_name), run_config={})
 
 gc.freeze()  # or each fork's first collection would walk, and so copy, all of it
+gc.enable()

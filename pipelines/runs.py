@@ -17,8 +17,8 @@ from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TA
 from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
 from pipelines.processes import enter_home, start_fork_server, stop_fork_server
 from pipelines.summaries import Summary, summary_of_none
-from resources.embedded import running_settings
 from resources.io_manager import RUNS_PREFIX, summary_key
+from resources.s3 import location_settings
 from workers.declare.asset import Asset, span
 from workers.errors import Unavailable
 from workers.ledger.mongo import mongodb_errors, open_database
@@ -84,7 +84,7 @@ def materialise(
 
     Returns the run's summary. Meanwhile its progress is shown under the label.
     """
-    settings = running_settings()
+    settings = location_settings()
     check_servers(asset, settings, partitions[0])
 
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""What came of runs, as `--json` prints it: of each one, and of several as one.
+"""What came of runs, as `--json` prints it, each and several as one; of partitions, for the UI.
 
 A summary has run_id, asset, success, partitions and seconds. Where the partitions were folded, it
 has the counts that `publish` recorded, and in `checks_failed` the checks that did not pass, for
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workers.declare.asset import Asset, span
+from workers.values import Counts
 
 Summary = dict[str, Any]
 LISTS = ("checks_failed", "warnings")  # what a summary says beside numbers
@@ -71,6 +72,29 @@ def failures(summary: Summary) -> list[str]:
 def failed_check_texts(summary: Summary) -> list[str]:
     """Return what the checks of a run say that did not pass."""
     return [f"{check['check']}: {check['text']}" for check in summary.get("checks_failed", [])]
+
+
+def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
+    """Return what the UI shows of a partition that was folded."""
+    return {
+        "items": counts.items,
+        "items_used": counts.used,
+        "items_skipped": counts.skipped,
+        "dead_letters": counts.dead,
+        "unread_parts": counts.unread_parts,
+        "unread_items": counts.unread_items,
+        "items_redriven": counts.redriven,
+        "items_failed": counts.failed,
+        "batches_failed": counts.batches_failed,
+        "profiles": profiles,
+        "blocks": counts.blocks,
+        "bytes": counts.bytes,
+        "batches": counts.batches,
+        "batches_reused": counts.reused,
+        "work_seconds": counts.work_seconds,
+        "closed_unchanged": bool(counts.unchanged_since),
+        "warnings": [str(warning) for warning in counts.warnings],
+    }
 
 
 def is_folded(summary: Summary) -> bool:

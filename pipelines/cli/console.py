@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from resources.embedded import running_settings
+from resources.s3 import location_settings
 from workers.assets import asset_named, broken_assets
 from workers.declare.asset import Asset
 from workers.errors import Refused
@@ -86,7 +86,7 @@ def needed_partitions(asset: Asset, partition: str | None, partitions: str | Non
 @contextmanager
 def servers() -> Iterator[tuple[Ledger, BlockStore]]:
     """Give the ledger and the bucket, with embedded servers running where none are given."""
-    settings = running_settings()
+    settings = location_settings()
     with mongodb_errors():
         database = open_database(settings)
         with database.client:

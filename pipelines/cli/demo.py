@@ -1,15 +1,19 @@
 """The whole pattern on real data, from blocks in S3 to verified profiles, told as it happens."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli.samples import load, movielens
+from pipelines.cli.worker import own_workers
+from pipelines.processes import executor_name
 from pipelines.runs import materialise
 from pipelines.summaries import failures
-from resources.embedded import running_settings, server_status, stop_servers
+from resources.embedded import server_status, stop_servers
+from resources.s3 import location_settings
 from workers.declare.task import load_task
 from workers.errors import Refused
 from workers.ledger.ledger import Ledger
@@ -22,6 +26,7 @@ from workers.verify import verify_profiles
 ASSET = user_profiles.asset
 SHOWN_PROFILES = 3
 SHOWN_PREFERENCES = 4  # of a profile
+WORKERS = 2  # that take steps where the executor hands these to workers
 NUMBER_COLUMNS = ("events", "liked")
 
 
@@ -39,7 +44,7 @@ def show_demo(out: Console) -> None:
 
 
 def _show_steps(out: Console) -> None:
-    settings = running_settings()
+    settings = location_settings()
     store = open_store(settings)
 
     days = _load_blocks(out, store)
@@ -75,7 +80,8 @@ def _load_blocks(out: Console, store: BlockStore) -> list[str]:
 
 
 def _materialise(out: Console, days: Sequence[str]) -> None:
-    with out.status(f"2/4  materialising {ASSET.name} {days[0]}...{days[-1]} in one run"):
+    workers = own_workers(WORKERS) if executor_name() == "celery" else nullcontext()
+    with out.status(f"2/4  materialising {ASSET.name} {days[0]}...{days[-1]} in one run"), workers:
         summary = materialise(ASSET, ASSET.partitions.between(days[0], days[-1]))
     if not summary["success"]:
         raise Refused(f"run {summary['run_id']} failed: {'; '.join(failures(summary))}")

@@ -1,5 +1,6 @@
 """Commands for a machine's own servers, sample data and leftovers."""
 
+import os
 import shlex
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,19 +11,13 @@ from rich.progress import Progress
 from pipelines.cli.console import err, json_option, out, print_table, servers, show
 from pipelines.cli.demo import show_demo
 from pipelines.cli.samples import SAMPLES, load
-from resources.embedded import running_settings, server_status, start_servers, stop_servers
+from resources.embedded import broker_url, needs_broker, server_status, stop_servers
 from resources.io_manager import RUNS_PREFIX
+from resources.s3 import S3, arguments_of, location_settings
 from workers.errors import Refused
-from workers.settings import home
+from workers.settings import home, to_environ
 from workers.sources.segments import SEGMENTS_PREFIX
 
-# Arguments of boto3's client, and the variables that say the same.
-S3_VARIABLES = {
-    "endpoint_url": "AWS_ENDPOINT_URL_S3",
-    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
-    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
-    "region_name": "AWS_DEFAULT_REGION",
-}
 # What `fanfold clean` deletes, and where it lies.
 LEFTOVER_PREFIXES = {"segments": SEGMENTS_PREFIX, "references": RUNS_PREFIX}
 LEFTOVER_DAYS = 35  # days that leftovers are kept
@@ -32,7 +27,7 @@ LEFTOVER_DAYS = 35  # days that leftovers are kept
 @json_option
 def up_command(as_json: bool) -> None:
     """Start the embedded servers that are needed."""
-    start_servers()
+    location_settings()
     _show_status(as_json)
 
 
@@ -52,7 +47,7 @@ def status_command(as_json: bool) -> None:
 
 
 def _show_status(as_json: bool) -> None:
-    status = server_status()
+    status = server_status(s3=arguments_of(S3))
     rows = [(name, *_status_cells(server)) for name, server in status.items()]
     show(as_json, status, lambda: print_table(("server", "state", "where"), rows))
 
@@ -68,13 +63,9 @@ def _status_cells(server: dict[str, Any]) -> tuple[str, str]:
 @json_option
 def env_command(as_json: bool) -> None:
     """Print shell exports for the servers in use: eval "$(fanfold env)". Holds secrets."""
-    settings = running_settings()
-    exports = {
-        "MONGODB_URI": settings.mongodb_uri,
-        "FANFOLD_DATABASE": settings.database,
-        "FANFOLD_BUCKET": settings.bucket,
-    }
-    exports |= {S3_VARIABLES[name]: value for name, value in settings.s3.items()}
+    exports = to_environ(location_settings())
+    if needs_broker(os.environ):
+        exports["FANFOLD_BROKER"] = broker_url()
 
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     show(as_json, exports, lambda: click.echo("\n".join(lines)))

@@ -20,6 +20,7 @@ from pipelines.cli.local import (
 )
 from pipelines.cli.rebuild import rebuild_command
 from pipelines.cli.run import batches_command, plan_command, run_command, verify_command
+from pipelines.cli.worker import worker_command
 from workers.errors import FanfoldError
 
 COMMANDS = [
@@ -37,6 +38,7 @@ COMMANDS = [
     dead_letters_command,
     redrive_command,
     rebuild_command,
+    worker_command,
 ]
 
 

@@ -20,7 +20,8 @@ from pipelines.cli.console import (
     show,
 )
 from pipelines.cli.display import open_display
-from pipelines.fanout import DROP_REMOVED_TAG, slots
+from pipelines.cli.worker import warn_without_workers
+from pipelines.fanout import DROP_REMOVED_TAG, slots_of_run
 from pipelines.runs import materialise_all
 from pipelines.summaries import Summary, failed_check_texts, is_number, join_summaries
 from workers import steps
@@ -53,6 +54,7 @@ def run_command(
     """
     keys = needed_partitions(asset, partition, partitions)
     tags = {DROP_REMOVED_TAG: "yes"} if drop_removed else {}
+    warn_without_workers()
     with open_display(as_json) as display:
         summaries = list(materialise_all(asset, keys, display, tags=tags))
 
@@ -124,8 +126,9 @@ def plan_command(
     keys = needed_partitions(asset, partition, partitions)
     task = load_task(asset.task)
     with servers() as (ledger, store):
-        queued = steps.plan(asset, task, ledger, store, keys, slots().number)
-    queued.summary["slots_decided_by"] = queued.summary["slots_decided_by"] or slots().why
+        slots = slots_of_run(ledger)
+        queued = steps.plan(asset, task, ledger, store, keys, slots.number)
+    queued.summary["slots_decided_by"] = queued.summary["slots_decided_by"] or slots.why
 
     rows = [_plan_row(plan) for plan in queued.work.plans]
     document = {"asset": asset.name, "partitions": rows, **queued.summary}

@@ -1,7 +1,6 @@
 """The code location as the UI, the daemon and the dagster command see it."""
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -230,33 +229,3 @@ def test_references_between_ops_are_json(pipeline):
     assert len(keys) > 5
     for key in keys:
         json.loads(pipeline.store.get(key))
-
-
-def test_a_worker_runs_a_batch_with_dagster_unimportable(pipeline, tmp_path):
-    """The README's way to run a worker, in a Python that has no Dagster."""
-    (tmp_path / "dagster.py").write_text("raise ImportError('no dagster here')")
-    pipeline.put([event("ann")])
-    (batch,) = pipeline.plan().to_run
-    done = subprocess.run(
-        [sys.executable, "-m", "workers", "--batch", batch],
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["used"] == 1
-    assert pipeline.ledger.batch(batch).is_done
-    pipeline.run()
-    assert pipeline.verify().match
-
-
-def test_workers_import_neither_dagster_nor_the_other_rooms():
-    code = "import workers.__main__, workers.verify, workers.steps, workers.tasks.user_profiles\n"
-    code += "import sys; print([m for m in sys.modules if m.split('.')[0] in "
-    code += "('dagster', 'resources', 'pipelines')])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"

@@ -8,6 +8,7 @@ import sys
 import time
 
 import dagster as dg
+import psutil
 import pytest
 
 from pipelines.checks import folded_plans, nothing_lost, nothing_twice
@@ -183,23 +184,35 @@ def test_a_redrive_brings_a_partition_back_within_tolerance(pipeline, monkeypatc
     assert pipeline.verify().match
 
 
-def killed_run(pipeline, is_time):
-    """Run sixty days in real processes and kill the run once `is_time`; return its id."""
+def started_run(pipeline):
+    """Run sixty days in real processes; return the days and the run's process."""
     days = pipeline.asset.partitions.between("1998-03-01", "1998-04-29")
     for day in days:
         pipeline.put([event(f"user{n}", item=day) for n in range(50)], day)
     command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
-    killed = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    return days, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
+
+
+def wait_until(is_time, run):
+    """Wait for something that has to come while a run goes on; return it."""
     deadline = time.monotonic() + 90
-    while not is_time():
+    while not (answer := is_time()):
         assert time.monotonic() < deadline
-        assert killed.poll() is None, "the run ended before it could be killed"
+        assert run.poll() is None, "the run ended before it could be killed"
         time.sleep(0.02)
+    return answer
+
+
+def killed_run(pipeline, is_time):
+    """Run sixty days in real processes and kill the run once `is_time`; return its id."""
+    days, killed = started_run(pipeline)
+    wait_until(is_time, killed)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
+    killed.stdout.close()
     return days, pipeline.ledger.plans.find_one()["run"]
 
 
@@ -237,6 +250,28 @@ def run_anew(days):
     command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("step", ["share", "fold"])
+def test_a_run_goes_on_after_an_op_of_it_is_killed(pipeline, monkeypatch, step):
+    monkeypatch.setenv("FANFOLD_EXECUTOR", "local")
+    _, run = started_run(pipeline)
+
+    def op_at_work():
+        if step == "share":
+            return pipeline.database["workers"].find_one({"step": "share", "ended": None})
+        folding = pipeline.ledger.plans.find_one({"state": "folding"})
+        return folding and {"pid": children_of_fork_server(run)[0]}
+
+    os.kill(wait_until(op_at_work, run)["pid"], signal.SIGKILL)
+    summary = json.loads(run.communicate(timeout=120)[0])
+    assert summary["success"], summary["errors"]
+    assert pipeline.verify().match
+
+
+def children_of_fork_server(run):
+    servers = psutil.Process(run.pid).children()
+    return [op.pid for server in servers for op in server.children()] or [2**22 + 1]
 
 
 def test_a_killed_run_executed_from_its_failure_fails_loudly_and_a_new_run_completes(

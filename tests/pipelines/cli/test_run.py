@@ -133,7 +133,7 @@ def test_batches_and_dead_letters_are_listed_for_people_and_programs(pipeline, f
     assert batch["state"] == "done"
     assert (batch["items"], batch["attempts"]) == (2, 1)
     assert batch["seconds"] > 0
-    assert set(batch["worker"]) == {"host", "pid"}
+    assert set(batch["worker"]) == {"id", "host", "pid"}
     _, letters = told(fanfold("dead-letters", "user_profiles", "--partition", DAY, "--json"))
     (letter,) = letters["dead_letters"]
     assert letter["batch"] == batch["id"]
