@@ -5,9 +5,10 @@ from functools import cache
 import dagster as dg
 
 from benchmarks.idle.plain import idle_graph
-from pipelines.definitions import executor
+from pipelines.executors import executor
 from resources.blocks import BlocksResource
 from resources.io_manager import JsonIOManager
+from resources.s3 import S3
 
 
 @cache
@@ -15,5 +16,5 @@ def job(executor_name: str) -> dg.JobDefinition:
     """Return the job by one of our executors."""
     return idle_graph.to_job(
         executor_def=executor(executor_name),
-        resource_defs={"io_manager": JsonIOManager(store=BlocksResource())},
+        resource_defs={"io_manager": JsonIOManager(store=BlocksResource(s3=S3))},
     )
