@@ -1,7 +1,7 @@
 """Kill workers, runs and servers at random, then show that nothing is lost and nothing twice.
 
-    make chaos KILLS=200 SEED=1
-    python -m tests.proofs.chaos [--kills 40] [--seed 1] [--days 8]
+    make chaos KILLS=200 SEED=1 EXECUTOR=celery
+    python -m tests.proofs.chaos [--kills 40] [--seed 1] [--days 8] [--executor celery]
 
 Everything is its own: a folder of state, a mongod, an S3 server. The blocks' content is known, so
 what the profiles should say is known too. The same seed makes the same choices; how far a run is
@@ -34,6 +34,7 @@ from tests.proofs.chaos_processes import (
     wake,
 )
 from tests.proofs.chaos_record import KINDS, Record, print_report
+from tests.proofs.chaos_workers import Workers
 from tests.support.known_blocks import KnownBlocks
 from workers.settings import read_settings
 from workers.store import open_store
@@ -133,7 +134,8 @@ class Chaos:
     def kill(self, runs: list[Run]) -> str | None:
         """Kill the next kind on the deck that is there to be killed; return it."""
         if not self.deck:
-            self.deck = self.random.sample(KINDS, len(KINDS))
+            kinds = KINDS[self.processes.executor]
+            self.deck = self.random.sample(kinds, len(kinds))
         victims = self._victims(runs)
         kind = next((kind for kind in self.deck if victims[kind]), None)
         if kind is None:
@@ -141,7 +143,7 @@ class Chaos:
 
         self.deck.remove(kind)
         victim = self.random.choice(victims[kind])
-        if kind == "run" and all(victims[server] for server in SERVERS):
+        if kind == "run" and all(map(self.processes.server, self.processes.servers)):
             # While a server is down an op may hold the lock to start it, which we want too.
             (run,) = (run for run in runs if run.process.pid == victim.pid)
             self._freeze(run.ops())
@@ -152,15 +154,23 @@ class Chaos:
 
         if kind in SERVERS:
             wait_for_end(victim)
+            if kind == "emptied broker":
+                self.processes.empty_broker()
             environ = self.processes.environ
-            seconds_down = self.random.uniform(0, 4)
-            self.processes.do_later("up", seconds_down, lambda: start_servers(environ))
+            self.processes.do_later("up", self._seconds_down(), lambda: start_servers(environ))
+        elif kind == "worker" and (workers := self.processes.workers):
+            self.processes.do_later("up", self._seconds_down(), workers.start)
         return kind
+
+    def _seconds_down(self) -> float:
+        return self.random.uniform(0, 4)
 
     def _victims(self, runs: list[Run]) -> dict[str, list[psutil.Process]]:
         """Return the processes of each kind that are alive."""
         victims = {kind: self.processes.server(kind) for kind in SERVERS}
-        victims["worker"] = [op for run in runs for op in run.ops()]
+        ops = [op for run in runs for op in run.ops()]
+        workers = self.processes.workers
+        victims |= {"worker": workers.mains(), "child": ops} if workers else {"worker": ops}
         victims["run"] = [psutil.Process(run.process.pid) for run in runs if run.is_alive]
         return victims
 
@@ -175,14 +185,18 @@ class Chaos:
                 self.processes.do_later("wake", seconds_frozen, lambda op=op: wake(op))
 
 
-def play(folder: Path, kills: int, seed: int, days: int) -> Record:
+def play(folder: Path, kills: int, seed: int, days: int, executor: str) -> Record:
     """Start servers, kill and check, print the report; return what was seen."""
     random = Random(seed)
     record = Record()
-    processes = Processes(folder, own_environment(folder), record)
+    environ = own_environment(folder, executor)
+    workers = Workers(folder, environ, record) if executor == "celery" else None
+    processes = Processes(folder, environ, record, workers)
 
     try:
-        start_servers(processes.environ)
+        start_servers(environ)
+        if workers:
+            workers.start()
         last_day = ASSET.partitions.shift(FIRST_DAY, days - 1)
         partitions = ASSET.partitions.between(FIRST_DAY, last_day)
         store = open_store(read_settings(processes.environ))
@@ -194,6 +208,8 @@ def play(folder: Path, kills: int, seed: int, days: int) -> Record:
             print_report(record, known)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # servers are not to be left behind
+        if workers:
+            workers.stop()
         stop_servers(processes.environ)
 
     return record
@@ -205,12 +221,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--days", type=int, default=8)
+    parser.add_argument("--executor", choices=KINDS, default="local")
     options = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the ends below are reached
     folder = Path(tempfile.mkdtemp(prefix="fanfold-chaos-"))
     try:
-        record = play(folder, options.kills, options.seed, options.days)
+        record = play(folder, options.kills, options.seed, options.days, options.executor)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if record.is_clean else 1

@@ -22,19 +22,21 @@ import psutil
 from pipelines.summaries import failures
 from resources.embedded import server_status
 from tests.proofs.chaos_record import Record
+from tests.proofs.chaos_workers import Workers
 from workers.errors import FanfoldError
 from workers.tasks import user_profiles
 
 PROJECT = Path(__file__).parents[2]
 ASSET = user_profiles.asset
 FANFOLD = (sys.executable, "-m", "pipelines.cli.main")
-SERVERS = {"mongod": "mongod", "s3": "seaweedfs"}
-MAX_RUN_SECONDS = 240  # a run that takes longer hangs
+SERVERS = {"mongod": "mongod", "s3": "seaweedfs", "broker": "redis", "emptied broker": "redis"}
+MAX_RUN_SECONDS = 240  # a run that takes longer hangs,
+MAX_CELERY_SECONDS = 120  # and one whose workers are killed
 MAX_OP_SECONDS = 90  # that an op may outlive its run, awake
 OWN_VARIABLES = ("AWS_", "MONGODB_", "FANFOLD_", "DAGSTER_")
 
 
-def own_environment(folder: Path) -> dict[str, str]:
+def own_environment(folder: Path, executor: str) -> dict[str, str]:
     """Return the environment of everything that belongs to this program."""
     config = (PROJECT / "dagster.yaml").read_text()
     (folder / "dagster.yaml").write_text(config.replace(".fanfold/dagster", f"{folder}/dagster"))
@@ -45,7 +47,7 @@ def own_environment(folder: Path) -> dict[str, str]:
     return inherited | {
         "FANFOLD_HOME": str(folder / "home"),
         "DAGSTER_HOME": str(folder),
-        "FANFOLD_EXECUTOR": "local",
+        "FANFOLD_EXECUTOR": executor,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 
@@ -57,13 +59,18 @@ class Run:
     process: subprocess.Popen[bytes]
     days: int
     files: Path
+    # Who executes its ops, where these are not its own children.
+    workers: Workers | None
 
     @property
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
     def ops(self) -> list[psutil.Process]:
-        """Return the processes that execute its ops: the children of its fork server."""
+        """Return the processes that execute its ops: children of its fork server, or of workers."""
+        if self.workers:
+            return self.workers.busy()
+
         ops = []
         with suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children():
@@ -85,7 +92,17 @@ class Processes:
     folder: Path
     environ: dict[str, str]
     record: Record
+    workers: Workers | None = None
     timers: list[Timer] = field(default_factory=list)
+
+    @property
+    def executor(self) -> str:
+        return self.environ["FANFOLD_EXECUTOR"]
+
+    @property
+    def servers(self) -> list[str]:
+        """Return the kinds of servers that there are."""
+        return ["mongod", "s3", "broker"] if self.workers else ["mongod", "s3"]
 
     # Runs
 
@@ -103,14 +120,15 @@ class Processes:
             process = subprocess.Popen(
                 command, stdout=stdout, stderr=stderr, cwd=PROJECT, env=self.environ
             )
-        return Run(process, len(days), files)
+        return Run(process, len(days), files, self.workers)
 
     def end_run(self, run: Run) -> str:
         """Wait for a run, count its outcome and return it: succeeded, failed or killed."""
+        seconds = MAX_CELERY_SECONDS if self.workers else MAX_RUN_SECONDS
         try:
-            code = run.process.wait(MAX_RUN_SECONDS)
+            code = run.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.record.add_problem(f"a run did not end within {MAX_RUN_SECONDS} s ({run.files})")
+            self.record.add_problem(f"a run did not end within {seconds} s ({run.files})")
             run.process.kill()
             code = run.process.wait()
 
@@ -161,16 +179,24 @@ class Processes:
 
     def server(self, kind: str) -> list[psutil.Process]:
         """Return the process of a server, if it runs."""
-        pid = server_status(self.environ)[SERVERS[kind]]["pid"]
+        pid = server_status(self.environ).get(SERVERS[kind], {}).get("pid")
         return [psutil.Process(pid)] if pid else []
+
+    def empty_broker(self) -> None:
+        """Take from a broker that is down what it held."""
+        for file in self.folder.glob("home/redis/data/*.aof"):
+            file.unlink()
 
     def orphans(self) -> list[psutil.Process]:
         """Return the runs and ops that are alive, even those of runs that are dead."""
-        return [process for process in self._relatives() if "python" in process.name()]
+        orphans = [process for process in self._relatives() if "python" in process.name()]
+        return orphans + (self.workers.busy() if self.workers else [])
 
     def wait_for_orphans(self) -> None:
         """Wait until frozen workers were woken and every worker of a dead run is gone."""
         self.wait_for_timers()
+        if self.workers and not self.workers.wait_until_idle(MAX_OP_SECONDS):
+            self.record.add_problem(f"an op outlived its run by {MAX_OP_SECONDS} s")
 
         _, alive = psutil.wait_procs(self.orphans(), MAX_OP_SECONDS)
         for process in alive:
@@ -181,8 +207,9 @@ class Processes:
                 process.kill()
 
     def _relatives(self) -> list[psutil.Process]:
-        """Return the processes that work in our folder, apart from us and the servers."""
+        """Return the processes that work in our folder, apart from us, servers and workers."""
         servers = [server["pid"] for server in server_status(self.environ).values()]
+        servers += [process.pid for process in self.workers.all()] if self.workers else []
         relatives = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):

@@ -10,7 +10,10 @@ from rich.table import Table
 
 from tests.support.known_blocks import CHANGES, KnownBlocks
 
-KINDS = ("worker", "run", "mongod", "s3")
+KINDS = {
+    "local": ("worker", "run", "mongod", "s3"),
+    "celery": ("worker", "child", "broker", "emptied broker", "run", "mongod", "s3"),
+}
 OUTCOMES = ("succeeded", "failed", "killed")
 
 console = Console(highlight=False, soft_wrap=True)
@@ -75,7 +78,7 @@ def _report_rows(record: Record, known: KnownBlocks) -> list[tuple[str, Any]]:
 
     return [
         ("kills", kills),
-        *((f"  {kind}", record.kills[kind]) for kind in KINDS),
+        *((f"  {kind}", number) for kind, number in sorted(record.kills.items())),
         ("workers frozen, woken after their run", counts["zombies"]),
         ("runs started", counts["runs started"]),
         *((f"  {outcome}", counts[f"runs {outcome}"]) for outcome in OUTCOMES),
