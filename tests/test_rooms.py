@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from workers.declare.versions import FRAMEWORK
+
 PROJECT = Path(__file__).parent.parent
 
 # Rooms and files of `workers`; each may import itself, and what stands in a tuple before its own.
@@ -133,6 +135,10 @@ PARTS = {name for names in LAYERS for name in names} | set(ASIDE)
 def test_every_room_and_file_of_workers_has_a_layer():
     known = {part_of(module) for module in MODULES if part_of(module)}
     assert known <= PARTS
+
+
+def test_what_counts_as_the_code_of_a_task_is_none_of_fanfolds_own():
+    assert PARTS - set(ASIDE) - {"__main__"} == FRAMEWORK
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)

@@ -38,7 +38,9 @@ def main() -> int:
     gc.enable()
     options = read_options()
     # A worker that is told to end says so in the ledger, as after a Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell that starts a command behind `&` has it ignore the one by which it is asked to stop.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from workers import tasks
 from workers.declare.asset import Asset
-from workers.declare.task import load_module, load_task
+from workers.declare.task import Task, load_module, load_task
 from workers.errors import Refused
 from workers.rehearsal import rehearse
 from workers.sources.formats.declared import check_declared
@@ -48,13 +48,29 @@ def catalogue() -> Catalogue:
     declared: dict[str, Asset] = {}
     broken: dict[str, str] = {}
     for module in sorted(pkgutil.iter_modules(tasks.__path__), key=lambda module: module.name):
+        if module.name.startswith("_"):  # what several tasks share
+            continue
         try:
             declared[module.name] = _load_asset(module.name)
         except Refused as error:
             broken[module.name] = str(error)
 
+    _take_out_lodgers(declared, broken)
     _take_out_orphans(declared, broken)
     return Catalogue(declared, broken)
+
+
+def _take_out_lodgers(declared: dict[str, Asset], broken: dict[str, str]) -> None:
+    """Move assets whose collection another one has to the broken ones: both would write `_fold`."""
+    owners: dict[str, str] = {}
+    for name, asset in list(declared.items()):
+        owner = owners.setdefault(asset.collection, name)
+        if owner != name:
+            broken[name] = (
+                f"{_file(name)}: the collection {asset.collection!r} has the profiles of {owner}; "
+                "each asset has one of its own"
+            )
+            del declared[name]
 
 
 def _take_out_orphans(declared: dict[str, Asset], broken: dict[str, str]) -> None:
@@ -92,12 +108,19 @@ def _load_asset(name: str) -> Asset:
     try:
         Asset.of(asset.to_json())  # msgspec checks the types of what it reads, not of arguments
         check_declared(asset.format)
-        rehearse(load_task(asset.task), asset.format, asset.template)
+        task = load_task(asset.task)
+        _check_known_only(asset, task)
+        rehearse(task, asset.format, asset.template)
     except (Refused, TypeError, ValueError) as error:  # msgspec's errors are among the latter
         file = _file(asset.task)
         reason = str(error).removeprefix(f"{file}: ")
         raise Refused(f"{file}: {reason}") from error
     return asset
+
+
+def _check_known_only(asset: Asset, task: Task) -> None:
+    if asset.known_only and not task.by_item:
+        raise Refused("known_only=True needs a task that promises Task(..., by_item=True)")
 
 
 def _file(name: str) -> str:

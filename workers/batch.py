@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from workers.contributions.results import Merger, Parts, profiles_of, to_parquet
-from workers.declare.task import load_task
+from workers.declare.task import Task, load_task
 from workers.errors import FanfoldError, Malformed, Refused, Unavailable
 from workers.ledger.attempt import AttemptLetters, AttemptWarnings
 from workers.ledger.dead_letters import task_lines
+from workers.ledger.known import KnownOnly
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors
 from workers.ledger.profiles import known_of
@@ -94,6 +95,13 @@ def finish_batches(
     return firsts
 
 
+def known_only(batch: Batch, task: Task, ledger: Ledger) -> KnownOnly | None:
+    """Return the task that a batch's items contribute by, where their profiles have to be known."""
+    if not batch.known_only:
+        return None
+    return KnownOnly(task, ledger.profiles(batch.asset))
+
+
 def result_key(batch: Batch, attempt_id: AttemptId) -> str:
     """Return the S3 key of an attempt's result: no attempt overwrites another's."""
     folder = f"{OWN_PREFIX}results/{batch.asset}/{batch.partition}"
@@ -135,6 +143,7 @@ class Worker:
         # Makes frames of what the task gets: observations, where it observes the world.
         self.framer = reader_of(self.task.observation_type, by_columns=False)
         self.merger = Merger(self.task.fields)
+        self.known = known_only(batch, self.task, ledger)
         self.used = 0
         self.skipped = 0
         self.bytes = 0
@@ -271,7 +280,8 @@ class Worker:
 
     def _contribute(self, items: Items, origin_of: Callable[[int], Origin]) -> None:
         """Take in what items contribute; `origin_of` tells where each was read."""
-        for first, last, frames in contribute(self.task, self.framer, items):
+        task = self.known or self.task
+        for first, last, frames in contribute(task, self.framer, items):
             if isinstance(frames, Exception):
                 self._add_bug(origin_of(first), frames)
                 self.bugs += 1
@@ -280,11 +290,22 @@ class Worker:
                 continue
 
             self.merger.add(frames)
-            self.used += last - first
+            unknown = self.known.unknown if self.known else {}
+            self.used += last - first - len(unknown)
+            for number, profile_id in unknown.items():
+                self._add_unknown(origin_of(first + number), profile_id)
             if self.batch.is_redrive:
                 for index in range(first, last):
-                    origin = origin_of(index)
-                    self.dead_letters.mark_used(origin.range_, origin.place)
+                    if index - first not in unknown:
+                        origin = origin_of(index)
+                        self.dead_letters.mark_used(origin.range_, origin.place)
+
+    def _add_unknown(self, origin: Origin, profile_id: str) -> None:
+        """Add the dead letter of an item that says something of a profile without a document."""
+        assert self.known
+        item = origin.run.raw(origin.number)
+        reason = self.known.reason(profile_id)
+        self.dead_letters.add_malformed(origin.range_, origin.place, reason, item)
 
     def _stop_if_all_fail(self, items: Items, error: Exception) -> None:
         """Refuse to go on where items from all over the chunk fail like the first ones did."""

@@ -20,6 +20,7 @@ from workers.declare.task import Task
 from workers.errors import Malformed, Refused
 from workers.folding.holdings import Holdings, Part, parts_of
 from workers.folding.said import ResultGone, Said
+from workers.ledger.known import KnownOnly
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import PartitionKey, Plan
 from workers.sources.columns.frames import Items, join_items
@@ -119,15 +120,16 @@ def recompute_blocks(
     framer = ItemReader(task.observation_type)
     source = source_of(asset, ledger, store)
     merger = Merger(task.fields)
+    known = KnownOnly(task, ledger.profiles(asset.name)) if asset.known_only else None
 
     items_used = 0
     unread: list[UnreadPart] = []
     for items in _chunks(_items(asset, source, reader, blocks, unread)):
         observations = _observe_anew(task, items)
-        for first, last, frames in contribute(task, framer, observations):
+        for first, last, frames in contribute(known or task, framer, observations):
             if not isinstance(frames, Exception):
                 merger.add(frames)
-                items_used += last - first
+                items_used += last - first - (len(known.unknown) if known else 0)
 
     totals = Contributed(merger.merged()).all()
     return Recomputed(totals, items_used, RAW_BLOCKS, tuple(unread))

@@ -107,7 +107,9 @@ def _groups(workers: Sequence[Worker]) -> Iterator[list[Worker]]:
     group: list[Worker] = []
     items = 0
     for worker in workers:
-        if not worker.task.by_item or worker.batch.is_redrive or not worker.waiting.read_singly:
+        if not worker.task.by_item or worker.batch.is_redrive or worker.known:
+            continue
+        if not worker.waiting.read_singly:
             continue
         if group and items + worker.waiting.items > CHUNK_ITEMS:
             yield group

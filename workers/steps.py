@@ -36,6 +36,7 @@ from workers.planning.rebuild import finish_swap, keeps_observations, list_obser
 from workers.planning.redrive import list_redrive
 from workers.planning.remarks import describe_formats, describe_listings, remarks_on
 from workers.planning.slots import Slots, within_memory
+from workers.planning.whereabouts import settle_profiles
 from workers.share import ShareRunner
 from workers.sources.items import columns_of
 from workers.sources.slicing import Sliced
@@ -100,7 +101,8 @@ def list_blocks(
     what profiles were made of is gone, unless the purpose says that it is meant.
     """
     ledger.ensure_indexes()
-    finish_swap(asset, ledger)
+    finish_swap(asset, task, ledger)
+    settle_profiles(asset, ledger, is_rebuild=bool(purpose.generation))
     current = ledger.claims.generation(asset.name)
 
     generation = purpose.generation or current

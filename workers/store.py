@@ -2,9 +2,10 @@
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from botocore import UNSIGNED
@@ -272,14 +273,18 @@ def _client(arguments: dict[str, Any]) -> "S3Client":
         user_agent=USER_AGENT,
         signature_version=UNSIGNED if is_unsigned else None,
     )
-    client: Any = _session(profile).create_client("s3", config=config, **arguments)
+    told = tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
+    client: Any = _session(profile, told).create_client("s3", config=config, **arguments)
     of_s3: S3Client = client
     return of_s3
 
 
-@cache
-def _session(profile: str | None) -> Session:
-    """Return what boto3 stands on; what boto3 adds to a client, uploads in parts, takes 90 ms."""
+@lru_cache(maxsize=4)
+def _session(profile: str | None, told: tuple[tuple[str, str], ...]) -> Session:  # noqa: ARG001
+    """Return what boto3 stands on; what boto3 adds to a client, uploads in parts, takes 90 ms.
+
+    It keeps the credentials that it reads, so where the environment says others it is another.
+    """
     return Session(profile=profile)
 
 

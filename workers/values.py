@@ -271,8 +271,6 @@ class Counts(Value, frozen=True, kw_only=True):
     redrivable: int
     # Seconds of work over all its batches, whichever run did them.
     work_seconds: float
-    # The plan that a closed partition was folded from, where nothing has changed since.
-    unchanged_since: str
     warnings: list[BlockWarning] = []
 
     @property

@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
-from workers.contributions.accumulators import Accumulator
+from workers.contributions.accumulators import Accumulator, merge_accumulators
+from workers.contributions.readers import Readers
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.folding.holdings import Part, parts_of
 from workers.folding.said import Mentions
 from workers.ledger.ledger import Ledger
-from workers.ledger.profiles import StoredProfile, each_profile, read_profiles
+from workers.ledger.profiles import OwnFields, StoredProfile, each_profile, read_profiles
 from workers.ledger.records import Plan
 from workers.recompute import (
     parts_of_others,
@@ -78,16 +79,19 @@ def verify_profiles(
         partitions = None
     recomputed = recompute(asset, task, ledger, store, partitions)
     profiles = ledger.profiles(asset.name)
+    own = own_fields(asset, task, ledger)
     if partitions is None:
-        expected = _texts(task, recomputed.totals)
+        totals = dict(recomputed.totals)
         stored: Iterable[StoredProfile] = each_profile(profiles)
     else:
         mentioned = _mentioned(asset, task, ledger, store, partitions) | recomputed.totals.keys()
         parts = parts_of_others(asset, task, ledger, partitions)
         others = said_by(asset, task, store, parts, mentioned)
-        expected = _texts(task, with_others(task, recomputed, others, mentioned))
-        stored = read_profiles(profiles, mentioned).values()
-    actual = {each.id: _canonical(each.fields) for each in stored if each.fields}
+        totals = with_others(task, recomputed, others, mentioned)
+        stored = read_profiles(profiles, mentioned, own).values()
+
+    actual = _actual(task, own, stored, totals)
+    expected = _texts(task, totals)
 
     profile_ids = sorted(expected.keys() | actual.keys())
     differing = [i for i in profile_ids if expected.get(i) != actual.get(i)]
@@ -120,13 +124,15 @@ def spot_check(
     recomputed = recompute_plan(asset, task, ledger, store, plan)
     count = min(SPOT_PROFILES, len(recomputed.totals))
     chosen = random.Random(plan.id).sample(sorted(recomputed.totals), count)  # noqa: S311
-    profiles = read_profiles(ledger.profiles(asset.name), chosen)
+    own = own_fields(asset, task, ledger)
+    profiles = read_profiles(ledger.profiles(asset.name), chosen, own)
     parts = [] if asset.source else parts_of_others(asset, task, ledger, {plan.partition})
 
     if len(parts) <= SPOT_RESULTS:
         others = said_by(asset, task, store, parts, chosen)
-        expected = _texts(task, with_others(task, recomputed, others, chosen))
-        actual = {each.id: _canonical(each.fields) for each in profiles.values() if each.fields}
+        totals = with_others(task, recomputed, others, chosen)
+        actual = _actual(task, own, profiles.values(), totals)
+        expected = _texts(task, totals)
         differing = [i for i in chosen if expected.get(i) != actual.get(i)]
     else:
         of_plan = _parts_of_partitions(asset, task, ledger, [plan.partition])
@@ -134,6 +140,30 @@ def spot_check(
         intact = {profile_id for profile_id, each in profiles.items() if each.is_intact}
         differing = [i for i in chosen if i not in intact or said.get(i) != recomputed.totals[i]]
     return SpotCheck(compared=count, differing=sorted(differing), against=recomputed.against)
+
+
+def own_fields(asset: Asset, task: Task, ledger: Ledger) -> OwnFields:
+    """Return which fields of the asset's documents are Fanfold's."""
+    names = Readers(task.fields, task.derive).names
+    return OwnFields(names, ledger.claims.own_fields(asset.name))
+
+
+def _actual(
+    task: Task,
+    own: OwnFields,
+    stored: Iterable[StoredProfile],
+    totals: dict[str, Accumulator],
+) -> dict[str, str]:
+    """Return what profiles say, by id; `totals` get what they began with."""
+    actual = {}
+    for profile in stored:
+        begun = profile.bookkeeping.begun
+        if begun:
+            total = totals.get(profile.id, {})
+            totals[profile.id] = merge_accumulators(task.fields, begun, total)
+        if profile.is_ours and (fields := own.of(profile.fields)):
+            actual[profile.id] = _canonical(fields)
+    return actual
 
 
 def _mentioned(

@@ -25,9 +25,8 @@ MAX_USERS = 2_000
 # More than a batch holds: a block of JSON is cut into ranges, one of gzip into segments.
 LARGE_BLOCK_EVENTS = 25_000
 
-FOLDED_STATES = ("folded", "closed")
-# What the newest plan of a partition may be when all is done.
-SETTLED_STATES = (*FOLDED_STATES, "unchanged")
+# What the newest plan of a partition is when all is done.
+SETTLED = "folded"
 # What no plan may be then.
 UNFINISHED_STATES = ("planned", "folding")
 
@@ -182,7 +181,7 @@ def find_plan_problems(database: Database[Document], known: KnownBlocks) -> list
 
     for day in known.days:
         newest = newest_plan(database, known.asset, day)
-        if newest is None or newest["state"] not in SETTLED_STATES:
+        if newest is None or newest["state"] != SETTLED:
             problems.append(f"the newest plan of {day} is {newest and newest['state']}")
 
     conflicts = database["batches"].find({**asset, "conflicts.0": {"$exists": True}})
@@ -198,7 +197,7 @@ def newest_plan(database: Database[Document], asset: Asset, day: str) -> Documen
 def find_count_problems(database: Database[Document], known: KnownBlocks) -> list[str]:
     """Return where the counts of folded plans contradict themselves, or the blocks."""
     problems = []
-    query = {"asset": known.asset.name, "state": {"$in": FOLDED_STATES}}
+    query = {"asset": known.asset.name, "state": SETTLED}
 
     for plan in database["plans"].find(query):
         done = {"_id": {"$in": plan["batches"]}, "state": "done"}

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import pymongo
 import pytest
-from botocore.session import Session
 from pymongo.collection import Collection
 
 from pipelines.runs import materialise
@@ -50,7 +49,6 @@ def proxy(pipeline, monkeypatch):
     for name in ("aws_access_key_id", "aws_secret_access_key"):
         monkeypatch.setenv(name.upper(), given[name])
     monkeypatch.setenv("AWS_DEFAULT_REGION", given["region_name"])
-    monkeypatch.setattr("workers.store._session", Session)  # one keeps credentials that it read
 
     yield proxy
 

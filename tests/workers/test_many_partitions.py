@@ -4,7 +4,6 @@ import pymongo
 import pytest
 
 from tests.support.pipeline import Pipeline, event
-from workers.errors import Refused
 from workers.ledger.claims import Fold
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import PlanState
@@ -107,19 +106,6 @@ def test_an_epoch_that_another_run_takes_in_between_costs_another_try(pipeline, 
     assert {claim.epoch for claim in claimed.values()} == {1}
 
 
-def test_nothing_is_claimed_where_one_of_the_partitions_was_closed(pipeline):
-    for day in DAYS[:2]:
-        pipeline.put([event("ann")], day)
-    work = pipeline.plan(*DAYS[:2])
-    pipeline.work(work)
-    pipeline.run(DAYS[0])
-    pipeline.ledger.claims.close("user_profiles", 0, DAYS[1], [])
-
-    with pytest.raises(Refused, match=f"partition {DAYS[0]} was closed while"):
-        pipeline.ledger.claims.claim(work.plans, {plan.id: {} for plan in work.plans})
-    assert pipeline.ledger.plan(work.plans[1].id).state is PlanState.PLANNED
-
-
 def test_of_claims_marked_at_once_those_that_were_overtaken_are_left_out(pipeline):
     for day in DAYS[:3]:
         pipeline.put([event("ann")], day)
@@ -134,6 +120,4 @@ def test_of_claims_marked_at_once_those_that_were_overtaken_are_left_out(pipelin
     marked = pipeline.ledger.claims.mark_folded(folds)
     assert marked == {work.plans[0].id, work.plans[2].id}
     assert pipeline.ledger.last_plan("user_profiles", DAYS[1]).counts.items == newer["items"]
-
-    pipeline.ledger.claims.close("user_profiles", 0, DAYS[2], [])
     assert pipeline.ledger.claims.mark_folded(folds) == marked

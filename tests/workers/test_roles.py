@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from botocore.session import Session
 from moto import mock_aws
 
 from workers.errors import Refused
@@ -24,17 +23,12 @@ region = eu-west-1
 """
 
 
-def fresh_session(profile):
-    return Session(profile=profile)
-
-
 @pytest.fixture
 def aws(monkeypatch, tmp_path):
     """A cloud with profiles and no other credentials; sessions of before do not count."""
     file = tmp_path / "config"
     file.write_text(PROFILES)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
-    monkeypatch.setattr("workers.store._session", fresh_session)
     with mock_aws(config={"core": {"mock_credentials": False}}):
         yield tmp_path
 

@@ -213,7 +213,7 @@ def test_a_rebuild_keeps_what_was_observed_and_does_not_observe_again(towns, out
     work = towns.plan(*todo, generation=generation)
     assert work.to_run == {}
     towns.finish(work)
-    swap(towns.asset, towns.ledger, generation)
+    swap(towns.asset, towns.task, towns.ledger, generation)
 
     assert len(outside.looks) == looks
     verdict = towns.verify()

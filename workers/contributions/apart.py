@@ -8,6 +8,7 @@ import pandas as pd
 from workers.contributions.fields import Fields
 from workers.contributions.results import Frames, Part, Parts, parts_of
 from workers.contributions.texts import Coded, coded
+from workers.errors import Refused
 
 # Of a frame that several batches share. A task that makes an index of its own counts from 0, or
 # takes values of items, and never gets as far.
@@ -17,6 +18,20 @@ FIRST_LABEL = 1 << 40
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame whose index tells in contributions which item a row is about."""
     return frame.set_axis(pd.RangeIndex(FIRST_LABEL, FIRST_LABEL + len(frame)))
+
+
+def labels_of(frame: pd.DataFrame, items: int) -> np.ndarray:
+    """Return the number of the item that each row of contributions is about.
+
+    Refused where the index is not that of the items.
+    """
+    numbers = frame.index.to_numpy() - FIRST_LABEL if frame.index.dtype == "int64" else None
+    if numbers is None or numbers.min(initial=0) < 0 or numbers.max(initial=0) >= items:
+        raise Refused(
+            "the task promises by_item, and a row of its contributions does not have the index of "
+            "its item"
+        )
+    return numbers
 
 
 def tell_apart(frames: Frames, fields: Fields, ends: Sequence[int]) -> list[Parts] | None:

@@ -62,6 +62,14 @@ def negative(text: str) -> str:
     return text.removeprefix("-") if text.startswith("-") else f"-{text}"
 
 
+def of_float(value: float) -> str:
+    """Return the sum that is one finite float; ValueError of any other."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    whole, denominator = value.as_integer_ratio()
+    return write(whole, 1 - denominator.bit_length())
+
+
 def to_fraction(text: str) -> Fraction:
     """Return a sum as it is."""
     whole, power = read(text)

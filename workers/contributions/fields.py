@@ -22,7 +22,7 @@ from workers.contributions.columns import (
     as_whole_numbers,
     has_missing,
 )
-from workers.contributions.exact import ZERO, add, to_float, to_fraction, totals
+from workers.contributions.exact import ZERO, add, of_float, to_float, to_fraction, totals
 from workers.contributions.groups import Groups, greatest, latest, least, sums
 
 Rule = Literal["sum", "min", "max", "latest"]
@@ -47,12 +47,17 @@ class Field:
     """A field of a profile: one value, or (`keyed`) a map of values."""
 
     type: type = int
+    # What becomes of the value of a document that was there before: it gives way, or the profile
+    # begins with it.
+    adopt: Literal["replace", "begin"] = "replace"
     rule: ClassVar[Rule]
     keyed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.type not in COLUMNS:
             raise TypeError(f"{self}: a field holds int, bool, datetime, float or str")
+        if self.adopt not in ("replace", "begin"):
+            raise TypeError(f"{self}: adopt is 'replace' or 'begin'")
 
     @property
     def columns(self) -> list[str]:
@@ -181,6 +186,29 @@ class Field:
             return (value - EPOCH) // MILLISECOND
         return int(value) if self.type is bool else value
 
+    def state_of(self, value: Any) -> Any:
+        """Return the state of a value that stood in a document before Fanfold came.
+
+        A latest value counts as older than any time. TypeError where the value is of another kind.
+        """
+        if not self.keyed:
+            return self._state_of_value(value)
+        if not isinstance(value, dict):
+            raise TypeError(f"a map of values is needed, not {value!r:.40}")
+        return {to_key(key): self._state_of_value(element) for key, element in value.items()}
+
+    def _state_of_value(self, value: Any) -> Any:
+        is_right: bool = type(value) is self.type
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if is_whole and self.type in (int, float):
+            value, is_right = self.type(value), True  # also MongoDB's own type of 64 bits
+        if not is_right:
+            raise TypeError(f"{self.type.__name__} is needed, not {value!r:.40}")
+        if self.is_sum_of_floats:
+            return of_float(value)
+        state = self._value_from_reader(value)
+        return [FIRST_MILLISECOND, state] if self.rule == "latest" else state
+
     def exact_input(self, state: Any) -> Any:
         """Return what `derive` gets of a sum of floats: Fractions, under plain keys."""
         if not self.keyed:
@@ -206,6 +234,7 @@ class Sum(Field):
     rule = "sum"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.type not in (int, float):
             raise TypeError(f"{self}: sums are of int or float")
 
@@ -265,12 +294,22 @@ class Set(Field):
     def from_reader(self, shown: Any) -> dict[str, int]:
         return {to_key(member): 1 for member in shown}
 
+    def state_of(self, value: Any) -> dict[str, int]:
+        if not isinstance(value, list) or not all(isinstance(member, str) for member in value):
+            raise TypeError(f"a list of text is needed, not {value!r:.40}")
+        return self.from_reader(value)
+
 
 class Marked(LatestBy):
     """The keys whose latest mark is set; readers see a sorted list."""
 
     def to_reader(self, state: Any) -> list[str]:
         return sorted(from_key(key) for key, (_, is_set) in state.items() if is_set)
+
+    def state_of(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, list) or not all(isinstance(member, str) for member in value):
+            raise TypeError(f"a list of text is needed, not {value!r:.40}")
+        return {to_key(member): [FIRST_MILLISECOND, 1] for member in value}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ class Readers:
         self._exact = [(name, field) for name, field in self._fields if field.is_sum_of_floats]
         self._taken = {*fields, "_id", "_fold"}  # names that `derive` cannot give
         self._hidden = [name for name, field in fields.items() if not field.is_shown_whole]
+        self._begin = [(name, field) for name, field in self._fields if field.adopt == "begin"]
+        # What readers see of every profile, beside what `derive` makes.
+        self.names = [name for name, _ in self._fields]
 
     def shown(self, accumulator: Accumulator) -> Document:
         """Return what readers see: every field, and those derived from them.
@@ -79,8 +82,10 @@ class Readers:
             if not self._taken.isdisjoint(derived):
                 taken = ", ".join(sorted(self._taken.intersection(derived)))
                 return ProfileError("derive", f"makes {taken}, which the profile has already")
-            for name, value in derived.items():
-                shown[name] = _with_safe_keys(value)
+            for name in sorted(derived):
+                if to_key(name) != name or not name:
+                    return ProfileError("derive", f"makes {name!r}, which no field is called")
+                shown[name] = _with_safe_keys(derived[name])
         except Exception as error:  # noqa: BLE001  the task's own: whatever it is, it concerns this profile
             failure = ProfileError("derive", f"{type(error).__name__} in the task: {error}")
             failure.__cause__ = error
@@ -90,6 +95,27 @@ class Readers:
     def hidden(self, accumulator: Accumulator) -> Accumulator:
         """Return the states of which readers do not see all."""
         return {name: accumulator[name] for name in self._hidden if name in accumulator}
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether profiles begin with what documents said before Fanfold came."""
+        return bool(self._begin)
+
+    def begun(self, document: Mapping[str, Any]) -> Accumulator:
+        """Return what a profile begins with, of a document that Fanfold has not written yet.
+
+        ProfileError where a field of it is of another kind than its declaration says.
+        """
+        begun = {}
+        for name, field in self._begin:
+            value = document.get(name)
+            if value is not None:
+                try:
+                    begun[name] = field.state_of(value)
+                except (TypeError, ValueError) as error:
+                    why = f"the document says {type(value).__name__} before Fanfold: {error}"
+                    raise ProfileError(name, why) from error
+        return begun
 
     def states(self, shown: Mapping[str, Any]) -> Accumulator:
         """Return the states of the fields that readers see whole, of what they see."""

@@ -5,7 +5,7 @@ values merge belongs in contributions, how items are read in sources.
 
 Read: asset (partitions, sizes, tolerance, schedule, watch), template (where blocks lie), beside
 (what lies there and is no data), types and times (what an item's fields can be), task (what items
-say; how a task observes the world).
+say; how a task observes the world), versions (of its code).
 """
 
 from workers.contributions.exact import root, squares

@@ -151,7 +151,7 @@ class Watch(Value, frozen=True, kw_only=True):
 class Asset(Value, frozen=True, kw_only=True):
     """The declaration of one kind of profile: everything the fan-out graph needs to know."""
 
-    # Also the name of its file, of the MongoDB collection, and of the asset in Dagster.
+    # Also the name of its file, and of the asset in Dagster.
     name: str
     # What the catalogue shows: the docstring of its file.
     description: str
@@ -167,16 +167,24 @@ class Asset(Value, frozen=True, kw_only=True):
     # What lies beside data counts as data too: objects without a byte, and those that other tools
     # hide (a name in the path begins with `_` or `.`, or the key ends in `.crc` or `_$folder$`).
     reads_hidden: bool = False
+    # The MongoDB collection of its profiles; where empty, it is called like the asset.
+    collection: str = ""
+    # The field of a document that holds the id of its profile; another than `_id` has to have a
+    # unique index.
+    key: str = "_id"
+    # Items that say something of a profile without a document are dead letters, and no document is
+    # made. The task has to promise `by_item`.
+    known_only: bool = False
     sizes: Sizes = Sizes()
     tolerance: Tolerance = Tolerance()
     schedule: Schedule = Schedule()
     watch: Watch = Watch()
-    # Partitions this many steps behind the newest folded one merge into the base for good.
-    open_partitions: int = 35
 
     def __post_init__(self) -> None:
         if not self.task:
             msgspec.structs.force_setattr(self, "task", self.name)
+        if not self.collection:
+            msgspec.structs.force_setattr(self, "collection", self.name)
 
         if self.template and self.source:
             raise ValueError(

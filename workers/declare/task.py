@@ -1,7 +1,5 @@
 """A task: what an asset's items say about profiles. One lives in each file of workers/tasks/."""
 
-import ast
-import hashlib
 import importlib
 import re
 import sys
@@ -15,6 +13,7 @@ import msgspec
 import pandas as pd
 
 from workers.contributions.fields import Field, Fields
+from workers.declare.versions import Versions, versions_of
 from workers.errors import Refused
 from workers.values import Document
 
@@ -22,7 +21,6 @@ from workers.values import Document
 Contributions = Mapping[str, pd.DataFrame]
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-VERSION_DIGITS = 12  # hexadecimal
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,18 @@ class Task:
         return str(sys.modules[self.contributions.__module__].__file__)
 
     @cached_property
+    def _versions(self) -> Versions:
+        return versions_of(Path(self.file).read_text(encoding="utf-8"))
+
+    @cached_property
     def version(self) -> str:
-        """A digest of the task's file: any change of it is new code, and makes new batches."""
-        code = code_of(Path(self.file).read_text("utf-8"))
-        return hashlib.sha256(code.encode()).hexdigest()[:VERSION_DIGITS]
+        """A digest of the code that decides what items say: with another, batches are new."""
+        return self._versions.batches
+
+    @cached_property
+    def shown_version(self) -> str:
+        """A digest of the code that decides what profiles show of what they hold."""
+        return self._versions.profiles
 
     def contribute(self, items: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Return the items' contributions by field; Refused where the task's answer is wrong."""
@@ -150,18 +156,6 @@ def rows(profile: pd.Series, value: Any = 1, key: Any = None, at: Any = None) ->
         return pd.DataFrame(columns)
     # To join an index with itself, and to copy columns that nobody writes to, takes half the time.
     return pd.DataFrame(columns, index=profile.index, copy=False)
-
-
-def code_of(source: str) -> str:
-    """Return a task's source without the declaration of its asset, which changes no result."""
-    lines = source.splitlines(keepends=True)
-    for statement in reversed(ast.parse(source).body):
-        if not isinstance(statement, ast.Assign):
-            continue
-        names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
-        if names == ["asset"]:
-            del lines[statement.lineno - 1 : statement.end_lineno]
-    return "".join(lines)
 
 
 def load_task(name: str) -> Task:

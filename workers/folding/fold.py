@@ -12,22 +12,21 @@ from collections import defaultdict
 from functools import partial
 
 import pyarrow as pa
-from pymongo.collection import Collection
 
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import Refused
-from workers.folding.holdings import Part, parts_of
+from workers.folding.holdings import Part
 from workers.folding.merging import News
 from workers.folding.renewing import renew
 from workers.folding.said import Mentions
 from workers.folding.writing import MAX_TRIES, Outdated, ProfileWriter, each_chunk
 from workers.ledger.claims import Claim
 from workers.ledger.ledger import Ledger
-from workers.ledger.profiles import everyone
+from workers.ledger.profiles import ProfileCollection, everyone
 from workers.memory import collection_paused
 from workers.store import BlockStore
-from workers.values import Document, FailedProfile, Value, bucket
+from workers.values import FailedProfile, Value, bucket
 
 
 class Shard(Value, frozen=True, kw_only=True):
@@ -35,8 +34,6 @@ class Shard(Value, frozen=True, kw_only=True):
 
     asset: str
     claims: list[Claim]
-    # Plans of closed partitions that are as they were: counted, not folded.
-    unchanged: list[str]
     low: int
     high: int
 
@@ -54,6 +51,9 @@ class FoldedShard(Value, frozen=True, kw_only=True):
     profiles: dict[str, int]
     distinct: int
     failed_profiles: list[FailedProfile]
+    # Documents that others had written before, and how many values of theirs gave way.
+    adopted: int = 0
+    replaced_values: int = 0
 
 
 def fold_profiles(
@@ -73,7 +73,7 @@ def fold_profiles(
     raise writer.contended()
 
 
-def profiles_of_shard(ledger: Ledger, shard: Shard) -> Collection[Document]:
+def profiles_of_shard(ledger: Ledger, shard: Shard) -> ProfileCollection:
     """Return the profiles that a shard's claims are for; Refused where they are of the past."""
     current = ledger.claims.generation(shard.asset)
     generation = max((claim.generation for claim in shard.claims), default=current)
@@ -93,7 +93,7 @@ def _fold(writer: ProfileWriter, store: BlockStore, shard: Shard, mentions: Ment
     renew(writer, store, shard.buckets, sorted(renewed))
 
     unknown: set[str] = set()
-    others = [profile_id for profile_id in news.said.ids if profile_id not in renewed]
+    others = [profile_id for profile_id in news.ids if profile_id not in renewed]
     for more in each_chunk(others, news.merge):
         unknown |= more
     renew(writer, store, shard.buckets, sorted(unknown))
@@ -112,12 +112,10 @@ def _to_renew(writer: ProfileWriter, news: News, shard: Shard, mentions: Mention
 
 
 def _folded(writer: ProfileWriter, shard: Shard, mentions: Mentions) -> FoldedShard:
-    """Return what a shard's fold did; profiles of closed partitions count too."""
+    """Return what a shard's fold did."""
     parts_of_partition: dict[str, list[Part]] = defaultdict(list)
     for change in writer.changes:
         parts_of_partition[change.claim.partition] += change.parts
-    for plan in writer.ledger.plans_by_id(shard.unchanged):
-        parts_of_partition[plan.partition] += parts_of(plan, writer.task)
 
     mentions.read(part for parts in parts_of_partition.values() for part in parts)
     ids = {name: mentions.of(parts) for name, parts in parts_of_partition.items()}
@@ -127,4 +125,6 @@ def _folded(writer: ProfileWriter, shard: Shard, mentions: Mentions) -> FoldedSh
         profiles={name: len(each) for name, each in ids.items() if len(each)},
         distinct=len(pa.chunked_array(list(ids.values()), pa.string()).unique()),
         failed_profiles=list(writer.failed_profiles.values()),
+        adopted=len(writer.adopted),
+        replaced_values=sum(writer.adopted.values()),
     )

@@ -57,6 +57,8 @@ class Change:
     unfinished: Mapping[int, frozenset[Part]]
     # Profiles that could not be written when the partition was last folded.
     failed: frozenset[str]
+    # Whether profiles showed what they hold by other code then.
+    is_shown_anew: bool
 
     @property
     def fold_key(self) -> str:
@@ -112,6 +114,7 @@ def _change(task: Task, claim: Claim, plan: Plan, earlier: Sequence[Plan]) -> Ch
         failed=frozenset(failed.profile for failed in newest.failed_profiles)
         if newest
         else frozenset(),
+        is_shown_anew=newest is not None and newest.shown_version != plan.shown_version,
     )
 
 

@@ -10,7 +10,7 @@ from workers.contributions.exchange import Unknowable, exchanged
 from workers.folding.holdings import Change, Part, without
 from workers.folding.said import Mentions, ResultGone, Said
 from workers.folding.writing import MAX_TRIES, NewTotal, Outdated, ProfileWriter
-from workers.ledger.profiles import ABSENT, StoredProfile, Write, read_profiles, write_all
+from workers.ledger.profiles import ABSENT, StoredProfile
 from workers.store import BlockStore
 
 
@@ -31,6 +31,7 @@ class News:
         # Of profiles that hold what most hold.
         self.usual = self._difference(writer.changes, {})
         self.said, self.can_exchange = self._read(store, buckets)
+        self.shown_anew = self._shown_anew()
         self.new = self.said.merged(self.usual.lacking)
         self.old = self.said.merged(self.usual.retired if self.can_exchange else ())
 
@@ -45,11 +46,24 @@ class News:
                 pass
         return read(sorted(lacking)), False
 
+    @property
+    def ids(self) -> list[str]:
+        """The profiles that are to be written, in order."""
+        return sorted(self.shown_anew.union(self.said.ids))
+
+    def _shown_anew(self) -> frozenset[str]:
+        """Return the profiles that are to show what they hold by other code than before."""
+        parts = [
+            part for change in self.writer.changes if change.is_shown_anew for part in change.parts
+        ]
+        self.mentions.read(parts)
+        return frozenset(self.mentions.of(parts).to_pylist())
+
     def merge(self, profile_ids: Sequence[str]) -> set[str]:
         """Merge what is new into profiles; return those that have to be computed anew."""
         may_exist = self.writer.may_exist
         for _ in range(MAX_TRIES):
-            stored = read_profiles(self.writer.profiles, profile_ids) if may_exist else {}
+            stored = self.writer.read(profile_ids) if may_exist else {}
             live = self.writer.live()
             if any(whole != change.before_epoch for change, whole in live.items()):
                 raise Outdated
@@ -58,10 +72,10 @@ class News:
 
             unknown = self._unlike_most(profile_ids, stored)
             others = [profile_id for profile_id in profile_ids if profile_id not in unknown]
-            writes = []
+            totals = []
             for difference, ids in self._by_difference(others, stored, list(live)).items():
-                writes += self._merging_writes(difference, ids, stored, list(live), unknown)
-            if not writes or write_all(self.writer.profiles, writes):
+                totals += self._new_totals(difference, ids, stored, list(live), unknown)
+            if self.writer.write(totals):
                 return unknown
             may_exist = True
 
@@ -74,9 +88,11 @@ class News:
         unlike = {
             profile_id
             for profile_id, profile in stored.items()
-            if not profile.is_intact or profile.bookkeeping.generation != self.writer.generation
+            if profile.is_ours
+            and not (profile.is_intact and profile.bookkeeping.generation == self.writer.generation)
         }
-        absent = [profile_id for profile_id in profile_ids if profile_id not in stored]
+        ours = {profile_id for profile_id, profile in stored.items() if profile.is_ours}
+        absent = [profile_id for profile_id in profile_ids if profile_id not in ours]
         if absent:
             # Who should hold something and is not there: a person may have deleted it.
             unlike |= self._keepers.intersection(absent)
@@ -114,15 +130,15 @@ class News:
             frozenset(part for change, parts in held for part in without(parts, change.parts)),
         )
 
-    def _merging_writes(
+    def _new_totals(
         self,
         difference: Difference,
         profile_ids: Sequence[str],
         stored: Mapping[str, StoredProfile],
         live: Sequence[Change],
         unknown: set[str],
-    ) -> list[Write]:
-        """Return the writes of profiles that differ alike; `unknown` gets those that stay so."""
+    ) -> list[NewTotal]:
+        """Return the totals of profiles that differ alike; `unknown` gets those that stay so."""
         is_usual = difference == self.usual
         lacking, retired = difference
         new = self.new.of(profile_ids) if is_usual else self.said.of(lacking, profile_ids)
@@ -134,17 +150,18 @@ class News:
         totals = []
         for profile_id in profile_ids:
             profile = stored.get(profile_id, ABSENT)
-            keys = self.said.keys[profile_id]
+            keys = self.said.keys.get(profile_id, ())
             epochs = {key: live_epochs[key] for key in keys if key in live_epochs}
             more, less = new.get(profile_id, {}), old.get(profile_id, {})
-            if more or less or self._is_fence(profile, epochs):
+            is_shown_anew = profile.is_ours and profile_id in self.shown_anew
+            if more or less or is_shown_anew or self._is_fence(profile, epochs):
                 try:
                     total = self._merged(profile, more, less)
                 except Unknowable:
                     unknown.add(profile_id)
                     continue
                 totals.append(NewTotal(profile_id, profile, total, epochs))
-        return self.writer.writes(totals)
+        return totals
 
     def _is_fence(self, profile: StoredProfile, epochs: Mapping[str, int]) -> bool:
         """Tell whether a write keeps others, who read the profile before, from writing it."""
@@ -152,8 +169,8 @@ class News:
 
     def _merged(self, profile: StoredProfile, more: Accumulator, less: Accumulator) -> Accumulator:
         """Return a profile's total with what is new, and without what is taken back."""
-        if not profile.exists:
-            return more
+        if not profile.is_ours:
+            return self.writer.with_begun(profile, more)
         total = self.writer.readers.states(profile.fields) | profile.bookkeeping.state
         if less:
             return exchanged(self.writer.task.fields, total, less, more)

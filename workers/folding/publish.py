@@ -20,7 +20,6 @@ class Published(Value, frozen=True, kw_only=True):
 
     asset: str
     partitions: list[str]
-    partitions_unchanged: int
     blocks: int
     bytes: int
     batches: int
@@ -37,6 +36,9 @@ class Published(Value, frozen=True, kw_only=True):
     unread_items: int
     profiles: int
     profiles_failed: int
+    # Documents of others that became profiles, and how many values of theirs gave way.
+    documents_adopted: int
+    values_replaced: int
     # What a person should know of the blocks, in sentences.
     warnings: list[str]
 
@@ -44,7 +46,7 @@ class Published(Value, frozen=True, kw_only=True):
 def record_folded(
     asset: Asset, ledger: Ledger, reconciled: Reconciled, shards: Sequence[FoldedShard]
 ) -> Published:
-    """Record that the claims are folded whole; close old partitions; return the run's counts.
+    """Record that the claims are folded whole; return the run's counts.
 
     Refused where another run claimed a partition after this one: that run folds it; and where a
     shard has no answer.
@@ -53,15 +55,12 @@ def record_folded(
 
     folded, overtaken = _mark_folded(ledger, reconciled, shards)
     _settle_dead_letters(ledger, folded)
-    _close_old(asset, ledger, reconciled.claims)
     if overtaken:
         raise Refused(
             f"{asset.name}: another run took over {', '.join(overtaken[:MAX_NAMED])} while this "
             "one folded; the profiles hold that run's result once it succeeds"
         )
 
-    unchanged = [counts.plan for counts in reconciled.counts if counts.unchanged_since]
-    ledger.mark_unchanged(unchanged)
     return summarise(asset, reconciled.counts, shards)
 
 
@@ -128,14 +127,6 @@ def _settle_dead_letters(ledger: Ledger, folded: Sequence[Claim]) -> None:
         ledger.dead_letters.settle(claim.key, counted_attempts(batches), redriven)
 
 
-def _close_old(asset: Asset, ledger: Ledger, claims: Sequence[Claim]) -> None:
-    """Close the partitions that lie too far behind the newest folded one to stay open."""
-    for generation in {claim.generation for claim in claims}:
-        if newest := ledger.folded.newest_folded(asset.name, generation):
-            before = asset.partitions.shift(newest, -asset.open_partitions)
-            ledger.claims.close(asset.name, generation, before, claims)
-
-
 def summarise(asset: Asset, counts: Sequence[Counts], shards: Sequence[FoldedShard]) -> Published:
     """Return the counts of a run's partitions in all."""
     failed = {profile.profile for shard in shards for profile in shard.failed_profiles}
@@ -143,7 +134,6 @@ def summarise(asset: Asset, counts: Sequence[Counts], shards: Sequence[FoldedSha
     return Published(
         asset=asset.name,
         partitions=[partition.partition for partition in counts],
-        partitions_unchanged=sum(bool(partition.unchanged_since) for partition in counts),
         blocks=sum(partition.blocks for partition in counts),
         bytes=sum(partition.bytes for partition in counts),
         batches=sum(partition.batches for partition in counts),
@@ -159,5 +149,7 @@ def summarise(asset: Asset, counts: Sequence[Counts], shards: Sequence[FoldedSha
         unread_items=sum(partition.unread_items for partition in counts),
         profiles=sum(shard.distinct for shard in shards),
         profiles_failed=len(failed),
+        documents_adopted=sum(shard.adopted for shard in shards),
+        values_replaced=sum(shard.replaced_values for shard in shards),
         warnings=[str(warning) for warning in warnings],
     )

@@ -41,49 +41,40 @@ def reconcile_plans(asset: Asset, ledger: Ledger, plan_ids: Sequence[str]) -> Re
 
     try:
         _check_tolerance(asset, ledger, counts)
-        _check_complete(asset, counts, plans, batches)
+        _check_complete(asset, plans, batches)
     except Refused as error:
         ledger.refuse(plan_ids, str(error))
         raise
 
-    unchanged: list[str] = []
-    to_fold: list[Plan] = []
     results: dict[str, dict[str, str]] = {}
     rows = 0
-    for plan, of_plan in zip(plans, counts, strict=True):
-        if of_plan.unchanged_since:
-            unchanged.append(of_plan.unchanged_since)
-            continue
-
+    for plan in plans:
         outcomes = {b.id: b.finished_outcome for b in batches[plan.id] if b.is_done}
         results[plan.id] = {batch_id: outcome.result for batch_id, outcome in outcomes.items()}
         rows += sum(outcome.rows for outcome in outcomes.values())
-        to_fold.append(plan)
 
-    claimed = ledger.claims.claim(to_fold, results)
-    claims = [claimed[plan.id] for plan in to_fold if plan.id in claimed]
+    claimed = ledger.claims.claim(plans, results)
+    claims = [claimed[plan.id] for plan in plans if plan.id in claimed]
     return Reconciled(
         counts=counts,
         claims=claims,
-        overtaken=[plan.partition for plan in to_fold if plan.id not in claimed],
-        shards=_shards(asset, claims, unchanged, rows),
+        overtaken=[plan.partition for plan in plans if plan.id not in claimed],
+        shards=_shards(asset, claims, rows),
     )
 
 
-def _shards(asset: Asset, claims: list[Claim], unchanged: list[str], rows: int) -> list[Shard]:
+def _shards(asset: Asset, claims: list[Claim], rows: int) -> list[Shard]:
     """Return as many shards as keep each within its rows; they cover all buckets."""
     count = min(max(math.ceil(rows / asset.sizes.rows_per_shard), 1), BUCKETS)
     edges = [BUCKETS * number // count for number in range(count + 1)]
     return [
-        Shard(asset=asset.name, claims=claims, unchanged=unchanged, low=low, high=high)
-        for low, high in pairwise(edges)
+        Shard(asset=asset.name, claims=claims, low=low, high=high) for low, high in pairwise(edges)
     ]
 
 
 def _check_tolerance(asset: Asset, ledger: Ledger, counts: Sequence[Counts]) -> None:
     """Refuse to fold a run in which a partition lacks more than is tolerated."""
-    to_fold = [partition for partition in counts if not partition.unchanged_since]
-    beyond = [partition for partition in to_fold if exceeds_tolerance(asset, partition)]
+    beyond = [partition for partition in counts if exceeds_tolerance(asset, partition)]
     if not beyond:
         return
 
@@ -97,15 +88,13 @@ def _check_tolerance(asset: Asset, ledger: Ledger, counts: Sequence[Counts]) -> 
 
 def _check_complete(
     asset: Asset,
-    counts: Sequence[Counts],
     plans: Sequence[Plan],
     batches: Mapping[str, Sequence[Batch]],
 ) -> None:
     """Refuse to fold a run in which a planned batch has no outcome."""
     missing: list[str] = []
-    for plan, of_plan in zip(plans, counts, strict=True):
-        if not of_plan.unchanged_since:
-            missing += _without_outcome(plan, batches[plan.id])
+    for plan in plans:
+        missing += _without_outcome(plan, batches[plan.id])
     if not missing:
         return
 

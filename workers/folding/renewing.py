@@ -8,14 +8,7 @@ from workers.errors import Refused
 from workers.folding.holdings import Change, Holdings, Part
 from workers.folding.said import ResultGone, Said
 from workers.folding.writing import MAX_TRIES, NewTotal, Outdated, ProfileWriter, each_chunk
-from workers.ledger.profiles import (
-    ABSENT,
-    StoredProfile,
-    Write,
-    read_epochs,
-    read_profiles,
-    write_all,
-)
+from workers.ledger.profiles import ABSENT, StoredProfile, read_epochs
 from workers.store import BlockStore
 
 RENEWED_AT_ONCE = 20_000  # profiles that are computed anew from one reading of the results
@@ -73,46 +66,46 @@ def _renew_chunk(
     writer: ProfileWriter, holdings: Holdings, said: Said, profile_ids: Sequence[str]
 ) -> None:
     for _ in range(MAX_TRIES):
-        stored = read_profiles(writer.profiles, profile_ids)
+        stored = writer.read(profile_ids)
         live = list(writer.live())
         if not holdings.are_up_to_date:
             raise Outdated
         if not live:
             return
-        writes = _writes(writer, holdings, said, live, profile_ids, stored)
-        if not writes or write_all(writer.profiles, writes):
+        totals = _new_totals(writer, holdings, said, live, profile_ids, stored)
+        if writer.write(totals):
             return
     raise writer.contended()
 
 
-def _writes(
+def _new_totals(
     writer: ProfileWriter,
     holdings: Holdings,
     said: Said,
     live: Sequence[Change],
     profile_ids: Sequence[str],
     stored: Mapping[str, StoredProfile],
-) -> list[Write]:
+) -> list[NewTotal]:
     # None stands for profiles that are not there: one that held something would be. A claim that is
     # not folded whole yet may have emptied it, and deleted it with its epoch.
     by_epochs: dict[tuple[tuple[str, int], ...] | None, list[str]] = defaultdict(list)
     for profile_id in profile_ids:
         profile = stored.get(profile_id, ABSENT)
-        is_there = profile.bookkeeping.generation == writer.generation
+        is_there = profile.is_ours and profile.bookkeeping.generation == writer.generation
         open_ = holdings.unfinished(writer.epochs_of(profile))
         by_epochs[tuple(sorted(open_.items())) if is_there else None].append(profile_id)
 
     of_claims = {change.fold_key: change.parts for change in live}
     epochs = {change.fold_key: change.claim.epoch for change in live}
-    writes = []
+    new_totals = []
     for own_epochs, ids in by_epochs.items():
         held = of_claims if own_epochs is None else holdings.of(dict(own_epochs)) | of_claims
         parts = set[Part]().union(*held.values())
         if not said.knows(parts):
             raise Outdated
         totals = said.of(parts, ids)
-        new = [(profile_id, stored.get(profile_id, ABSENT)) for profile_id in ids]
-        writes += writer.writes(
-            [NewTotal(i, profile, totals.get(i, {}), epochs) for i, profile in new]
-        )
-    return writes
+        for profile_id in ids:
+            profile = stored.get(profile_id, ABSENT)
+            total = writer.with_begun(profile, totals.get(profile_id, {}))
+            new_totals.append(NewTotal(profile_id, profile, total, epochs))
+    return new_totals

@@ -5,9 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple, TypeVar
 
-from pymongo.collection import Collection
-
-from workers.contributions.accumulators import Accumulator
+from workers.contributions.accumulators import Accumulator, merge_accumulators
 from workers.contributions.readers import ProfileError, Readers
 from workers.declare.asset import Asset
 from workers.declare.task import Task
@@ -15,12 +13,15 @@ from workers.errors import Unavailable
 from workers.folding.holdings import Change, changes_of
 from workers.ledger.claims import Claim
 from workers.ledger.ledger import Ledger
+from workers.ledger.profile_writes import Write, delete_of, write_all, write_of
 from workers.ledger.profiles import (
+    ABSENT,
     Bookkeeping,
+    OwnFields,
+    ProfileCollection,
     StoredProfile,
-    Write,
-    delete_of,
-    write_of,
+    has_any,
+    read_profiles,
 )
 from workers.ledger.records import PartitionKey
 from workers.values import Document, FailedProfile
@@ -34,6 +35,11 @@ MAX_TRIES = 20  # times a chunk may lose against other writers before the fold g
 
 class Outdated(Exception):
     """The ledger has come to say something else than what was begun with."""
+
+
+def _is_of_others(profile: StoredProfile) -> bool:
+    """Tell whether there is a document that Fanfold has not written yet."""
+    return profile.exists and not profile.is_ours
 
 
 def each_chunk(profile_ids: Sequence[str], fold_chunk: Callable[[Sequence[str]], T]) -> Iterator[T]:
@@ -52,6 +58,11 @@ class NewTotal(NamedTuple):
     total: Accumulator
     epochs: Mapping[str, int]
 
+    @property
+    def partitions(self) -> list[str]:
+        """The partitions of the claims."""
+        return sorted(set(map(PartitionKey.partition_of, self.epochs)))
+
 
 class ProfileWriter:
     """Makes the writes of profiles for the claims of a shard."""
@@ -61,23 +72,29 @@ class ProfileWriter:
         asset: Asset,
         task: Task,
         ledger: Ledger,
-        profiles: Collection[Document],
+        profiles: ProfileCollection,
         claims: Sequence[Claim],
     ) -> None:
         self.asset, self.task, self.ledger = asset, task, ledger
         self.profiles, self.claims = profiles, claims
         self.generation = max((claim.generation for claim in claims), default=0)
         self.readers = Readers(task.fields, task.derive)
+        self._recorded = frozenset(ledger.claims.own_fields(asset.name))
+        self.own = OwnFields(self.readers.names, self._recorded)
         self.failed_profiles: dict[str, FailedProfile] = {}
+        # Of documents that others had written before: how many values of theirs gave way.
+        self.adopted: dict[str, int] = {}
         self._deriving = Lock()  # the task's code need not know of threads
 
         self.changes = changes_of(ledger, task, claims)
         # Whether a slower run may still write: then an emptied profile stays as a fence, and
         # profiles hold one thing or the other.
         self.may_race = any(change.unfinished for change in self.changes)
-        # In a collection without a past no profile can be there.
-        newest = ledger.folded.newest_folded(asset.name, self.generation)
-        self.may_exist = self.may_race or newest is not None
+        # Those that a rebuild is about to replace: profiles begin with what these began with.
+        current = ledger.profiles(asset.name)
+        self.begun_in = current if self.readers.may_begin and current != profiles else None
+        # In an empty collection no profile can be there.
+        self.may_exist = self.may_race or has_any(profiles) or self.begun_in is not None
         # The newest epochs that were folded whole, of the partitions that profiles name.
         self._whole: dict[str, int] = {}
 
@@ -92,11 +109,56 @@ class ProfileWriter:
         is_ours = profile.bookkeeping.generation == self.generation
         return profile.bookkeeping.open if is_ours else {}
 
-    def writes(self, totals: Sequence[NewTotal]) -> list[Write]:
+    def read(self, profile_ids: Sequence[str]) -> dict[str, StoredProfile]:
+        """Return what is known of these profiles: their documents, and what they begin with."""
+        stored = read_profiles(self.profiles, profile_ids, self.own)
+        if self.begun_in is not None:
+            absent = [profile_id for profile_id in profile_ids if profile_id not in stored]
+            for profile in read_profiles(self.begun_in, absent, self.own).values():
+                begun = Bookkeeping(begun=self.begun(profile))
+                stored[profile.id] = ABSENT._replace(id=profile.id, bookkeeping=begun)
+        return stored
+
+    def begun(self, profile: StoredProfile) -> Accumulator:
+        """Return what a profile began with, or is to begin with; ProfileError as Readers' begun."""
+        if profile.is_ours or not profile.exists:
+            return profile.bookkeeping.begun
+        return self.readers.begun(profile.fields)
+
+    def with_begun(self, profile: StoredProfile, said: Accumulator) -> Accumulator:
+        """Return what results say of a profile, with what it begins with.
+
+        Without the latter where that cannot be read: then the write says so.
+        """
+        try:
+            begun = self.begun(profile)
+        except ProfileError:
+            return said
+        return merge_accumulators(self.task.fields, begun, said) if begun else said
+
+    def write(self, totals: Sequence[NewTotal]) -> bool:
+        """Write new totals of profiles, but those that cannot be held; False to read once more."""
+        writes = self._writes(totals)
+        written = write_all(self.profiles, writes)
+        by_id = {new.id: new for new in totals}
+        for profile_id, why in written.refused.items():
+            self._fail(by_id[profile_id], ProfileError("the document", why))
+        if written.is_lost:
+            return False
+
+        for profile_id, *_ in writes:
+            before = by_id[profile_id].before
+            if _is_of_others(before) and profile_id not in written.refused:
+                begun = self.readers.begun(before.fields).keys()
+                self.adopted[profile_id] = len(self.own.of(before.fields).keys() - begun)
+        return True
+
+    def _writes(self, totals: Sequence[NewTotal]) -> list[Write]:
         """Return the writes that leave profiles with totals; none of those that cannot be held."""
         self._ask_what_is_whole(totals)
         with self._deriving:
             shown = self.readers.all_shown([new.total for new in totals])
+            self._own(shown)
         writes: list[Write] = []
         for new, fields in zip(totals, shown, strict=True):
             self.failed_profiles.pop(new.id, None)
@@ -105,14 +167,21 @@ class ProfileWriter:
                     raise fields
                 writes += self._write(new, fields if new.total else {})
             except ProfileError as error:
-                partitions = set(map(PartitionKey.partition_of, new.epochs))
-                self.failed_profiles[new.id] = FailedProfile(
-                    profile=new.id,
-                    partitions=sorted(partitions),
-                    field=error.field,
-                    why=error.why,
-                )
+                self._fail(new, error)
         return writes
+
+    def _own(self, shown: Sequence[Document | ProfileError]) -> None:
+        """Record the fields that are written for the first time, before they are."""
+        names = {name for fields in shown if isinstance(fields, dict) for name in fields}
+        if new := names - self._recorded:
+            self.ledger.claims.add_own_fields(self.asset.name, new)
+            self._recorded |= new
+            self.own = OwnFields(self.own.declared, self._recorded)
+
+    def _fail(self, new: NewTotal, error: ProfileError) -> None:
+        self.failed_profiles[new.id] = FailedProfile(
+            profile=new.id, partitions=new.partitions, field=error.field, why=error.why
+        )
 
     def _ask_what_is_whole(self, totals: Sequence[NewTotal]) -> None:
         """Ask the ledger about the partitions that stand in the bookkeeping of profiles."""
@@ -125,7 +194,7 @@ class ProfileWriter:
 
     def _write(self, new: NewTotal, fields: Document) -> list[Write]:
         if not fields and not self.may_race:
-            return delete_of(new.before)
+            return delete_of(self.profiles.key, new.before, self.own)
 
         open_ = dict(new.epochs)
         for fold_key, epoch in self.epochs_of(new.before).items():
@@ -136,8 +205,11 @@ class ProfileWriter:
             version=new.before.bookkeeping.version + 1,
             open=open_,
             state=self.readers.hidden(new.total),
+            adopted=new.before.bookkeeping.adopted or _is_of_others(new.before),
+            begun=self.begun(new.before),
         )
-        return [write_of(new.id, new.before, fields, bookkeeping)]
+        key = self.profiles.key
+        return [write_of(key, new.id, new.before, fields, bookkeeping, self.own)]
 
     def contended(self) -> Unavailable:
         """Return the error of a fold that always loses against other writers."""

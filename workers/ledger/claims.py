@@ -1,6 +1,6 @@
 """Who may fold: a plan claims the next epoch of its partition, and the highest epoch counts.
 
-Closing a partition, and entering a new generation of profiles, end claims in the same way. See
+Entering a new generation of profiles ends claims in the same way. See
 docs/decisions/0002-folding-exactly-once.md and 0007-rebuilding-in-generations.md.
 """
 
@@ -12,9 +12,8 @@ from pymongo import ReturnDocument, UpdateMany, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-from workers.errors import Refused
 from workers.ledger.mongo import duplicates_of, only_duplicates
-from workers.ledger.records import FOLDED_STATES, PartitionKey, Plan, PlanState
+from workers.ledger.records import PartitionKey, Plan, PlanState
 from workers.values import Counts, Document, FailedProfile, Value
 
 # For grouping the plans of one asset and generation by what they compete for.
@@ -62,6 +61,13 @@ class Fold(NamedTuple):
     failed_profiles: Sequence[FailedProfile]
 
 
+class CollectionKey(Value, frozen=True, kw_only=True):
+    """Where the profiles of an asset are: the collection, and the field that holds an id."""
+
+    collection: str
+    key: str = "_id"
+
+
 class Claims:
     """The epochs of plans, and the generations of assets."""
 
@@ -86,13 +92,49 @@ class Claims:
         latest: int = document["latest"]
         return latest
 
-    def enter(self, asset: str, generation: int) -> bool:
-        """Make a generation the asset's; from here on no claim of an earlier one is live."""
+    def enter(self, asset: str, generation: int, where: CollectionKey) -> bool:
+        """Make a generation the asset's; from here on no claim of an earlier one is live.
+
+        From here on its profiles are where it says, too.
+        """
         result = self.assets.update_one(
             {"_id": asset, "generation": {"$lt": generation}},
-            {"$set": {"generation": generation}},
+            {"$set": {"generation": generation, "profiles": where.to_json()}},
         )
         return bool(result.matched_count)
+
+    # Where profiles are, and which fields of theirs
+
+    def collection_key(self, asset: str) -> CollectionKey:
+        """Return where the profiles of an asset are: in a collection of its name, if unsaid."""
+        document = self.assets.find_one({"_id": asset}, {"profiles": 1}) or {}
+        return CollectionKey.of(document.get("profiles") or {"collection": asset})
+
+    def settle(self, asset: str, where: CollectionKey) -> None:
+        """Record where the profiles of an asset are from here on."""
+        beginning = {"generation": 0, "latest": 0}
+        self.assets.update_one(
+            {"_id": asset},
+            {"$set": {"profiles": where.to_json()}, "$setOnInsert": beginning},
+            upsert=True,
+        )
+
+    def own_fields(self, asset: str) -> list[str]:
+        """Return the names of all fields that were ever written in profiles of the asset."""
+        document = self.assets.find_one({"_id": asset}, {"fields": 1})
+        names: list[str] = (document or {}).get("fields", [])
+        return names
+
+    def add_own_fields(self, asset: str, names: Iterable[str]) -> None:
+        """Record names of fields that are about to be written."""
+        self.assets.update_one(
+            {"_id": asset},
+            {
+                "$addToSet": {"fields": {"$each": sorted(names)}},
+                "$setOnInsert": {"generation": 0, "latest": 0},
+            },
+            upsert=True,
+        )
 
     # Claims
 
@@ -104,7 +146,6 @@ class Claims:
         `results` are the S3 keys of each plan's batches, fixed here: what a batch counts that
         another run finishes meanwhile is for another plan. Claims come back by plan. There is none
         where a run that listed the blocks later has claimed the partition: what it folds is newer.
-        Refused where one is closed.
         """
         claims: dict[str, Claim] = {}
         waiting = list(plans)
@@ -117,17 +158,12 @@ class Claims:
 
     def _next_claims(self, plans: Sequence[Plan]) -> list[Claim]:
         """Return the claims that are next, of those plans that nobody has overtaken."""
-        order = {name: f"${name}" for name in ("epoch", "listed", "state")}
+        order = {name: f"${name}" for name in ("epoch", "listed")}
         newest = self._newest_by_key(plans, order, HAS_EPOCH)
 
         claims = []
         for plan in plans:
             before = newest.get(plan.key, {})
-            if before.get("state") == PlanState.CLOSED:
-                raise Refused(
-                    f"{plan.asset}: partition {plan.partition} was closed while this run "
-                    "was on its way; run it again to see whether anything is left to do"
-                )
             if before.get("listed", 0.0) <= plan.listed:
                 epoch = before.get("epoch", 0) + 1
                 claims.append(Claim(plan=plan.id, key=plan.key, epoch=epoch))
@@ -187,7 +223,7 @@ class Claims:
             return {}
 
         top = {"epoch": "$epoch", "state": "$state"}
-        is_whole = {"$in": ["$state", list(FOLDED_STATES)]}
+        is_whole = {"$eq": ["$state", PlanState.FOLDED]}
         values = {
             "top": {"$max": top},
             "whole": {"$max": {"$cond": [is_whole, "$epoch", 0]}},
@@ -265,53 +301,12 @@ class Claims:
             if state == (PlanState.FOLDED, claim.epoch):
                 folded.add(claim.plan)
                 moves += _retiring(claim, document["listed"])
-            elif state == (PlanState.CLOSED, claim.epoch + 1):
-                folded.add(claim.plan)  # asked again after its partition was closed
         if moves:
             self.plans.bulk_write(moves, ordered=False)
         return folded
 
-    # Closing
-
-    def close(self, asset: str, generation: int, before: str, claims: Iterable[Claim]) -> None:
-        """Close the folded partitions that start before the given one, and rounds before claims.
-
-        Closing takes an epoch: it fails where a run has claimed the partition since, and a claim
-        of before it is no longer live.
-        """
-        old: list[Document] = [{"partition": {"$lt": before}}]
-        old += [
-            {**claim.key.to_json(), "round": {"$lt": claim.key.round}}
-            for claim in claims
-            if claim.key.round
-        ]
-        query = {"asset": asset, "generation": generation, "state": PlanState.FOLDED, "$or": old}
-        writes = [_closing(plan) for plan in self._plans(query)]
-        if not writes:
-            return
-
-        try:
-            self.plans.bulk_write(writes, ordered=False)
-        except BulkWriteError as error:
-            if not only_duplicates(error):
-                raise
-
-    def closed(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, Plan]:
-        """Return the plans that the closed ones among partitions were folded from."""
-        if not keys:
-            return {}
-        query = _of_partitions(keys) | {"state": PlanState.CLOSED}
-        return {plan.key: plan for plan in self._plans(query)}
-
     def _plans(self, query: Document, **how: Any) -> Iterator[Plan]:
         return map(Plan.from_document, self.plans.find(query, **how))
-
-
-def _closing(plan: Plan) -> UpdateOne:
-    closed = {"state": PlanState.CLOSED, "epoch": (plan.epoch or 0) + 1}
-    return UpdateOne(
-        {"_id": plan.id, "epoch": plan.epoch, "state": PlanState.FOLDED}, {"$set": closed}
-    )
 
 
 def _of_partitions(keys: Sequence[PartitionKey]) -> Document:

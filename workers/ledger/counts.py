@@ -24,11 +24,10 @@ def count_plans(
     ledger: Ledger, plans: Sequence[Plan], batches: Mapping[str, Sequence[Batch]]
 ) -> list[Counts]:
     """Return what became of the items of plans; Refused where an outcome does not add up."""
-    closed = ledger.claims.closed([plan.key for plan in plans])
-    return [_count(ledger, plan, batches[plan.id], closed.get(plan.key)) for plan in plans]
+    return [_count(ledger, plan, batches[plan.id]) for plan in plans]
 
 
-def _count(ledger: Ledger, plan: Plan, batches: Sequence[Batch], closed: Plan | None) -> Counts:
+def _count(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
     base = [batch for batch in batches if not batch.is_redrive]
     redrives = [batch for batch in batches if batch.is_redrive]
     failed = [batch for batch in base if batch.is_failed]
@@ -65,7 +64,6 @@ def _count(ledger: Ledger, plan: Plan, batches: Sequence[Batch], closed: Plan | 
         redriven=redriven,
         redrivable=sum(len(batch.redrives) for batch in pending),
         work_seconds=round(sum(o.seconds for o in [*outcomes, *redriven_outcomes]), 3),
-        unchanged_since=closed.id if closed else "",
         warnings=merge_warnings(warning for o in outcomes for warning in o.warnings),
     )
 
@@ -132,8 +130,6 @@ def exceeds_tolerance(asset: Asset, counts: Counts) -> bool:
     that nothing at all was used. What did not run yet is only estimated, so it counts twice in
     favour of going on; and what is to be redriven may all work.
     """
-    if counts.unchanged_since:
-        return False  # it is not folded anyway
     if counts.unread_parts or counts.batches_failed:
         return True
 

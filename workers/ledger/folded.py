@@ -7,7 +7,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
 from workers.ledger.claims import BY_PARTITION
-from workers.ledger.records import FOLDED_STATES, PartitionKey, Plan
+from workers.ledger.records import PartitionKey, Plan, PlanState
 from workers.values import Document
 
 
@@ -20,7 +20,7 @@ class FoldedPlans:
     def newest_folded(self, asset: str, generation: int) -> str | None:
         """Return the newest partition that was ever folded."""
         document = self.plans.find_one(
-            {"asset": asset, "generation": generation, "state": {"$in": FOLDED_STATES}},
+            {"asset": asset, "generation": generation, "state": PlanState.FOLDED},
             sort=[("partition", DESCENDING)],
         )
         return document["partition"] if document else None
@@ -29,7 +29,7 @@ class FoldedPlans:
         """Return the plans that profiles consist of, of all partitions or of those given."""
         query: Document = {"asset": asset, "generation": generation}
         query |= {"partition": {"$in": list(partitions)}} if partitions else {}
-        return list(self._plans({**query, "state": {"$in": FOLDED_STATES}}))
+        return list(self._plans({**query, "state": PlanState.FOLDED}))
 
     def whole_epochs(self, asset: str, generation: int, *partitions: str) -> dict[str, int]:
         """Return the newest epoch of each partition that was folded whole, by fold key.
@@ -38,7 +38,7 @@ class FoldedPlans:
         """
         query: Document = {"asset": asset, "generation": generation}
         query |= {"partition": {"$in": list(partitions)}} if partitions else {}
-        query |= {"state": {"$in": FOLDED_STATES}}
+        query |= {"state": PlanState.FOLDED}
         group = {"_id": BY_PARTITION, "epoch": {"$max": "$epoch"}}
         groups = self.plans.aggregate([{"$match": query}, {"$group": group}])
         return {PartitionKey.of(each["_id"]).fold_key: each["epoch"] for each in groups}
@@ -58,7 +58,7 @@ class FoldedPlans:
         """
         query: Document = {"asset": asset, "generation": generation}
         query |= {"partition": {"$in": list(partitions)}} if partitions else {}
-        query |= {"state": {"$in": FOLDED_STATES}}
+        query |= {"state": PlanState.FOLDED}
 
         oldest_first = [("round", ASCENDING), ("epoch", ASCENDING)]
         plans = self._plans(query, projection={"results": 0}, sort=oldest_first)

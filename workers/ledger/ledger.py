@@ -17,8 +17,8 @@ from workers.ledger.claims import Claims
 from workers.ledger.dead_letters import DeadLetters
 from workers.ledger.folded import FoldedPlans
 from workers.ledger.mongo import rebuild_collection
+from workers.ledger.profiles import ProfileCollection
 from workers.ledger.records import (
-    FOLDED_STATES,
     Batch,
     BatchState,
     Plan,
@@ -70,10 +70,12 @@ class Ledger:
         self.workers = Workers(database["workers"])
         self.dead_letters = DeadLetters(database["dead_letters"])
 
-    def profiles(self, asset: str, generation: int | None = None) -> Collection[Document]:
+    def profiles(self, asset: str, generation: int | None = None) -> ProfileCollection:
         """Return an asset's profiles; of a later generation those that a rebuild is making."""
-        is_current = generation is None or generation == self.claims.generation(asset)
-        return self.database[asset if is_current else rebuild_collection(asset, generation)]
+        if generation is not None and generation != self.claims.generation(asset):
+            return ProfileCollection(self.database[rebuild_collection(asset, generation)])
+        where = self.claims.collection_key(asset)
+        return ProfileCollection(self.database[where.collection], where.key)
 
     def ensure_indexes(self) -> None:
         """Create the indexes; cheap where they exist."""
@@ -147,7 +149,7 @@ class Ledger:
             return 0
 
         latest = Plan.from_document(document).round
-        query |= {"round": latest, "state": {"$in": FOLDED_STATES}}
+        query |= {"round": latest, "state": PlanState.FOLDED}
         is_folded = self.plans.find_one(query, {"_id": 1}) is not None
         return latest + is_folded
 
@@ -169,11 +171,6 @@ class Ledger:
         ]
         self.plans.bulk_write(new_plans)
         self.claims.abandon_outdated(plans)
-
-    def mark_unchanged(self, plan_ids: Iterable[str]) -> None:
-        """Record that plans found their partitions closed, and as they were."""
-        mine = {"_id": {"$in": list(plan_ids)}}
-        self.plans.update_many(mine, {"$set": {"state": PlanState.UNCHANGED}})
 
     def refuse(self, plan_ids: Iterable[str], why: str) -> None:
         """Record that plans are not folded, and why."""

@@ -13,7 +13,6 @@ from workers.settings import Settings
 from workers.values import Document
 
 DUPLICATE_KEY = 11000
-NAMESPACE_NOT_FOUND = 26
 REFUSED_MONGODB_CODES = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, Atlas' own
 # What MongoDB says while it elects a primary, restarts, or is cut off from its replica set.
 TRANSIENT_MONGODB_CODES = {
@@ -137,25 +136,3 @@ def rebuild_collections(database: Database[Document], asset: str) -> dict[int, s
     prefix = rebuild_collection(asset, 0).removesuffix("0")
     names = database.list_collection_names()
     return {int(name.removeprefix(prefix)): name for name in names if name.startswith(prefix)}
-
-
-def create_like(database: Database[Document], like: str, name: str) -> None:
-    """Create an empty collection that has the indexes of another one."""
-    collection = database.create_collection(name)
-    for index in database[like].list_indexes():
-        options = {k: v for k, v in index.items() if k not in ("v", "key", "ns")}
-        if options["name"] != "_id_":
-            collection.create_index(list(index["key"].items()), **options)
-
-
-def replace_by(database: Database[Document], name: str, other: str) -> bool:
-    """Give a collection's name to another one, and drop the first; False where there is none."""
-    if other not in database.list_collection_names(filter={"name": other}):
-        return False
-
-    try:
-        database[other].rename(name, dropTarget=True)
-    except OperationFailure as error:
-        if error.code != NAMESPACE_NOT_FOUND:  # somebody else was faster
-            raise
-    return True

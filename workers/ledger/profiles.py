@@ -1,42 +1,58 @@
-"""The bookkeeping of profiles in MongoDB, and writes that go through only where nobody wrote since.
+"""Profiles in MongoDB: what of a document is Fanfold's, and its bookkeeping.
 
-A profile document holds its fields at the top level for readers, as totals over all partitions.
-Under `_fold` stands what else the next fold needs.
+A document may have been there before, and may hold fields of others. Fanfold's are those of the
+task, what its `derive` makes, and `_fold`, under which stands what else the next fold needs. They
+are totals over all partitions.
 """
 
 import zlib
+from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import bson
 import msgspec
-from bson import Int64
 from bson.codec_options import CodecOptions
-from bson.errors import InvalidDocument, InvalidStringData
 from bson.raw_bson import RawBSONDocument
-from pymongo import DeleteOne, InsertOne, ReplaceOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
 
 from workers.contributions.accumulators import Accumulator
-from workers.contributions.readers import ProfileError
-from workers.ledger.mongo import only_duplicates
 from workers.values import Document, Value
-
-MAX_DOCUMENT_BYTES = 16 << 20  # of a document in MongoDB
 
 ENCODED: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 DECODED: CodecOptions[Document] = CodecOptions(tz_aware=True)
 
-# A document in BSON begins with its length and `_id`, whose element has 10 bytes beside its text;
-# ours end with `_fold`, and that with `check`, of 64 bits, and a zero for each of the two.
+# A document in BSON begins with its length and `_id`, whose element has 10 bytes beside its text.
 ID_BYTES = 4 + 10
 FOLD_BEGINS = b"\x03_fold\0"
-CHECK = slice(-10, -2)
+# Documents that Fanfold has written.
+OURS: Document = {"_fold": {"$exists": True}}
 
-UNWRITABLE = (OverflowError, InvalidDocument, InvalidStringData, UnicodeEncodeError)
 
-Write = DeleteOne | InsertOne[Any] | ReplaceOne[Any]
+class ProfileCollection(NamedTuple):
+    """Where the documents of profiles are, and the field that holds the id of a profile."""
+
+    documents: Collection[Document]
+    key: str = "_id"
+
+
+class OwnFields:
+    """The names of the fields that are Fanfold's in the documents of an asset."""
+
+    def __init__(self, declared: Iterable[str], known: Iterable[str] = ()) -> None:
+        self.declared = tuple(declared)
+        # With those that `derive` has made so far.
+        self.names = frozenset((*self.declared, *known))
+
+    def of(self, fields: Mapping[str, Any]) -> Document:
+        """Return those of a document's fields that are Fanfold's, in the order of writing."""
+        declared = [name for name in self.declared if name in fields]
+        others = sorted(name for name in fields if name in self.names and name not in declared)
+        return {name: fields[name] for name in (*declared, *others)}
+
+    def are_all(self, fields: Names[str]) -> bool:
+        """Tell whether a document has no field of others."""
+        return self.names.issuperset(fields)
 
 
 class Bookkeeping(Value, frozen=True, kw_only=True):
@@ -51,6 +67,10 @@ class Bookkeeping(Value, frozen=True, kw_only=True):
     open: dict[str, int] = msgspec.field(default_factory=dict)
     # The states of the fields of which readers do not see all.
     state: Accumulator = msgspec.field(default_factory=dict)
+    # Whether the document was there before Fanfold came: then it is never deleted.
+    adopted: bool = False
+    # What it said by then, of fields that begin with it.
+    begun: Accumulator = msgspec.field(default_factory=dict)
     # A checksum of the fields as they were written: nobody else has changed them since.
     check: int = -1
 
@@ -63,162 +83,164 @@ class Bookkeeping(Value, frozen=True, kw_only=True):
         return cls.of(fold)
 
 
-class EncodedProfile(RawBSONDocument):
-    """A profile in BSON. PyMongo asks whether it is empty, and would decode it whole to know."""
-
-    def __bool__(self) -> bool:
-        return True
-
-
 class StoredProfile(NamedTuple):
-    """A profile as it stands in MongoDB: its id, its fields as readers see them, its bookkeeping.
-
-    The bookkeeping is an empty one where it was not asked for, or there is no such profile.
-    """
+    """A profile as it stands in MongoDB: its id, its document's fields, its bookkeeping."""
 
     id: str
+    # Those of others too.
     fields: Document
+    # An empty one where it was not asked for, or Fanfold has not written the document.
     bookkeeping: Bookkeeping
+    # Whether there is such a document, and whether Fanfold has written it.
     exists: bool = True
-    # Whether the fields are as Fanfold wrote them; False where the bookkeeping was not asked for.
+    is_ours: bool = True
+    # Whether Fanfold's fields are as it wrote them; False where the bookkeeping was not asked for.
     is_intact: bool = False
 
     @classmethod
-    def from_document(cls, document: Document) -> "StoredProfile":
-        """Return the profile that a document of MongoDB holds, without its bookkeeping."""
-        profile_id = document.pop("_id")
-        return cls(profile_id, document, Bookkeeping())
+    def from_document(cls, document: Document, key: str) -> "StoredProfile":
+        """Return the profile that a document holds, with no more bookkeeping than it has."""
+        profile_id = document.pop(key)
+        document.pop("_id", None)
+        begun = document.pop("_fold", {}).get("begun", {})
+        return cls(profile_id, document, Bookkeeping(begun=begun))
 
     @classmethod
-    def from_bson(cls, encoded: bytes) -> "StoredProfile":
+    def from_bson(cls, encoded: bytes, key: str, own: OwnFields) -> "StoredProfile":
         """Return the profile that a document of MongoDB holds."""
         fields = bson.decode(encoded, DECODED)
-        profile_id = fields.pop("_id")
-        bookkeeping = Bookkeeping.from_fold(fields.pop("_fold", {}))
-        is_intact = bookkeeping.check == checksum(encoded, profile_id)
+        profile_id = fields.pop(key)
+        fields.pop("_id", None)
+        fold = fields.pop("_fold", None)
+        if fold is None:
+            return cls(profile_id, fields, Bookkeeping(), is_ours=False)
+
+        bookkeeping = Bookkeeping.from_fold(fold)
+        is_intact = key == "_id" and checksum_as_inserted(encoded, profile_id) == bookkeeping.check
+        if not is_intact:  # where others have added to the document, its fields lie anyhow
+            is_intact = checksum(own.of(fields)) == bookkeeping.check
         return cls(profile_id, fields, bookkeeping, is_intact=is_intact)
 
 
-ABSENT = StoredProfile("", {}, Bookkeeping(), exists=False)
+ABSENT = StoredProfile("", {}, Bookkeeping(), exists=False, is_ours=False)
 
 
-def checksum(encoded: bytes, profile_id: str) -> int:
-    """Return the checksum of the fields of a profile in BSON."""
-    return zlib.crc32(encoded[ID_BYTES + len(profile_id.encode()) : encoded.rfind(FOLD_BEGINS)])
+def checksum(fields: Mapping[str, Any]) -> int:
+    """Return the checksum of fields, in their order."""
+    return zlib.crc32(bson.encode(fields)[4:-1])
 
 
-def each_profile(profiles: Collection[Document]) -> Iterator[StoredProfile]:
-    """Yield all profiles in the order of their ids, without their bookkeeping."""
-    documents = profiles.find({}, {"_fold": 0}).sort("_id", 1)
-    return map(StoredProfile.from_document, documents)
+def checksum_as_inserted(encoded: bytes, profile_id: str) -> int:
+    """Return the checksum of the fields between `_id` and `_fold` of a document in BSON."""
+    start = ID_BYTES + len(profile_id.encode())
+    return zlib.crc32(encoded[start : encoded.rfind(FOLD_BEGINS)])
 
 
-def everyone(profiles: Collection[Document]) -> Iterator[str]:
+def each_profile(profiles: ProfileCollection) -> Iterator[StoredProfile]:
+    """Yield all profiles in the order of their ids, with what they began with."""
+    names = ("generation", "version", "open", "state", "check", "adopted")
+    left_out = {f"_fold.{name}": 0 for name in names}
+    for document in profiles.documents.find(OURS, left_out).sort(profiles.key, 1):
+        yield StoredProfile.from_document(document, profiles.key)
+
+
+def everyone(profiles: ProfileCollection) -> Iterator[str]:
     """Yield the ids of all profiles."""
-    for document in profiles.find({}, {"_id": 1}):
-        yield document["_id"]
+    for document in profiles.documents.find(OURS, {profiles.key: 1}):
+        yield document[profiles.key]
+
+
+def has_any(profiles: ProfileCollection) -> bool:
+    """Tell whether there is any document, whoever wrote it."""
+    return profiles.documents.find_one({}, {"_id": 1}) is not None
 
 
 def read_profiles(
-    profiles: Collection[Document], profile_ids: Iterable[str]
+    profiles: ProfileCollection, profile_ids: Iterable[str], own: OwnFields
 ) -> dict[str, StoredProfile]:
-    """Return those of these profiles that exist."""
-    encoded = profiles.with_options(codec_options=ENCODED)
-    documents = encoded.find({"_id": {"$in": list(profile_ids)}})
-    stored = (StoredProfile.from_bson(bytes(document.raw)) for document in documents)
+    """Return those of these profiles of which there is a document, whoever wrote it."""
+    return _found(profiles, {profiles.key: {"$in": list(profile_ids)}}, own)
+
+
+def profiles_that_began(
+    profiles: ProfileCollection, before: int, own: OwnFields
+) -> dict[str, StoredProfile]:
+    """Return the profiles of generations before one that began with what a document said."""
+    query = {"_fold.generation": {"$lt": before}, "_fold.begun": {"$ne": None}}
+    return _found(profiles, query, own)
+
+
+def _found(
+    profiles: ProfileCollection, query: Document, own: OwnFields
+) -> dict[str, StoredProfile]:
+    encoded = profiles.documents.with_options(codec_options=ENCODED)
+    stored = (
+        StoredProfile.from_bson(bytes(document.raw), profiles.key, own)
+        for document in encoded.find(query)
+    )
     return {profile.id: profile for profile in stored}
 
 
 def known_of(
-    profiles: Collection[Document], profile_ids: Sequence[str], fields: Sequence[str]
+    profiles: ProfileCollection, profile_ids: Sequence[str], fields: Sequence[str]
 ) -> list[Document]:
     """Return some fields of each of these profiles, in the same order; {} where there is none."""
-    projection = dict.fromkeys(fields, 1)
-    documents = profiles.find({"_id": {"$in": list(profile_ids)}}, projection)
-    known = {document["_id"]: document for document in documents}
+    documents, key = profiles
+    projection = dict.fromkeys((key, *fields), 1)
+    found = documents.find({key: {"$in": list(profile_ids)}}, projection)
+    known = {document[key]: document for document in found}
     return [known.get(profile_id, {}) for profile_id in profile_ids]
 
 
+def unknown_of(profiles: ProfileCollection, profile_ids: Names[str]) -> set[str]:
+    """Return those of these ids that no document has."""
+    documents, key = profiles
+    found = documents.find({key: {"$in": list(profile_ids)}}, {"_id": 0, key: 1})
+    return set(profile_ids) - {document[key] for document in found}
+
+
 def read_epochs(
-    profiles: Collection[Document], profile_ids: Sequence[str], generation: int
+    profiles: ProfileCollection, profile_ids: Sequence[str], generation: int
 ) -> list[Mapping[str, int]]:
     """Return the different epochs in the bookkeeping of profiles of a generation."""
-    query = {"_id": {"$in": list(profile_ids)}, "_fold.generation": generation}
+    documents, key = profiles
+    query = {key: {"$in": list(profile_ids)}, "_fold.generation": generation}
     found: dict[tuple[Any, ...], Mapping[str, int]] = {}
-    for document in profiles.find(query, {"_fold": 1}):
+    for document in documents.find(query, {"_fold": 1}):
         open_ = Bookkeeping.from_fold(document["_fold"]).open
         found[tuple(sorted(open_.items()))] = open_
     return list(found.values())
 
 
-def _as_read(profile: StoredProfile) -> Document:
-    """Return the query that finds a profile only as it was read."""
-    return {
-        "_id": profile.id,
-        "_fold.version": profile.bookkeeping.version,
-        "_fold.generation": profile.bookkeeping.generation,
-    }
+def why_unfit(profiles: ProfileCollection, is_new: bool) -> str:
+    """Return why a collection cannot hold profiles, and the way out; "" where it can.
 
+    `is_new` says that no profile was ever written to it.
+    """
+    documents, key = profiles
+    name = documents.name
+    (info, *_) = [*documents.database.list_collections(filter={"name": name}), {}]
+    options = info.get("options", {})
+    if info.get("type") in ("view", "timeseries") or options.get("capped"):
+        kind = "capped" if options.get("capped") else f"a {info['type']}"
+        return f"the collection {name} is {kind}, and profiles need one whose documents can change"
 
-def write_of(
-    profile_id: str, profile: StoredProfile, fields: Mapping[str, Any], new: Bookkeeping
-) -> Write:
-    """Return the write that leaves a profile with these fields; ProfileError where it cannot be."""
-    document = encode_profile(profile_id, fields, new)
-    return ReplaceOne(_as_read(profile), document) if profile.exists else InsertOne(document)
-
-
-def delete_of(profile: StoredProfile) -> list[Write]:
-    """Return the write that deletes a profile, where there is one."""
-    return [DeleteOne(_as_read(profile))] if profile.exists else []
-
-
-def write_all(profiles: Collection[Document], writes: Sequence[Write]) -> bool:
-    """Write profiles; False where another writer was faster with one of them."""
-    guarded = sum(not isinstance(write, InsertOne) for write in writes)
-    try:
-        result = profiles.bulk_write(writes, ordered=False)
-    except BulkWriteError as error:
-        if not only_duplicates(error):
-            raise
-        return False
-    return result.matched_count + result.deleted_count == guarded
-
-
-def encode_profile(
-    profile_id: str, fields: Mapping[str, Any], bookkeeping: Bookkeeping
-) -> EncodedProfile:
-    """Return a profile as MongoDB gets it, with its checksum; ProfileError where it cannot."""
-    fold = {
-        "generation": bookkeeping.generation,
-        "version": bookkeeping.version,
-        "open": bookkeeping.open,
-        "state": bookkeeping.state,
-        "check": Int64(0),
-    }
-    try:
-        encoded = bson.encode({"_id": profile_id, **fields, "_fold": fold})
-    except UNWRITABLE as error:
-        raise ProfileError(_largest_field(fields), str(error)) from error
-
-    if len(encoded) > MAX_DOCUMENT_BYTES:
-        shown = len(bson.encode(fields))
-        raise ProfileError(
-            _largest_field(fields),
-            f"the profile would have {len(encoded):,} bytes, and MongoDB holds "
-            f"{MAX_DOCUMENT_BYTES:,}; readers see {shown:,} of them, and the others are "
-            "bookkeeping (`_fold`)",
+    if key != "_id" and not _has_unique_index(documents, key):
+        return (
+            f"the collection {name} has no unique index on {key}, by which profiles are found: "
+            f"db.{name}.createIndex({{{key}: 1}}, {{unique: true}}) makes one"
         )
-    check = checksum(encoded, profile_id).to_bytes(8, "little")
-    return EncodedProfile(encoded[: CHECK.start] + check + encoded[CHECK.stop :])
+    others = {"_id": {"$type": ["objectId", "number", "binData"]}}
+    if key == "_id" and is_new and documents.find_one(others, {"_id": 1}):
+        return (
+            f"the documents of {name} have an _id that is no text, so that no profile's id is "
+            "one: say which field holds it with key=..., or have a collection of your own"
+        )
+    return ""
 
 
-def _largest_field(fields: Mapping[str, Any]) -> str:
-    """Return the field that takes most, or the first that cannot be written at all."""
-    sizes = {}
-    for name, value in fields.items():
-        try:
-            sizes[name] = len(bson.encode({name: value}))
-        except UNWRITABLE:
-            return name
-    return max(sizes, key=lambda name: sizes[name], default="_fold")
+def _has_unique_index(documents: Collection[Document], key: str) -> bool:
+    indexes = documents.index_information().values()
+    return any(
+        [name for name, _ in index["key"]] == [key] and index.get("unique") for index in indexes
+    )

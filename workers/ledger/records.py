@@ -131,6 +131,8 @@ class Batch(Record, frozen=True, kw_only=True):
     # The asset's declaration of how its blocks are written, and of whose profiles its items are.
     format: str = ""
     source: str = ""
+    # Whether items that say something of a profile without a document are dead letters.
+    known_only: bool = False
     # Of a task that observes the world: when it did. 0 for all others, whose batches any
     # generation may reuse.
     generation: int = 0
@@ -174,6 +176,8 @@ class Batch(Record, frozen=True, kw_only=True):
         identity: list[Any] = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
         identity += [asset.format, asset.source, [generation, round_]]
         identity += [range_.identity for range_ in ranges]
+        if asset.known_only:
+            identity.append("known only")
         if redrive:
             identity.append(sorted(redrive.attempts.items()))
 
@@ -184,6 +188,7 @@ class Batch(Record, frozen=True, kw_only=True):
             task=asset.task,
             format=asset.format,
             source=asset.source,
+            known_only=asset.known_only,
             generation=generation,
             round=round_,
             version=version,
@@ -240,15 +245,6 @@ class PlanState(StrEnum):
     REPLACED = "replaced"
     # A later plan was folded while it had not been.
     ABANDONED = "abandoned"
-    # It was folded, and is too old to be folded again.
-    CLOSED = "closed"
-    # Its partition was closed before, and is as it was: nothing is to be done.
-    UNCHANGED = "unchanged"
-
-    @property
-    def is_folded(self) -> bool:
-        """Whether profiles consist of plans in this state."""
-        return self in FOLDED_STATES
 
     @property
     def is_settled(self) -> bool:
@@ -256,8 +252,7 @@ class PlanState(StrEnum):
         return self in SETTLED_STATES
 
 
-FOLDED_STATES = (PlanState.FOLDED, PlanState.CLOSED)
-SETTLED_STATES = (*FOLDED_STATES, PlanState.REPLACED, PlanState.UNCHANGED)
+SETTLED_STATES = (PlanState.FOLDED, PlanState.REPLACED)
 
 
 class Removed(Value, frozen=True, kw_only=True):
@@ -283,7 +278,9 @@ class Plan(Record, frozen=True, kw_only=True):
     partition: str
     run: str
     version: str
-    # Epochs, and what is closed, are those of one generation of profiles.
+    # The code by which its profiles show what they hold.
+    shown_version: str = ""
+    # Epochs are those of one generation of profiles.
     generation: int
     round: int
     # When its blocks were listed, in seconds of MongoDB's clock: the later view is the newer plan,

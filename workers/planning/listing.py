@@ -9,7 +9,7 @@ from typing import NamedTuple
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.ledger.ledger import Ledger
-from workers.ledger.records import Batch, Plan, PlanState, Removed
+from workers.ledger.records import Batch, Plan, Removed
 from workers.ledger.removals import explain_removals, removed_since
 from workers.sources.gaps import Gap, gaps_of
 from workers.sources.objects import LeftOut
@@ -76,15 +76,14 @@ def list_partitions(
 ) -> list[Listing]:
     """List partitions, each held against the blocks that the profiles as they are were made of.
 
-    What a task observed of the world stays though the blocks that asked for it go. A partition
-    that is closed is not folded again, and so loses nothing.
+    What a task observed of the world stays though the blocks that asked for it go.
     """
     views = {} if asset.source else view_together(asset, store, partitions, ledger.now)
     listings: list[Listing] = []
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         for start in range(0, len(partitions), PARTITIONS_AT_ONCE):
             some = partitions[start : start + PARTITIONS_AT_ONCE]
-            planned = _newest(asset, task, ledger, some, generation)
+            planned = _newest(asset, task, ledger, some)
             each = partial(list_partition, asset, task, ledger, store, generation, planned, views)
             listings += pool.map(each, some)
     return listings
@@ -96,17 +95,13 @@ def held_back(asset: Asset, listings: Iterable[Listing], is_rebuild: bool = Fals
     return explain_removals(asset, removals, is_rebuild)
 
 
-def _newest(
-    asset: Asset, task: Task, ledger: Ledger, partitions: Sequence[str], generation: int
-) -> _Planned:
+def _newest(asset: Asset, task: Task, ledger: Ledger, partitions: Sequence[str]) -> _Planned:
     plans = ledger.newest_plans(asset.name, partitions)
     of_this_code = [plan for plan in plans.values() if plan.version == task.version]
     folds: dict[str, Plan] = {}
     if not task.observe:
         current = ledger.claims.generation(asset.name)
         folds = ledger.folded.newest_folds(asset.name, current, *partitions)
-        if generation == current:
-            folds = {key: plan for key, plan in folds.items() if plan.state is PlanState.FOLDED}
     return _Planned(plans, ledger.batches_by_plan(of_this_code), folds)
 
 

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 from workers.declare.asset import Asset
 from workers.declare.task import Task
-from workers.errors import Refused
 from workers.ledger.ledger import Ledger
-from workers.ledger.records import Batch, PartitionKey, Plan
+from workers.ledger.records import Batch, Plan
 from workers.planning.listing import PARTITIONS_AT_ONCE, Listing
 from workers.planning.packing import pack
 from workers.planning.sizing import Sizing, batch_seconds, decide_sizing, range_cost_items
@@ -40,8 +39,7 @@ class _Partition(NamedTuple):
     # Of these batches those that the ledger knows, and those that are new to it.
     known: dict[str, Batch]
     new: list[Batch]
-    is_closed: bool
-    # The done ones whose result is gone from S3; of a closed partition nobody needs them.
+    # The done ones whose result is gone from S3.
     lost: frozenset[str] = frozenset()
 
 
@@ -71,52 +69,48 @@ def make_plans(
             _pack(asset, task, listing, ranges.get(listing.partition, []), sizing)
             for listing in some
         ]
-        for partition in _partitions(asset, ledger, store, some, packed):
-            _add(work, asset, run, partition)
+        for partition in _partitions(ledger, store, some, packed):
+            _add(work, asset, task, run, partition)
     return work
 
 
 def _partitions(
-    asset: Asset,
     ledger: Ledger,
     store: BlockStore,
     listings: Sequence[Listing],
     packed: Sequence[Sequence[Batch]],
 ) -> list[_Partition]:
-    """Return what is known of the batches of partitions; Refused where a closed one changed."""
+    """Return what is known of the batches of partitions."""
     planned = [
         sorted([*listing.kept, *(batch.id for batch in new)])
         for listing, new in zip(listings, packed, strict=True)
     ]
     ledger_knows = ledger.batches_by_id(batch_id for ids in planned for batch_id in ids)
-    closed = _closed(asset, ledger, listings, planned)
 
     partitions = []
     for listing, ids, batches in zip(listings, planned, packed, strict=True):
         known = {batch_id: ledger_knows[batch_id] for batch_id in ids if batch_id in ledger_knows}
         new = [batch for batch in batches if batch.id not in known]
-        is_closed = listing.partition in closed
-        partitions.append(_Partition(listing, ids, known, new, is_closed))
+        partitions.append(_Partition(listing, ids, known, new))
 
-    lost = _without_result(store, [part.known for part in partitions if not part.is_closed])
+    lost = _without_result(store, [part.known for part in partitions])
     return [part._replace(lost=lost.intersection(part.known)) for part in partitions]
 
 
-def _add(work: Work, asset: Asset, run: str, partition: _Partition) -> None:
+def _add(work: Work, asset: Asset, task: Task, run: str, partition: _Partition) -> None:
     """Add a partition to the work of a run."""
-    listing, planned, known, new, is_closed, lost = partition
-    if not is_closed:
-        batches = known | {batch.id: batch for batch in new}
-        for batch_id in planned:
-            if not batches[batch_id].is_done or batch_id in lost:
-                work.to_run[batch_id] = _expected_seconds(batches[batch_id], work.sizing)
-        failed = [batch.id for batch in known.values() if batch.is_failed]
-        work.again.extend([*lost, *failed])
+    listing, planned, known, new, lost = partition
+    batches = known | {batch.id: batch for batch in new}
+    for batch_id in planned:
+        if not batches[batch_id].is_done or batch_id in lost:
+            work.to_run[batch_id] = _expected_seconds(batches[batch_id], work.sizing)
+    failed = [batch.id for batch in known.values() if batch.is_failed]
+    work.again.extend([*lost, *failed])
 
     done = {batch.id for batch in known.values() if batch.is_done}
     base = [batch for batch in [*known.values(), *new] if not batch.is_redrive]
     work.new.extend(new)
-    work.plans.append(_plan(asset, listing, run, planned, done - lost, base))
+    work.plans.append(_plan(asset, task.shown_version, listing, run, planned, done - lost, base))
 
 
 def _ranges_by_partition(sliced: Iterable[Sliced]) -> dict[str, list[Range]]:
@@ -162,32 +156,6 @@ def _pack(
     return packed + listing.ready
 
 
-def _closed(
-    asset: Asset, ledger: Ledger, listings: Sequence[Listing], planned: Sequence[list[str]]
-) -> set[str]:
-    """Return the closed partitions, of which nothing is run; Refused where one has changed."""
-    keys = [
-        PartitionKey(
-            asset=asset.name,
-            generation=listing.generation,
-            partition=listing.partition,
-            round=listing.round,
-        )
-        for listing in listings
-    ]
-    closed = ledger.claims.closed(keys)
-
-    for key, batch_ids in zip(keys, planned, strict=True):
-        if key in closed and closed[key].batches != batch_ids:
-            raise Refused(
-                f"{asset.name}: partition {key.partition} is closed (more than "
-                f"{asset.open_partitions} partitions behind the newest), and its blocks, its code "
-                f"or its dead letters have changed since. `fanfold rebuild {asset.name}` makes all "
-                "profiles anew from the partitions as they are now; finished batches are reused"
-            )
-    return {key.partition for key in keys if key in closed}
-
-
 def _without_result(store: BlockStore, partitions: Sequence[Mapping[str, Batch]]) -> frozenset[str]:
     """Return the done batches whose result is no longer in S3; they come by partition."""
     results: dict[str, str] = {}
@@ -212,6 +180,7 @@ def _expected_seconds(batch: Batch, sizing: Sizing) -> float:
 
 def _plan(
     asset: Asset,
+    shown_version: str,
     listing: Listing,
     run: str,
     batch_ids: list[str],
@@ -223,6 +192,7 @@ def _plan(
         partition=listing.partition,
         run=run,
         version=listing.version,
+        shown_version=shown_version,
         generation=listing.generation,
         round=listing.round,
         listed=listing.listed,

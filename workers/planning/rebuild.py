@@ -1,17 +1,28 @@
 """Make all profiles of an asset anew beside the old ones, then put them in their place.
 
 A rebuild is a new *generation* of the asset: its plans have epochs of their own and fold into a
-collection of their own. Entering the generation ends every claim of the old one; then the new
-collection takes the asset's name. A kill in between is mended by whoever comes next.
+collection of their own. Entering the generation ends every claim of the old one; then what the new
+collection holds takes the place of Fanfold's fields in the documents. A kill in between is mended
+by whoever comes next.
 """
 
+from workers.contributions.readers import Readers
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import Refused
 from workers.ledger.ledger import Ledger
 from workers.ledger.losses import MAX_NAMED
-from workers.ledger.mongo import create_like, rebuild_collection, rebuild_collections, replace_by
+from workers.ledger.mongo import rebuild_collection, rebuild_collections
+from workers.ledger.profile_writes import merge_rebuilt, write_all, write_of
+from workers.ledger.profiles import (
+    Bookkeeping,
+    OwnFields,
+    ProfileCollection,
+    StoredProfile,
+    profiles_that_began,
+)
 from workers.planning.listing import Listing
+from workers.planning.whereabouts import declared_key
 from workers.sources.objects import blocks_with_owners
 from workers.store import BlockStore
 
@@ -88,33 +99,59 @@ def partitions_to_rebuild(
 
 
 def begin_rebuild(asset: Asset, ledger: Ledger) -> int:
-    """Return a fresh generation, with its empty collection and the indexes of the old one."""
+    """Return a fresh generation, with its empty collection."""
     ledger.ensure_indexes()
     generation = ledger.claims.new_generation(asset.name)
-    create_like(ledger.database, asset.name, rebuild_collection(asset.name, generation))
+    ledger.database.create_collection(rebuild_collection(asset.name, generation))
     return generation
 
 
-def swap(asset: Asset, ledger: Ledger, generation: int) -> None:
+def swap(asset: Asset, task: Task, ledger: Ledger, generation: int) -> None:
     """Put the rebuilt profiles in the place of the old ones."""
-    if not ledger.claims.enter(asset.name, generation):
+    if not ledger.claims.enter(asset.name, generation, declared_key(asset)):
         raise Refused(
             f"{asset.name}: another rebuild was finished while this one ran; its profiles stay"
         )
-    finish_swap(asset, ledger)
+    finish_swap(asset, task, ledger)
 
 
-def finish_swap(asset: Asset, ledger: Ledger) -> None:
-    """Give the current generation's collection the asset's name, where it does not have it yet."""
+def finish_swap(asset: Asset, task: Task, ledger: Ledger) -> None:
+    """Put what the current generation's rebuild made into the documents, where that is not done.
+
+    The fields of others stay, also those that are set meanwhile.
+    """
     generation = ledger.claims.generation(asset.name)
-    if not generation:
+    rebuilt = rebuild_collection(asset.name, generation)
+    if not generation or rebuilt not in rebuild_collections(ledger.database, asset.name).values():
         return
 
-    rebuilt = rebuild_collection(asset.name, generation)
-    if replace_by(ledger.database, asset.name, rebuilt):
-        # A write of the old generation that was under way may have come after the renaming.
-        stale = {"_fold.generation": {"$ne": generation}}
-        ledger.profiles(asset.name).delete_many(stale)
+    readers = Readers(task.fields, task.derive)
+    own = OwnFields(readers.names, ledger.claims.own_fields(asset.name))
+    profiles = ledger.profiles(asset.name)
+    merge_rebuilt(ledger.database[rebuilt], profiles, generation, own)
+    for profile in profiles_that_began(profiles, generation, own).values():
+        _keep_beginning(readers, profiles, profile, generation, own)
+    ledger.database.drop_collection(rebuilt)
+
+
+def _keep_beginning(
+    readers: Readers,
+    profiles: ProfileCollection,
+    profile: StoredProfile,
+    generation: int,
+    own: OwnFields,
+) -> None:
+    """Leave a profile of which no item says anything with what it began with."""
+    begun = profile.bookkeeping.begun
+    bookkeeping = Bookkeeping(
+        generation=generation,
+        version=profile.bookkeeping.version + 1,
+        state=readers.hidden(begun),
+        adopted=profile.bookkeeping.adopted,
+        begun=begun,
+    )
+    shown = readers.shown(begun)
+    write_all(profiles, [write_of(profiles.key, profile.id, profile, shown, bookkeeping, own)])
 
 
 def drop_leftovers(asset: Asset, ledger: Ledger) -> list[str]:

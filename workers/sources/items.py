@@ -4,14 +4,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from functools import cache, partial
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple, Protocol, get_args, get_origin
 
 import msgspec
 import pandas as pd
 import pyarrow as pa
 
 from workers.contributions.results import Frames
-from workers.declare.task import Task
 from workers.declare.times import Time
 from workers.declare.types import Number
 from workers.errors import FanfoldError
@@ -196,8 +195,14 @@ class Contribution(NamedTuple):
     frames: Frames | Exception
 
 
+class Contributing(Protocol):
+    """What makes contributions of items: a task, or one with a condition."""
+
+    def contribute(self, items: pd.DataFrame) -> Frames: ...
+
+
 def contribute(
-    task: Task, reader: ItemReader, items: Items, first: int = 0
+    task: Contributing, reader: ItemReader, items: Items, first: int = 0
 ) -> Iterator[Contribution]:
     """Yield the contributions of items that work together.
 

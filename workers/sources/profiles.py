@@ -1,13 +1,12 @@
 """The profiles of one asset as a source of items for another."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import TypeVar
 
-from pymongo.collection import Collection
-
 from workers.declare.asset import Asset, Sizes
 from workers.ledger.ledger import Ledger
+from workers.ledger.profiles import OURS, ProfileCollection
 from workers.sources.formats.header import Columns
 from workers.sources.formats.rows import Rows
 from workers.sources.gaps import Gap, even_spans
@@ -15,6 +14,7 @@ from workers.sources.slicing import Sliced, range_items_of
 from workers.values import Block, Document, PlaceKind, ProfileRange, Range
 
 T = TypeVar("T")
+Item = tuple[str, Document]  # the id of a profile, and fields of it
 CHUNK_PROFILES = 10_000  # profiles read at a time
 
 
@@ -27,7 +27,7 @@ class Profiles:
     """
 
     def __init__(
-        self, ledger: Ledger, profiles: Collection[Document], own_profiles: Collection[Document]
+        self, ledger: Ledger, profiles: ProfileCollection, own_profiles: ProfileCollection
     ) -> None:
         self.ledger = ledger
         self.profiles = profiles
@@ -35,11 +35,12 @@ class Profiles:
         self.own_profiles = own_profiles
 
     def blocks(self, asset: Asset, partition: str) -> list[Block]:  # noqa: ARG002  now is now
-        name = self.profiles.name
-        if not self.profiles.database.list_collection_names(filter={"name": name}):
+        documents = self.profiles.documents
+        name = documents.name
+        if not documents.database.list_collection_names(filter={"name": name}):
             return []
 
-        stats = self.profiles.aggregate([{"$collStats": {"storageStats": {}}}])
+        stats = documents.aggregate([{"$collStats": {"storageStats": {}}}])
         size = sum(shard["storageStats"]["size"] for shard in stats)
         return [Block(key=name, etag="profiles", size=size)] if size else []
 
@@ -53,8 +54,10 @@ class Profiles:
     ) -> Sliced:
         # Nothing is written, and a profile is far smaller than a batch may be.
         del columns, sizes, dry_run
-        cursor = self.profiles.find({}, {"_id": 1}, sort=[("_id", 1)], batch_size=CHUNK_PROFILES)
-        ids = (profile["_id"] for profile in cursor)
+        documents, key = self.profiles
+        order = [(key, 1)]
+        cursor = documents.find(OURS, {key: 1}, sort=order, batch_size=CHUNK_PROFILES)
+        ids = (profile[key] for profile in cursor)
 
         starts = [""]
         counts: list[int] = []
@@ -76,26 +79,38 @@ class Profiles:
 
     def _read(self, range_: Range, columns: Columns) -> Iterator[Rows]:
         assert isinstance(range_, ProfileRange)
-        query = _between(range_)
         milliseconds = round(self.ledger.now() * 1000)
-        wanted = {name: 1 for name in columns.names if name not in ("id", "at", "gone")} | {
-            "_id": 1
-        }
+        wanted = [name for name in columns.names if name not in ("id", "at", "gone")]
+        present = _each(self.profiles, range_, dict.fromkeys(wanted, 1))
+        own_ids = (profile_id for profile_id, _ in _each(self.own_profiles, range_, {"_fold": 0}))
 
-        order = [("_id", 1)]
-        profiles = self.profiles.find(query, wanted, sort=order, batch_size=CHUNK_PROFILES)
-        own = self.own_profiles.find(query, {"_fold": 0}, sort=order, batch_size=CHUNK_PROFILES)
-
-        # Profiles without fields are absent: see docs/decisions/0002-folding-exactly-once.md.
-        present = (profile for profile in profiles if len(profile) > 1)
-        own_ids = (profile["_id"] for profile in own if len(profile) > 1)
         for chunk in _chunks(_with_gone(present, own_ids), CHUNK_PROFILES):
-            ids = [profile.pop("_id") for profile in chunk]
+            ids = [profile_id for profile_id, _ in chunk]
             rows: list[Document | str] = [
-                {"id": profile_id, "at": milliseconds, **profile}
-                for profile_id, profile in zip(ids, chunk, strict=True)
+                {"id": profile_id, "at": milliseconds, **fields} for profile_id, fields in chunk
             ]
             yield Rows(rows, PlaceKind.PROFILE, ids, is_text=False)
+
+
+def _each(
+    profiles: ProfileCollection, range_: ProfileRange, shown: Mapping[str, int]
+) -> Iterator[Item]:
+    """Yield the profiles of a range in the order of their ids, with some of their fields.
+
+    Those without fields are absent: see docs/decisions/0002-folding-exactly-once.md.
+    """
+    documents, key = profiles
+    projection = shown if 0 in shown.values() else {**shown, key: 1}
+    bounds = {"$gte": range_.first, "$lt": range_.until}
+    bounds = {operator: profile_id for operator, profile_id in bounds.items() if profile_id}
+    query = OURS | ({key: bounds} if bounds else {})
+
+    found = documents.find(query, projection, sort=[(key, 1)], batch_size=CHUNK_PROFILES)
+    for document in found:
+        profile_id = document.pop(key)
+        document.pop("_id", None)
+        if document:
+            yield profile_id, document
 
 
 def _ranges(gap: Gap, starts: Sequence[str], counts: Sequence[int]) -> list[Range]:
@@ -120,27 +135,20 @@ def _ranges(gap: Gap, starts: Sequence[str], counts: Sequence[int]) -> list[Rang
     return ranges
 
 
-def _between(range_: ProfileRange) -> Document:
-    """Return the query for the ids of a range."""
-    bounds = {"$gte": range_.first, "$lt": range_.until}
-    bounds = {operator: profile_id for operator, profile_id in bounds.items() if profile_id}
-    return {"_id": bounds} if bounds else {}
-
-
-def _with_gone(present: Iterator[Document], own_ids: Iterator[str]) -> Iterator[Document]:
+def _with_gone(present: Iterator[Item], own_ids: Iterator[str]) -> Iterator[Item]:
     """Yield profiles, and in between the ids that only the other asset still has, in order."""
     own_id = next(own_ids, None)
-    for profile in present:
-        while own_id is not None and own_id < profile["_id"]:
-            yield {"_id": own_id, "gone": True}
+    for profile_id, fields in present:
+        while own_id is not None and own_id < profile_id:
+            yield own_id, {"gone": True}
             own_id = next(own_ids, None)
 
-        if own_id == profile["_id"]:
+        if own_id == profile_id:
             own_id = next(own_ids, None)
-        yield profile
+        yield profile_id, fields
 
     while own_id is not None:
-        yield {"_id": own_id, "gone": True}
+        yield own_id, {"gone": True}
         own_id = next(own_ids, None)
 
 

@@ -114,5 +114,4 @@ asset = Asset(
     tolerance=Tolerance(count=20, rate=0.001),
     schedule=Schedule(late_hours=6),
     watch=Watch(look_back_partitions=48),
-    open_partitions=35 * 24,
 )

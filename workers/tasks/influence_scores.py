@@ -170,5 +170,4 @@ asset = Asset(
     tolerance=Tolerance(count=20, rate=0.01),
     # It reads profiles and writes scores, nothing else; the day that time is in has the newest.
     schedule=Schedule(cron="30 1 * * *", current_partition=True, is_on=True),
-    open_partitions=1,
 )

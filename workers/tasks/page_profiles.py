@@ -175,5 +175,4 @@ asset = Asset(
     tolerance=Tolerance(count=20, rate=0.01),
     # Every six hours the day's pages again. Off until turned on: it visits other people's servers.
     schedule=Schedule(cron="0 */6 * * *", current_partition=True),
-    open_partitions=7,
 )

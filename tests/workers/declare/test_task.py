@@ -12,7 +12,7 @@ from tests.test_your_own_asset import OBSERVING, TYPED, with_derive
 from workers import tasks
 from workers.assets import asset_named, assets, broken_assets, catalogue
 from workers.declare import Tolerance
-from workers.declare.task import code_of, load_task
+from workers.declare.task import load_task
 from workers.errors import Refused
 
 NAME = "customer_profiles"
@@ -140,6 +140,7 @@ def test_the_file_of_the_document_loads(declared, text):
             "'customer_profiles' has a template and a source; .* remove the other",
         ),
         ('    template="orders/dt={partition}/"', '    source="orders"', "'orders' is no asset"),
+        ("    template=", "    known_only=True,\n    template=", "by_item=True"),
         # the file
         ("import pandas", "import pandsa", "cannot be loaded: .*No module named 'pandsa'"),
         ("price: float\n", "price: flaot\n", "cannot be loaded: .*'flaot' is not defined"),
@@ -150,6 +151,19 @@ def test_a_mistake_is_named_with_its_file_when_the_definitions_load(declared, ol
     with pytest.raises(Refused, match=says) as refused:
         declared(changed(old, new))
     assert f"workers/tasks/{NAME}.py" in str(refused.value)
+
+
+def test_a_collection_has_the_profiles_of_one_asset(declared, tmp_path):
+    text = changed('name="customer_profiles"', 'name="a_shop", collection="customer_profiles"')
+    (tmp_path / "a_shop.py").write_text(text)
+    with pytest.raises(Refused, match="'customer_profiles' has the profiles of a_shop"):
+        declared(with_derive())
+
+
+def test_a_file_that_tasks_share_is_no_asset(declared, tmp_path):
+    (tmp_path / "_money.py").write_text("CENTS = 100\n")
+    declared(with_derive())
+    assert (list(assets()), broken_assets()) == ([NAME], {})
 
 
 @pytest.mark.parametrize("rows", [1, 300])
@@ -381,11 +395,6 @@ def test_a_task_that_observes_contributes_its_observations(observing):
         "cents",
         "asked_at",
     ]
-
-
-def test_a_change_of_the_declaration_is_no_new_code_and_any_other_change_is():
-    assert code_of(TYPED.replace('"2024-01-01"', '"2025-01-01"')) == code_of(TYPED)
-    assert code_of(TYPED.replace("* 100", "* 1000")) != code_of(TYPED)
 
 
 @pytest.fixture

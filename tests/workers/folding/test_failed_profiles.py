@@ -6,7 +6,8 @@ from pipelines.checks import nothing_lost
 from tests.support.pipeline import DAY, event
 from workers.contributions.readers import ProfileError
 from workers.declare.task import Task, load_task
-from workers.ledger.profiles import Bookkeeping, encode_profile
+from workers.ledger.profile_writes import encode_profile
+from workers.ledger.profiles import Bookkeeping
 
 NEXT = "1998-04-02"
 
@@ -14,7 +15,7 @@ NEXT = "1998-04-02"
 @pytest.fixture
 def large(pipeline, monkeypatch):
     """A pipeline with one user whose topics pass what MongoDB holds (a little less, for speed)."""
-    monkeypatch.setattr("workers.ledger.profiles.MAX_DOCUMENT_BYTES", 100_000)
+    monkeypatch.setattr("workers.ledger.profile_writes.MAX_DOCUMENT_BYTES", 100_000)
 
     pipeline.put([event("ann", topics=["x" * 1_000]), event("bo")])
     pipeline.run()

@@ -8,7 +8,7 @@ from tests.support.pipeline import DAY, event
 from workers.errors import Refused
 from workers.folding import renewing
 from workers.folding.publish import record_folded
-from workers.ledger.profiles import write_all
+from workers.ledger.profile_writes import write_all
 
 NEXT = "1998-04-02"
 
@@ -330,6 +330,6 @@ def test_a_profile_that_others_keep_writing_is_read_again_and_folded(pipeline, m
             )
         return write_all(profiles, writes)
 
-    monkeypatch.setattr("workers.folding.merging.write_all", meddle)
+    monkeypatch.setattr("workers.folding.writing.write_all", meddle)
     pipeline.fold(claimed)
     assert pipeline.profile("ann")["events"] == 2

@@ -169,7 +169,7 @@ def test_documents_of_older_ledgers_are_read(pipeline):
     outcome |= {"seconds": 0.1, "result": "a", "digest": "b", "attempt": 1}
     assert Outcome.of(outcome).unread_parts == 0
     numbers = dict.fromkeys(COUNTED, 0)
-    counts = Counts.of({**numbers, "plan": "p", "partition": DAY, "unchanged_since": ""})
+    counts = Counts.of({**numbers, "plan": "p", "partition": DAY})
     assert (counts.unread_parts, counts.unread_items, counts.warnings) == (0, 0, [])
 
 

@@ -85,10 +85,18 @@ def test_a_heartbeat_ends_with_its_worker(ledger):
     assert ledger.workers.get("w").ended
 
 
-def test_a_worker_that_is_asked_to_stop_is_interrupted(ledger, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """Whoever runs the tests behind a shell's `&` has them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_worker_that_is_asked_to_stop_is_interrupted(ledger, monkeypatch, interruptible):
     monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
     ledger.workers.enter("w")
     with pytest.raises(KeyboardInterrupt), heartbeat(ledger, "w") as heart:
         ledger.workers.ask_to_stop("w")
-        signal.pause()
+        time.sleep(30)
     assert heart.is_asked_to_stop

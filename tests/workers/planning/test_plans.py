@@ -3,14 +3,12 @@
 import time
 
 import msgspec
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.pipeline import DAY, event
 from workers.declare.asset import Sizes
 from workers.declare.task import Task, load_task
-from workers.errors import Refused
 
 
 def test_a_finished_batch_is_reused_by_a_later_run(pipeline):
@@ -47,23 +45,6 @@ def test_a_result_that_is_gone_from_s3_is_made_again(pipeline):
     pipeline.remove(batch["outcome"]["result"])
     assert pipeline.run()["batches_reused"] == 0
     assert pipeline.verify().match
-
-
-def test_a_closed_partition_is_left_as_it_is_and_refuses_changed_blocks(pipeline):
-    pipeline.asset = msgspec.structs.replace(pipeline.asset, open_partitions=1)
-    days = pipeline.asset.partitions.between("1998-04-01", "1998-04-04")
-    for day in days:
-        pipeline.put([event("ann")], day)
-    pipeline.run(*days)
-
-    summary = pipeline.run(*days)
-    assert summary["partitions_unchanged"] == 2
-    assert summary["profiles"] == 1
-
-    pipeline.put([event("bo")], days[0], "late.jsonl")
-    with pytest.raises(Refused, match="partition 1998-04-01 is closed"):
-        pipeline.run(*days)
-    assert pipeline.run(*days[2:])["items"] == 2
 
 
 def test_a_block_that_changes_there_and_back_finds_its_finished_batch(pipeline):

@@ -1,0 +1,128 @@
+"""What of a task's code makes batches new, and what makes profiles show something else."""
+
+import pytest
+
+from workers.declare import versions
+from workers.declare.versions import versions_of
+
+SOURCE = '''"""What customers buy."""
+
+from workers.declare import Asset, Sum, Task, rows
+from workers.tasks import _money
+
+RATE = 100  # cents
+
+
+def cents(prices):
+    """Return prices in cents."""
+    return prices * RATE
+
+
+def contributions(items):
+    return {"spent": rows(items["customer"], cents(items["price"]))}
+
+
+def grade(spent):
+    return "gold" if spent > 1000 else "none"
+
+
+def derive(profile):
+    return {"grade": grade(profile["spent"])}
+
+
+def unused():
+    return 1
+
+
+task = Task(item=Order, fields={"spent": Sum()}, contributions=contributions, derive=derive)
+asset = Asset(name="shop", description=__doc__, template="orders/{partition}/")
+'''
+BEFORE = versions_of(SOURCE)
+
+
+def changed(*replacements):
+    source = SOURCE
+    for old, new in replacements:
+        assert old in source
+        source = source.replace(old, new)
+    return versions_of(source)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# cents", "# a hundred cents"),
+        ('"""Return prices in cents."""', '"""Return cents."""'),
+        ("prices * RATE", "(\n        prices\n        * RATE\n    )"),
+        ("return 1", "return 2"),
+        ('name="shop"', 'name="store"'),
+        ("What customers buy", "Who buys what"),
+        ("derive=derive)", "derive=derive, example={})"),
+    ],
+)
+def test_what_decides_nothing_is_no_new_code(old, new):
+    assert changed((old, new)) == BEFORE
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("RATE = 100", "RATE = 1000"),
+        ("prices * RATE", "prices + RATE"),
+        ("RATE = 100", "RATE = 100.0"),
+        ("Sum()", "Sum(float)"),
+        ("item=Order", "item=Sale"),
+    ],
+)
+def test_what_items_say_makes_batches_new_and_shows_nothing_else(old, new):
+    after = changed((old, new))
+    assert after.batches != BEFORE.batches
+    assert after.profiles == BEFORE.profiles
+
+
+@pytest.mark.parametrize(("old", "new"), [("> 1000", "> 2000"), ('{"grade":', '{"class":')])
+def test_what_profiles_show_leaves_batches_as_they_are(old, new):
+    after = changed((old, new))
+    assert after.batches == BEFORE.batches
+    assert after.profiles != BEFORE.profiles
+
+
+def test_arguments_by_place_are_those_by_name():
+    by_name = ("item=Order, fields=", "contributions=contributions, derive=derive")
+    by_place = ("Order, ", "contributions, derive")
+    assert changed(*zip(by_name, by_place, strict=True)) == BEFORE
+
+
+def test_a_task_that_is_made_in_another_way_counts_whole():
+    made = "task = make(contributions, derive)"
+    call = SOURCE[SOURCE.index("task = ") : SOURCE.index("\nasset")]
+    first, second = changed((call, made)), changed((call, made), ("return 1", "return 2"))
+    assert first.batches != second.batches
+    assert first.profiles != second.profiles
+
+
+@pytest.fixture
+def helper(tmp_path, monkeypatch):
+    """A module of the project that the task's file imports."""
+    file = tmp_path / "_money.py"
+    real = versions._file_of
+    monkeypatch.setattr(
+        versions, "_file_of", lambda name: file if name == "workers.tasks._money" else real(name)
+    )
+    return file
+
+
+def test_a_helper_of_the_project_counts_as_the_code_of_whatever_uses_it(helper):
+    uses = ("prices * RATE", "_money.cents(prices)")
+    helper.write_text("def cents(prices):\n    return prices * 100\n")
+    before = changed(uses)
+    helper.write_text("def cents(prices):\n    # whole ones\n    return prices * 100\n")
+    assert changed(uses) == before
+    helper.write_text("def cents(prices):\n    return prices * 1000\n")
+    assert changed(uses).batches != before.batches
+    assert changed(uses).profiles == before.profiles
+
+
+def test_a_helper_that_imports_itself_in_a_circle_is_read_once(helper):
+    helper.write_text("from workers.tasks import _money\n")
+    assert changed(("prices * RATE", "_money.cents(prices)"))

@@ -1,0 +1,193 @@
+"""What of a task's code decides what its batches find, and what decides what profiles show.
+
+Comments, docstrings and formatting decide nothing; nor does what the task does not use. A module
+that the task's file imports counts as its code, where it is the project's own: beside the files of
+workers/tasks/, and not Fanfold's.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+VERSION_DIGITS = 12
+# The arguments of a Task in their order, and those that decide nothing of what a batch finds.
+ARGUMENTS = ("item", "fields", "contributions", "derive", "observe", "by_item", "example")
+OF_PROFILES = "derive"
+OF_NOTHING = "example"
+# Fanfold's own parts of `workers`; whose results change by RESULTS_FORMAT, never by a digest.
+FRAMEWORK = frozenset(
+    (
+        *("assets", "batch", "contributions", "dealt", "declare", "errors", "examples", "folding"),
+        *("launched", "ledger", "memory", "on_lambda", "planning", "progress", "recompute"),
+        *("rehearsal", "retry", "s3_errors", "settings", "share", "small", "sources", "steps"),
+        *("store", "values", "verify", "watching"),
+    )
+)
+# Of nodes: how something is written rather than what it is.
+AS_WRITTEN = frozenset(("ctx", "kind", "type_comment", "type_ignores"))
+WITH_DOCSTRING = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+class Versions(NamedTuple):
+    """Digests of a task's code: what batches are found by, and how profiles are shown."""
+
+    batches: str
+    profiles: str
+
+
+def versions_of(source: str) -> Versions:
+    """Return the digests of the code of a task's file."""
+    file = _File(source)
+    call = file.task_call()
+    if call is None:  # made in another way: all of it counts
+        digest = _digest(file.all_but("asset"))
+        return Versions(digest, digest)
+
+    arguments = dict(zip(ARGUMENTS, call.args, strict=False))
+    arguments |= {keyword.arg or "": keyword.value for keyword in call.keywords}
+    of_profiles = [arguments[OF_PROFILES]] if OF_PROFILES in arguments else []
+    others = {name: arguments[name] for name in sorted(arguments)}
+    for name in (OF_PROFILES, OF_NOTHING):
+        others.pop(name, None)
+
+    batches = [*others, *file.reached_from(others.values())]
+    return Versions(_digest(batches), _digest(file.reached_from(of_profiles)))
+
+
+class _File:
+    """The statements of a file, by the names that they bind."""
+
+    def __init__(self, source: str) -> None:
+        self.statements = _without_docstrings(ast.parse(source)).body
+        self.binding: dict[str, list[int]] = {}
+        # What binds nothing by itself may do anything: it belongs to all.
+        self.always: list[int] = []
+        for number, statement in enumerate(self.statements):
+            names = list(_bound_by(statement))
+            for name in names:
+                self.binding.setdefault(name, []).append(number)
+            if not names or isinstance(statement, ast.If | ast.Try | ast.With | ast.For):
+                self.always.append(number)
+
+    def task_call(self) -> ast.Call | None:
+        """Return the call of `task = Task(...)`, if that is how the task is made."""
+        for number in self.binding.get("task", []):
+            call = getattr(self.statements[number], "value", None)
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "Task":
+                continue
+            if all(keyword.arg for keyword in call.keywords):
+                return call
+        return None
+
+    def all_but(self, name: str) -> list[Any]:
+        """Return all statements but those that bind a name."""
+        left_out = self.binding.get(name, [])
+        kept = [s for number, s in enumerate(self.statements) if number not in left_out]
+        return [*map(_plain, kept), *_helpers(kept)]
+
+    def reached_from(self, roots: Iterable[ast.AST]) -> list[Any]:
+        """Return what expressions mean: themselves, and all statements that they use."""
+        start = list(roots)
+        reached = set(self.always)
+        waiting = [name for node in start for name in _names_in(node)]
+        waiting += [name for number in reached for name in _names_in(self.statements[number])]
+        while waiting:
+            for number in self.binding.get(waiting.pop(), []):
+                if number not in reached:
+                    reached.add(number)
+                    waiting += _names_in(self.statements[number])
+
+        used = [self.statements[number] for number in sorted(reached)]
+        return [*map(_plain, start), *map(_plain, used), *_helpers(used)]
+
+
+def _bound_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement of a file binds."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        for alias in statement.names:
+            yield (alias.asname or alias.name).partition(".")[0]
+
+
+def _names_in(node: ast.AST) -> list[str]:
+    return [each.id for each in ast.walk(node) if isinstance(each, ast.Name)]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, WITH_DOCSTRING) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+def _plain(node: Any) -> Any:
+    """Return a node as JSON can hold it, the same by every version of Python."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return node if isinstance(node, str | int | bool | None) else repr(node)
+
+    fields = ((name, value) for name, value in ast.iter_fields(node) if name not in AS_WRITTEN)
+    plain = {name: _plain(value) for name, value in fields if value not in (None, [])}
+    if isinstance(node, ast.Constant):
+        plain["type"] = type(node.value).__name__
+    return {"node": type(node).__name__, **plain}
+
+
+def _helpers(statements: Sequence[ast.stmt]) -> Iterator[list[Any]]:
+    """Yield the project's modules that statements import, each with a digest of its code.
+
+    Those too that these import.
+    """
+    waiting = list(_imported(statements))
+    seen: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen[name] = ""
+        if file := _file_of(name):
+            tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
+            seen[name] = _digest(_plain(tree.body))
+            waiting += _imported(tree.body)
+    for name in sorted(seen):
+        if seen[name]:
+            yield [name, seen[name]]
+
+
+def _imported(statements: Sequence[ast.stmt]) -> Iterator[str]:
+    """Yield what may be the names of modules that statements import."""
+    for statement in statements:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def _file_of(module: str) -> Path | None:
+    """Return the file of a module of the project; None of any other name."""
+    room, _, rest = module.partition(".")
+    if room != "workers" or not rest or rest.partition(".")[0] in FRAMEWORK:
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # it is a name in a module
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:VERSION_DIGITS]
