@@ -27,7 +27,6 @@ HOURLY = msgspec.structs.replace(
     name="hourly_profiles",
     partitions=Partitions(every="hour", start="2024-01-01-00:00"),
     template="hourly/{partition}/",
-    open_partitions=840,
 )
 HISTORY = (1, 30, 300, 800)  # partitions that profiles hold already
 FOLDS = 5  # timed at each length of the history, which grows by one with each

@@ -58,7 +58,7 @@ def folded_plans(asset: Asset, ledger: Ledger, run: str) -> list[Plan]:
     plans = [
         plan
         for plan in ledger.plans_of_run(run)
-        if plan.asset == asset.name and plan.state.is_folded
+        if plan.asset == asset.name and plan.state is PlanState.FOLDED
     ]
     if plans:
         return plans

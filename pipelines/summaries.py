@@ -92,7 +92,6 @@ def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
         "batches": counts.batches,
         "batches_reused": counts.reused,
         "work_seconds": counts.work_seconds,
-        "closed_unchanged": bool(counts.unchanged_since),
         "warnings": [str(warning) for warning in counts.warnings],
     }
 

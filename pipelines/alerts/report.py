@@ -126,7 +126,7 @@ def _report(
 
     by_id = {plan.id: plan for plan in plans}
     counts = _counts(ledger, plans)
-    incomplete = [each for each in counts if each.unused and not each.unchanged_since]
+    incomplete = [each for each in counts if each.unused]
     intolerable = _intolerable(asset, by_id, incomplete)
 
     causes = dict.fromkeys(partitions or [""], fingerprint(sentences))

@@ -103,7 +103,7 @@ def _verify(out: Console, ledger: Ledger, store: BlockStore) -> None:
 
 
 def _busiest_profiles(ledger: Ledger) -> list[Mapping[str, Any]]:
-    profiles = ledger.profiles(ASSET.name).find({}, {"_fold": 0})
+    profiles = ledger.profiles(ASSET.name).documents.find({}, {"_fold": 0})
     return list(profiles.sort([("events", -1), ("_id", 1)]).limit(SHOWN_PROFILES))
 
 

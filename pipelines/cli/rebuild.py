@@ -12,6 +12,7 @@ from pipelines.runs import materialise_all
 from pipelines.summaries import Summary, failures, is_folded
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
+from workers.ledger.profiles import OURS
 from workers.planning.rebuild import (
     begin_rebuild,
     drop_leftovers,
@@ -27,14 +28,14 @@ from workers.planning.rebuild import (
 @click.option("--drop-removed", is_flag=True, help="Leave out blocks that are gone.")
 @json_option
 def rebuild_command(asset: Asset, drop_removed: bool, as_json: bool) -> int:
-    """Make all profiles of ASSET anew beside the old ones, and swap them in at the end.
+    """Make all profiles of ASSET anew beside the old ones, and put them in their place at the end.
 
     From the results of finished batches, and from the raw blocks where blocks or code changed.
-    Closed partitions are taken up as they are now. Until the swap readers see the old profiles.
+    Until then readers see the old profiles. Fields of others in the documents stay.
     """
     task = load_task(asset.task)
     with servers() as (ledger, store):
-        finish_swap(asset, ledger)
+        finish_swap(asset, task, ledger)
         plan_ids = folded_plan_ids(asset, ledger)
         partitions = partitions_to_rebuild(asset, task, ledger, store, drop_removed)
         generation = begin_rebuild(asset, ledger)
@@ -47,9 +48,9 @@ def rebuild_command(asset: Asset, drop_removed: bool, as_json: bool) -> int:
     profiles = 0
     if all(is_folded(summary) for summary in summaries):
         with servers() as (ledger, _):
-            swap(asset, ledger, generation)
+            swap(asset, task, ledger, generation)
             drop_leftovers(asset, ledger)
-            profiles = ledger.profiles(asset.name).count_documents({})
+            profiles = ledger.profiles(asset.name).documents.count_documents(OURS)
 
     document = _document(asset, generation, summaries, profiles)
     show(as_json, document, lambda: _print_rebuild(document))

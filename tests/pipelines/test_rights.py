@@ -16,6 +16,7 @@ from tests.support.pipeline import Pipeline
 from workers import store as stores
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import open_database
+from workers.ledger.profiles import ProfileCollection, why_unfit
 from workers.store import open_store
 
 POLICY = json.loads((PROJECT / "deploy/iam-policy.json").read_text())
@@ -32,7 +33,6 @@ MONGODB_RIGHTS = {
     "create": "createCollection",
     "createIndexes": "createIndex",
     "drop": "dropCollection",
-    "renameCollection": "renameCollectionSameDB",
 }
 FREE = {"hello", "ping", "getMore", "killCursors", "endSessions", "saslStart", "saslContinue"}
 
@@ -120,8 +120,6 @@ class Heard(CommandListener):
         right = MONGODB_RIGHTS.get(event.command_name, event.command_name)
         if "$collStats" in event.command.get("pipeline", [{}])[0]:
             right = "collStats"
-        if event.command.get("dropTarget"):
-            self.rights.add("dropCollection")
         self.rights.add(right)
 
     def succeeded(self, event):
@@ -142,6 +140,7 @@ def test_the_role_allows_each_command_to_mongodb_and_none_that_is_not_sent(
     database = open_database(running_settings())
     with database.client:
         codes = live(Pipeline(pipeline.store, database, Ledger(database)), fanfold, monkeypatch)
+        assert why_unfit(ProfileCollection(database["users"], "user_id"), is_new=True)
     assert set(codes.values()) == {0}, codes
 
     (privilege,) = ROLE["privileges"]

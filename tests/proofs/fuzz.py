@@ -122,9 +122,9 @@ class Fuzz:
         asset = msgspec.structs.replace(
             self.pipeline.asset,
             name=f"profiles_of_{folder}",
+            collection=f"profiles_of_{folder}",
             template=f"{folder}/dt={{partition}}/",
             tolerance=Tolerance(rate=1.0),
-            open_partitions=100,
             **declared,
         )
         before = self.pipeline

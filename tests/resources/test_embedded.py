@@ -180,7 +180,9 @@ def test_the_broker_keeps_what_it_holds_and_its_secret_when_it_is_killed(own_bro
         broker.lpush("queue", "message")
         time.sleep(1.5)  # it writes its file once a second
 
-    psutil.Process(pids()["redis"]).kill()
+    process = psutil.Process(pids()["redis"])
+    process.kill()
+    process.wait()
     start_servers()
     with redis.Redis.from_url(broker_url()) as broker:
         assert broker.lrange("queue", 0, -1) == [b"message"]

@@ -9,7 +9,6 @@ import boto3
 import dagster as dg
 import pytest
 from botocore import UNSIGNED
-from botocore.session import Session
 from dagster_aws.s3 import S3Resource
 
 from pipelines.definitions import definitions
@@ -63,7 +62,6 @@ def test_a_resource_that_says_nothing_is_made_from_the_settings(store):
 
 def test_what_a_resource_leaves_open_comes_from_the_environment(monkeypatch):
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the credentials that it found
-    monkeypatch.setattr("workers.store._session", Session)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     client = opened(S3Resource(region_name="eu-west-1")).client

@@ -7,7 +7,6 @@ import boto3
 import dagster as dg
 import pytest
 import yaml
-from botocore.session import Session
 
 from tests.conftest import PROJECT
 from workers.settings import to_environ
@@ -22,7 +21,6 @@ DEPLOY = (PROJECT / "docs/deploy.md").read_text()
 def instance(store, servers, tmp_path, monkeypatch):
     """An instance with the compute logs of the document, in the test's own bucket."""
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the credentials that it found
-    monkeypatch.setattr("workers.store._session", Session)
     for name, value in to_environ(servers).items():
         monkeypatch.setenv(name, value)
     configured = yaml.safe_load(COMPUTE_LOGS)["compute_logs"]

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from botocore.session import Session
 from moto import mock_aws
 
 from pipelines.alerts.alert import Alert, AlertKind
@@ -112,7 +111,6 @@ def topic(pipeline, monkeypatch):
     for name in ("aws_access_key_id", "aws_secret_access_key"):
         monkeypatch.setenv(name.upper(), given[name])
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    monkeypatch.setattr("workers.store._session", Session)  # one keeps credentials that it read
     with mock_aws(config={"core": {"mock_credentials": False}}):
         sns = boto3.client("sns", region_name="eu-west-1")
         sqs = boto3.client("sqs", region_name="eu-west-1")

@@ -1,7 +1,6 @@
 """What became of an asset in a run, whatever became of the run."""
 
 import dagster as dg
-from botocore.session import Session
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.events import JobFailureData, RunFailureReason
 
@@ -153,6 +152,5 @@ def test_an_alert_is_delivered_while_s3_is_away(pipeline, hook, watch, monkeypat
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "none")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    monkeypatch.setattr("workers.store._session", Session)
     watch.tick()
     assert "1 items: 1 used, 0 dead letters, 0 failed batches\n" in hook.texts[0]

@@ -161,7 +161,7 @@ def test_a_failed_run_exits_1_and_says_why_in_a_sentence(pipeline, fanfold):
 def test_a_check_that_fails_is_told_with_the_profile_the_field_and_the_way_out(
     pipeline, fanfold, monkeypatch
 ):
-    monkeypatch.setattr("workers.ledger.profiles.MAX_DOCUMENT_BYTES", 100_000)
+    monkeypatch.setattr("workers.ledger.profile_writes.MAX_DOCUMENT_BYTES", 100_000)
     pipeline.put([event("hot", item=f"{n:01000}") for n in range(60)] + [event("cool")])
     run = ("run", "user_profiles", "--partition", DAY)
 
