@@ -13,10 +13,12 @@ import gc
 gc.disable()  # what is imported stays, and looking for garbage in it is a quarter of the time
 
 import os
+import time
 from contextlib import suppress
 
 import dagster as dg
 from dagster._core.execution.api import create_execution_plan
+from sqlalchemy.exc import OperationalError
 
 from pipelines.jobs import job_name, redrive_job_name
 from pipelines.runs import reconstructable
@@ -27,7 +29,11 @@ from workers.errors import Refused
 from workers.settings import read_settings
 
 if "DAGSTER_HOME" in os.environ:
-    dg.DagsterInstance.get().dispose()
+    try:
+        dg.DagsterInstance.get().dispose()
+    except OperationalError:  # two workers made the tables of a new SQLite at once, and one lost
+        time.sleep(2)
+        dg.DagsterInstance.get().dispose()
 
 with suppress(Refused):  # the first op says so
     shared_store(read_settings(s3=arguments_of(S3)))
