@@ -1,10 +1,10 @@
 """What every op's process needs, imported and opened once before the first fork.
 
-The local executor's fork server imports this module and nothing else does. Opening the instance
-imports what its storage needs, and may make Alembic read its files; a client makes boto3 read its
-model of S3; the first plan of a job makes Dagster build its schemas. Forked ops inherit what was
-read, and no connection: the instance is closed again, and the client of S3 has not asked for
-anything yet.
+The local executor's fork server imports this module, and so does `fanfold worker`, before either
+forks. Opening the instance imports what its storage needs, and may make Alembic read its files; a
+client makes boto3 read its model of S3; the first plan of a job makes Dagster build its schemas.
+Forked ops inherit what was read, and no connection: the instance is closed again, and the client of
+S3 has not asked for anything yet.
 """
 
 # ruff: noqa: E402  the collector is off before anything large is imported

@@ -79,7 +79,7 @@ def verify_profiles(
         partitions = None
     recomputed = recompute(asset, task, ledger, store, partitions)
     profiles = ledger.profiles(asset.name)
-    own = own_fields(asset, task, ledger)
+    own = ledger.own_fields(asset.name, Readers(task.fields, task.derive).names)
     if partitions is None:
         totals = dict(recomputed.totals)
         stored: Iterable[StoredProfile] = each_profile(profiles)
@@ -124,7 +124,7 @@ def spot_check(
     recomputed = recompute_plan(asset, task, ledger, store, plan)
     count = min(SPOT_PROFILES, len(recomputed.totals))
     chosen = random.Random(plan.id).sample(sorted(recomputed.totals), count)  # noqa: S311
-    own = own_fields(asset, task, ledger)
+    own = ledger.own_fields(asset.name, Readers(task.fields, task.derive).names)
     profiles = read_profiles(ledger.profiles(asset.name), chosen, own)
     parts = [] if asset.source else parts_of_others(asset, task, ledger, {plan.partition})
 
@@ -140,12 +140,6 @@ def spot_check(
         intact = {profile_id for profile_id, each in profiles.items() if each.is_intact}
         differing = [i for i in chosen if i not in intact or said.get(i) != recomputed.totals[i]]
     return SpotCheck(compared=count, differing=sorted(differing), against=recomputed.against)
-
-
-def own_fields(asset: Asset, task: Task, ledger: Ledger) -> OwnFields:
-    """Return which fields of the asset's documents are Fanfold's."""
-    names = Readers(task.fields, task.derive).names
-    return OwnFields(names, ledger.claims.own_fields(asset.name))
 
 
 def _actual(

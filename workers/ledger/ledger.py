@@ -17,7 +17,7 @@ from workers.ledger.claims import Claims
 from workers.ledger.dead_letters import DeadLetters
 from workers.ledger.folded import FoldedPlans
 from workers.ledger.mongo import rebuild_collection
-from workers.ledger.profiles import ProfileCollection
+from workers.ledger.profiles import OwnFields, ProfileCollection
 from workers.ledger.records import (
     Batch,
     BatchState,
@@ -76,6 +76,10 @@ class Ledger:
             return ProfileCollection(self.database[rebuild_collection(asset, generation)])
         where = self.claims.collection_key(asset)
         return ProfileCollection(self.database[where.collection], where.key)
+
+    def own_fields(self, asset: str, declared: Iterable[str]) -> OwnFields:
+        """Return which fields of an asset's documents are Fanfold's, those of its task first."""
+        return OwnFields(declared, self.claims.own_fields(asset))
 
     def ensure_indexes(self) -> None:
         """Create the indexes; cheap where they exist."""

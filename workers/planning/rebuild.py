@@ -126,7 +126,7 @@ def finish_swap(asset: Asset, task: Task, ledger: Ledger) -> None:
         return
 
     readers = Readers(task.fields, task.derive)
-    own = OwnFields(readers.names, ledger.claims.own_fields(asset.name))
+    own = ledger.own_fields(asset.name, readers.names)
     profiles = ledger.profiles(asset.name)
     merge_rebuilt(ledger.database[rebuilt], profiles, generation, own)
     for profile in profiles_that_began(profiles, generation, own).values():
