@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,7 @@ def test_an_invocation_that_is_asked_to_stop_ends(pipeline, share, monkeypatch):
 def test_a_batch_is_begun_only_where_half_as_much_again_as_the_longest_would_fit(batches, limit):
     now = 0.0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(on_lambda.time, "monotonic", lambda: now)
+        patch.setattr(on_lambda, "time", SimpleNamespace(monotonic=lambda: now))
         left = TimeLeft(lambda: round(1000 * (limit - now)))
         longest = 0.0
         for seconds in batches:
