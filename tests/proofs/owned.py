@@ -123,7 +123,7 @@ class Passage:
             ("remove a block", lambda: self.remove("more.jsonl")),
             ("remove last contributions", lambda: self.remove("last.jsonl")),
             ("late block", lambda: self.put_and_run("late.jsonl")),
-            ("rebuild", self.rebuild),
+            ("rebuild", lambda: rebuild(self.pipeline)),
             ("remove and rebuild", self.remove_and_rebuild),
             ("run after a rebuild", lambda: self.put_and_run("after.jsonl")),
         ]
@@ -162,19 +162,11 @@ class Passage:
         self.remove_blocks(name)
         self.run()
 
-    def rebuild(self) -> None:
-        """Make all profiles anew."""
-        pipeline = self.pipeline
-        days = partitions_to_rebuild(*pipeline.four, drop_removed=True)
-        generation = begin_rebuild(pipeline.asset, pipeline.ledger)
-        pipeline.run(*days, generation=generation, drop_removed=True)
-        swap(pipeline.asset, pipeline.task, pipeline.ledger, generation)
-
     def remove_and_rebuild(self) -> None:
         """Make all profiles anew after blocks went that no run has missed yet."""
         self.remove_blocks("late.jsonl")
         self.put(DAYS[2], "last.jsonl", self.only_in_one_block())
-        self.rebuild()
+        rebuild(self.pipeline)
 
     # Blocks
 
@@ -265,6 +257,14 @@ class Passage:
             if events != actual[user].total():
                 return False
         return actual == expected
+
+
+def rebuild(pipeline: Pipeline) -> None:
+    """Make all profiles anew."""
+    days = partitions_to_rebuild(*pipeline.four, drop_removed=True)
+    generation = begin_rebuild(pipeline.asset, pipeline.ledger)
+    pipeline.run(*days, generation=generation, drop_removed=True)
+    swap(pipeline.asset, pipeline.task, pipeline.ledger, generation)
 
 
 def play(pipeline: Pipeline, kind: Kind, profiles: int, seed: int) -> list[Record]:
