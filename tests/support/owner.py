@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -40,6 +40,7 @@ MAX_NAMED = 5  # losses that a report names
 class Owner:
     """Sets and removes fields of documents, and remembers what it set last."""
 
+    open: Callable[[], Collection[Document]]
     key: str
     users: list[str]
     random: Random = field(default_factory=lambda: Random(1))
@@ -48,14 +49,17 @@ class Owner:
     # By user what its document has to hold, by field.
     last: dict[str, Document] = field(default_factory=dict)
 
-    def write(self, documents: Collection[Document]) -> None:
+    def __post_init__(self) -> None:
+        self.documents = self.open()
+
+    def write(self) -> None:
         """Set or remove a field of one document, and look whether all others are as they were."""
         user = self.random.choice(self.users)
         name = self.random.choice(FIELDS)
         value = self._value(name)
         update = {"$unset": {name: ""}} if value is None else {"$set": {name: value}}
         makes = value is not None and self.random.random() < MAKES_SHARE
-        before, is_sure = self._update(documents, user, update, makes)
+        before, is_sure = self._update(user, update, makes)
 
         expected = self.last.pop(user, {})
         self._compare(user, expected, before or {}, None if is_sure else (name, value))
@@ -76,14 +80,12 @@ class Owner:
         values = {"app_address": {"town": f"t{number}"}, "app_tags": [number, {"n": number}]}
         return values.get(name, number)
 
-    def _update(
-        self, documents: Collection[Document], user: str, update: Document, makes: bool
-    ) -> tuple[Document | None, bool]:
+    def _update(self, user: str, update: Document, makes: bool) -> tuple[Document | None, bool]:
         """Return the document as it was, and whether the write was certainly made once."""
         is_sure = True
         while True:
             try:
-                before = documents.find_one_and_update(
+                before = self.documents.find_one_and_update(
                     {self.key: user},
                     update,
                     dict.fromkeys(FIELDS, 1),
@@ -95,6 +97,8 @@ class Owner:
             except PyMongoError:
                 is_sure = False
                 time.sleep(0.1)
+                self.documents.database.client.close()
+                self.documents = self.open()
             else:
                 return before, is_sure
 
@@ -118,9 +122,8 @@ class Owner:
         }
 
 
-def serve(owner: Owner, collection: str) -> None:
+def serve(owner: Owner) -> None:
     """Write until stdin ends; at a line say what was seen, and wait for the next line."""
-    documents = open_database(read_settings())[collection]
     while True:
         if select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
             if not sys.stdin.readline():
@@ -128,7 +131,7 @@ def serve(owner: Owner, collection: str) -> None:
             sys.stdout.write(json.dumps(owner.report()) + "\n")
             sys.stdout.flush()
             sys.stdin.readline()
-        owner.write(documents)
+        owner.write()
 
 
 # In the process that starts it
@@ -192,6 +195,9 @@ def missing_fields(documents: Collection[Document], key: str, last: Mapping[str,
 if __name__ == "__main__":
     collection_name, key_name, id_prefix, user_count = sys.argv[1:]
     serve(
-        Owner(key_name, [f"{id_prefix}{number}" for number in range(int(user_count))]),
-        collection_name,
+        Owner(
+            lambda: open_database(read_settings(), patient=False)[collection_name],
+            key_name,
+            [f"{id_prefix}{number}" for number in range(int(user_count))],
+        )
     )
