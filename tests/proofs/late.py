@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
-from tests.proofs.owned import forget, rebuild
 from tests.proofs.side_by_side import open_pipeline
+from tests.support.anew import forget, rebuild
 from tests.support.pipeline import Pipeline, event
 from tests.support.written import count_written
 
@@ -110,16 +111,16 @@ def play(pipeline: Pipeline, days: int, users: int, events: int, seed: int) -> l
     year = Year(pipeline, Random(seed), names, users, events)
     year.fill()
     everybody = len(set().union(*year.blocks.values()))
-    seen = [year.measure("all days, first", everybody, lambda: pipeline.run(*names))]
+    seen = [year.measure("all days, first", everybody, partial(pipeline.run, *names))]
 
     old = names[-min(DAYS_BACK, days)]
     for name, change in year.changes(old):
         concerned = change()
-        run = lambda: pipeline.run(old, drop_removed=True)  # noqa: E731
+        run = partial(pipeline.run, old, drop_removed=True)
         seen.append(year.measure(name, len(concerned), run))
 
     everybody = len(set().union(*year.blocks.values()))
-    seen.append(year.measure("rebuild", everybody, lambda: rebuild(pipeline)))
+    seen.append(year.measure("rebuild", everybody, partial(rebuild, pipeline)))
     return seen
 
 

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from tests.proofs.side_by_side import open_pipeline
+from tests.support.anew import forget, rebuild
 from tests.support.owner import OwnerProcess, missing_fields, start_owner
 from tests.support.pipeline import USER_TASK, Pipeline, event
 from workers.declare import Task
-from workers.planning.rebuild import begin_rebuild, partitions_to_rebuild, swap
 from workers.values import Document
 
 NAME = "fanfold-owned"  # of the bucket and the database
@@ -43,8 +43,11 @@ class Kind(NamedTuple):
     # Where documents are, and the field that holds the id of a profile.
     collection: str = "user_profiles"
     key: str = "_id"
-    # Whether sums begin with what documents said.
-    begins: bool = False
+
+    @property
+    def begins(self) -> bool:
+        """Whether sums begin with what documents said."""
+        return "begin" in self.name
 
 
 KINDS = (
@@ -53,7 +56,6 @@ KINDS = (
     Kind("collection=users, key=user_id", "users", "user_id"),
     Kind("collection=users, key=user_id, adopt=begin", "users", "user_id"),
 )
-KINDS = tuple(kind._replace(begins="begin" in kind.name) for kind in KINDS)
 
 
 @dataclass
@@ -238,10 +240,7 @@ class Passage:
         return [user for user in users if found.get(user, {}).get("name") != user.title()]
 
     def is_exact(self) -> bool:
-        """Tell whether profiles hold what we count in the blocks ourselves, with what they began.
-
-        Events of documents that no block has mentioned stay what the application says.
-        """
+        """Tell whether profiles hold what we count in the blocks, and what they began with."""
         expected: dict[str, Counter[str]] = {}
         for user, action in (each for events in self.blocks.values() for each in events):
             if not (self.fails and user.startswith(FRAGILE)):
@@ -257,14 +256,6 @@ class Passage:
             if events != actual[user].total():
                 return False
         return actual == expected
-
-
-def rebuild(pipeline: Pipeline) -> None:
-    """Make all profiles anew."""
-    days = partitions_to_rebuild(*pipeline.four, drop_removed=True)
-    generation = begin_rebuild(pipeline.asset, pipeline.ledger)
-    pipeline.run(*days, generation=generation, drop_removed=True)
-    swap(pipeline.asset, pipeline.task, pipeline.ledger, generation)
 
 
 def play(pipeline: Pipeline, kind: Kind, profiles: int, seed: int) -> list[Record]:
@@ -283,13 +274,6 @@ def play(pipeline: Pipeline, kind: Kind, profiles: int, seed: int) -> list[Recor
     finally:
         owner.stop()
     return records
-
-
-def forget(pipeline: Pipeline) -> None:
-    """Remove all that a passage has put anywhere."""
-    pipeline.database.client.drop_database(pipeline.database.name)
-    for block in pipeline.store.list(""):
-        pipeline.store.delete(block.key)
 
 
 def main() -> int:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.anew import rebuild
 from tests.support.pipeline import DAY, USER_TASK, event
 from workers.declare import Task
 from workers.folding import writing
-from workers.planning.rebuild import begin_rebuild, partitions_to_rebuild, swap
 
 NEXT = "1998-04-02"
 
@@ -23,16 +23,6 @@ def task(monkeypatch):
     fields = USER_TASK.fields | {"events": replace(USER_TASK.fields["events"], adopt="begin")}
     task = Task(USER_TASK.item, fields, USER_TASK.contributions, level)
     monkeypatch.setattr("workers.tasks.user_profiles.task", task)
-
-
-def rebuild(pipeline, before_the_swap):
-    """Make all profiles anew, and do something before they are put in their place."""
-    days = partitions_to_rebuild(*pipeline.four, drop_removed=True)
-    generation = begin_rebuild(pipeline.asset, pipeline.ledger)
-    summary = pipeline.run(*days, generation=generation, drop_removed=True)
-    before_the_swap()
-    swap(pipeline.asset, pipeline.task, pipeline.ledger, generation)
-    return summary
 
 
 def says(pipeline, user, events):
@@ -102,7 +92,7 @@ def test_what_a_run_adopts_that_the_rebuild_says_nothing_of_is_kept(pipeline):
 def test_a_value_of_another_kind_fails_its_profile_in_a_rebuild_and_no_other(pipeline):
     pipeline.profiles.insert_one({"_id": "bo", "events": "many"})
     pipeline.put([event("ann"), event("bo")])
-    summary = rebuild(pipeline, lambda: None)
+    summary = rebuild(pipeline)
     assert summary["profiles_failed"] == 1
     (failed,) = pipeline.ledger.last_plan("user_profiles", DAY).failed_profiles
     assert (failed.profile, failed.field) == ("bo", "events")
@@ -131,5 +121,5 @@ def test_a_field_that_is_made_of_a_beginning_alone_is_fanfolds(pipeline):
     pipeline.put([event("bo"), event("ann")])
     pipeline.run()
     pipeline.put([event("ann")])
-    rebuild(pipeline, lambda: None)
+    rebuild(pipeline)
     says(pipeline, "bo", 9)
