@@ -25,7 +25,6 @@ from tests.proofs.side_by_side import open_pipeline
 from tests.support.anew import forget, rebuild
 from tests.support.owner import OwnerProcess, missing_fields, start_owner
 from tests.support.pipeline import USER_TASK, Pipeline, event
-from workers.declare import Task
 from workers.values import Document
 
 NAME = "fanfold-owned"  # of the bucket and the database
@@ -155,7 +154,7 @@ class Passage:
         self.run()
 
     def put_and_run(self, name: str) -> None:
-        """Add a block to the oldest day."""
+        """Add a block to the oldest day, and run."""
         self.put(DAYS[0], name, self.some_users())
         self.run()
 
@@ -169,8 +168,6 @@ class Passage:
         self.remove_blocks("late.jsonl")
         self.put(DAYS[2], "last.jsonl", self.only_in_one_block())
         rebuild(self.pipeline)
-
-    # Blocks
 
     def some_users(self) -> list[str]:
         """Return users of events: of most documents, and of as many that have none yet."""
@@ -194,8 +191,6 @@ class Passage:
             self.pipeline.remove(key)
             del self.blocks[key]
 
-    # The code
-
     @contextmanager
     def task(self) -> Iterator[None]:
         """Let the task begin with what documents say, where that is the kind, or fail on some."""
@@ -209,8 +204,9 @@ class Passage:
                 raise ZeroDivisionError
             return USER_TASK.contributions(items)
 
-        contribute = contributions if self.fails else USER_TASK.contributions
-        task = Task(USER_TASK.item, fields, contribute, USER_TASK.derive, by_item=True)
+        task = replace(USER_TASK, fields=fields)
+        if self.fails:
+            task = replace(task, contributions=contributions)
         task.__dict__["version"] = "fails" if self.fails else USER_TASK.version
         with patch("workers.tasks.user_profiles.task", task):
             yield
@@ -221,7 +217,7 @@ class Passage:
         """Return what is seen of the application's writes, and of the profiles."""
         with owner.paused() as report:
             missing = missing_fields(self.documents, self.kind.key, report["last"])
-            missing += self.without_name()
+        missing += self.without_name()
         for each in [*report["named"], *missing[:5]]:
             print(f"lost: {each}")
         return Record(
@@ -235,9 +231,9 @@ class Passage:
 
     def without_name(self) -> list[str]:
         """Return the documents of the beginning that are gone, or lack what they held then."""
-        found = {each[self.kind.key]: each for each in self.documents.find({"name": {"$gt": ""}})}
+        found = {each["name"] for each in self.documents.find({"name": {"$gt": ""}})}
         users = (f"user{number}" for number in range(self.profiles))
-        return [user for user in users if found.get(user, {}).get("name") != user.title()]
+        return [user for user in users if user.title() not in found]
 
     def is_exact(self) -> bool:
         """Tell whether profiles hold what we count in the blocks, and what they began with."""

@@ -142,8 +142,6 @@ class OwnerProcess:
     """An application at work."""
 
     process: subprocess.Popen[str]
-    collection: str
-    key: str
 
     @contextmanager
     def paused(self) -> Iterator[Document]:
@@ -173,11 +171,13 @@ def start_owner(
     users: int,
     environ: Mapping[str, str] = os.environ,
 ) -> OwnerProcess:
-    """Start an application over users whose ids are a prefix and a number."""
+    """Return an application that is at work, over users whose ids are a prefix and a number."""
     command = [sys.executable, "-m", "tests.support.owner", collection, key, prefix, str(users)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, env=environ, text=True, **pipes)
-    return OwnerProcess(process, collection, key)
+    owner = OwnerProcess(process)
+    with owner.paused():  # it is at work by then
+        return owner
 
 
 def missing_fields(documents: Collection[Document], key: str, last: Mapping[str, Any]) -> list[str]:
