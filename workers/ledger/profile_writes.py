@@ -30,7 +30,7 @@ MAX_DOCUMENT_BYTES = 16 << 20  # of a document in MongoDB
 CHECK = slice(-10, -2)  # of a document that Fanfold inserts: its last element, of 64 bits
 UNWRITABLE = (OverflowError, InvalidDocument, InvalidStringData, UnicodeEncodeError)
 # The expression of whether Fanfold has not written a document yet.
-IS_OF_OTHERS: Document = {"$eq": [{"$type": "$_fold"}, "missing"]}
+IS_OF_OTHERS: Document = {"$eq": [{"$ifNull": ["$_fold", None]}, None]}
 # What MongoDB says of a single document that it does not take.
 REFUSALS = {
     DUPLICATE_KEY: "a unique index of the collection refuses the document",

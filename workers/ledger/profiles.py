@@ -26,7 +26,7 @@ DECODED: CodecOptions[Document] = CodecOptions(tz_aware=True)
 ID_BYTES = 4 + 10
 FOLD_BEGINS = b"\x03_fold\0"
 # Documents that Fanfold has written.
-OURS: Document = {"_fold": {"$exists": True}}
+OURS: Document = {"_fold": {"$ne": None}}
 
 
 class ProfileCollection(NamedTuple):

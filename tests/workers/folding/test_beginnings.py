@@ -123,3 +123,12 @@ def test_a_field_that_is_made_of_a_beginning_alone_is_fanfolds(pipeline):
     pipeline.put([event("ann")])
     rebuild(pipeline)
     says(pipeline, "bo", 9)
+
+
+def test_a_document_that_names_the_bookkeeping_and_has_none_is_its_owners(pipeline):
+    """An upsert that asks for `_fold: null` leaves such ones."""
+    none = [{"_id": user, "events": 3, "_fold": None} for user in ("bo", "cy")]
+    pipeline.put([event("ann"), event("bo")])
+    rebuild(pipeline, lambda: pipeline.profiles.insert_many(none))
+    says(pipeline, "bo", 4)
+    assert pipeline.profile("cy") == {"_id": "cy", "events": 3}

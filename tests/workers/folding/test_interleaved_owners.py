@@ -67,7 +67,7 @@ class Application:
     def begin(self, user, _value):
         """Add to a sum of its own, until the document is a profile."""
         with suppress(DuplicateKeyError):  # it is one
-            is_mine = {"_id": user, "_fold": None}
+            is_mine = {"_id": user, "_fold": {"$exists": False}}
             self.documents.update_one(is_mine, {"$inc": {"events": 10}}, upsert=True)
             self.begun[user] += 10
 
