@@ -118,15 +118,23 @@ def spot_check(
     """Recompute what a plan was folded from; compare up to SPOT_PROFILES of its profiles.
 
     Whole profiles, as readers see them; where they may consist of more than SPOT_RESULTS other
-    results, the plan's results, and whether the profiles are as they were written. Refused where a
-    block was replaced or removed since.
+    results, the plan's results, and whether the profiles are as they were written. Those that hold
+    what another run has not folded whole yet are left out. Refused where a block was replaced or
+    removed since.
     """
     recomputed = recompute_plan(asset, task, ledger, store, plan)
     count = min(SPOT_PROFILES, len(recomputed.totals))
-    chosen = random.Random(plan.id).sample(sorted(recomputed.totals), count)  # noqa: S311
+    drawn = random.Random(plan.id).sample(sorted(recomputed.totals), count)  # noqa: S311
     own = ledger.own_fields(asset.name, Readers(task.fields, task.derive).names)
-    profiles = read_profiles(ledger.profiles(asset.name), chosen, own)
+
+    # In this order: what is folded whole in between is left out as well.
+    whole = ledger.folded.whole_epochs(asset.name, plan.key.generation)
     parts = [] if asset.source else parts_of_others(asset, task, ledger, {plan.partition})
+    profiles = read_profiles(ledger.profiles(asset.name), drawn, own)
+    unfinished = {
+        i for i, profile in profiles.items() if profile.bookkeeping.holds_more_than(whole)
+    }
+    chosen = [profile_id for profile_id in drawn if profile_id not in unfinished]
 
     if len(parts) <= SPOT_RESULTS:
         others = said_by(asset, task, store, parts, chosen)
@@ -139,7 +147,8 @@ def spot_check(
         said = said_by(asset, task, store, of_plan, chosen)
         intact = {profile_id for profile_id, each in profiles.items() if each.is_intact}
         differing = [i for i in chosen if i not in intact or said.get(i) != recomputed.totals[i]]
-    return SpotCheck(compared=count, differing=sorted(differing), against=recomputed.against)
+    against = recomputed.against
+    return SpotCheck(compared=len(chosen), differing=sorted(differing), against=against)
 
 
 def _actual(

@@ -61,6 +61,26 @@ def test_a_spot_check_beside_many_results_compares_those_of_its_partition(pipeli
     assert spot_check(*pipeline.four, plan).differing == ["bo"]
 
 
+@pytest.mark.parametrize("results", [0, 20], ids=["its partition", "whole profiles"])
+def test_a_spot_check_leaves_out_what_another_run_is_folding(pipeline, monkeypatch, results):
+    monkeypatch.setattr("workers.verify.SPOT_RESULTS", results)
+    pipeline.put([event("ann"), event("bo")])
+    pipeline.run()
+    plan = pipeline.ledger.last_plan("user_profiles", DAY)
+
+    pipeline.put([event("ann")], NEXT)
+    work = pipeline.plan(NEXT)
+    pipeline.work(work)
+    reconciled = pipeline.reconcile(work)
+    folded = pipeline.fold(reconciled)
+    check = spot_check(*pipeline.four, plan)
+    assert (check.compared, check.differing) == (1, [])
+
+    pipeline.publish(reconciled, folded)
+    check = spot_check(*pipeline.four, plan)
+    assert (check.compared, check.differing) == (2, [])
+
+
 def test_verify_of_a_range_beside_results_that_are_gone_says_what_can_be_compared(pipeline):
     for day in (DAY, NEXT):
         pipeline.put([event("ann")], day)

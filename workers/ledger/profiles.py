@@ -90,6 +90,10 @@ class Bookkeeping(Value, frozen=True, kw_only=True):
             return cls(generation=fold["generation"], version=fold["version"], open=open_)
         return cls.of(fold)
 
+    def holds_more_than(self, whole: Mapping[str, int]) -> bool:
+        """Tell whether it holds a fold that is newer than these epochs of its partition."""
+        return any(epoch > whole.get(fold_key, 0) for fold_key, epoch in self.open.items())
+
 
 class StoredProfile(NamedTuple):
     """A profile as it stands in MongoDB: its id, its document's fields, its bookkeeping."""
