@@ -107,7 +107,7 @@ def _shorten(sentence: str) -> str:
 
 
 def _numbers(report: RunReport) -> list[str]:
-    """Return the line of what became of the items of all partitions, where any was planned."""
+    """Return the lines of what became of the items of all partitions, where any was planned."""
     if not report.counts:
         return []
 
@@ -125,7 +125,8 @@ def _numbers(report: RunReport) -> list[str]:
         parts.append(f"about {totals['pending']:,} not run")
 
     profiles = "" if report.profiles is None else f"; {report.profiles:,} profiles"
-    return [f"{totals['items']:,} items: {', '.join(parts)}{profiles}"]
+    lines = [f"{totals['items']:,} items: {', '.join(parts)}{profiles}"]
+    return [*lines, report.adopted] if report.adopted else lines
 
 
 def _duration_line(report: RunReport, usual_seconds: Sequence[float]) -> list[str]:

@@ -59,6 +59,22 @@ def test_a_range_is_one_run_and_a_second_one_reuses_its_batches(pipeline, fanfol
     assert verdict["digest"] == digest["digest"] == verdict["expected_digest"]
 
 
+def test_a_run_tells_what_became_of_documents_of_others_where_there_were_any(pipeline, fanfold):
+    pipeline.profiles.insert_many(
+        [{"_id": "ann", "events": 70, "preferences": ["old"]}, {"_id": "bo", "name": "Bo"}]
+    )
+    pipeline.put([event("ann"), event("bo")])
+    _, out, _ = fanfold("run", "user_profiles", "--partition", DAY)
+    assert re.search(r"^documents adopted +2$", out, re.MULTILINE)
+    assert out.endswith(
+        "\nThe run made profiles of 2 documents of others. It replaced 2 values in fields of the "
+        'profiles; a field with adopt="begin" begins with such values instead.\n'
+    )
+    _, out, _ = fanfold("run", "user_profiles", "--partition", DAY)
+    assert "adopted" not in out
+    assert "replaced" not in out
+
+
 @pytest.fixture
 def single(pipeline, monkeypatch):
     """Runs of one partition each, and three days of which the second is beyond tolerance."""
