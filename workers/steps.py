@@ -29,6 +29,7 @@ from workers.folding.reconcile import Reconciled, reconcile_plans
 from workers.ledger.ledger import Ledger
 from workers.ledger.manifest import write_manifests
 from workers.ledger.records import Removed
+from workers.planning.changed_code import code_change
 from workers.planning.listing import Group, Listing, groups_of, held_back, list_partitions
 from workers.planning.packing import share
 from workers.planning.plans import Work, describe_work, expected_batch_items, make_plans
@@ -177,6 +178,8 @@ def queue_batches(
         )
 
     work = make_plans(asset, task, ledger, store, run_id, listed.listings, sliced, slots)
+    parts = {task.version: task.versions.parts_of_batches}
+    ledger.code_parts.record(parts | {task.shown_version: task.versions.parts_of_profiles})
     ledger.save(work.plans, work.new, work.again)
     queued = _shared(asset, ledger, listed, sliced, work, slots)
     ledger.shares.deal(run_id, queued.shares)
@@ -227,7 +230,9 @@ def plan(
         slice_blocks(asset, task, ledger, store, group, dry_run=True) for group in listed.groups
     ]
     work = make_plans(asset, task, ledger, store, "preview", listings, sliced, slots)
-    return _shared(asset, ledger, listed, sliced, work, slots)
+    queued = _shared(asset, ledger, listed, sliced, work, slots)
+    queued.summary["code"] = code_change(asset, task, ledger, work).to_json()
+    return queued
 
 
 def run_batch(

@@ -174,7 +174,8 @@ def _print_plan(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None
         out.print(
             f"{looked['format']}: {blocks}, such as {looked['example']}{reason}", markup=False
         )
-    _print_remarks(summary["remarks"])
+    code = summary["code"]["text"]
+    _print_remarks([*([code] if code else []), *summary["remarks"]])
 
 
 @click.command("batches")

@@ -14,6 +14,7 @@ from pymongo.database import Database
 
 from workers.errors import Refused
 from workers.ledger.claims import Claims
+from workers.ledger.code_parts import CodeParts
 from workers.ledger.dead_letters import DeadLetters
 from workers.ledger.folded import FoldedPlans
 from workers.ledger.mongo import rebuild_collection
@@ -68,6 +69,7 @@ class Ledger:
         self.folded = FoldedPlans(self.plans)
         self.shares = Shares(self.batches)
         self.workers = Workers(database["workers"])
+        self.code_parts = CodeParts(database["code"])
         self.dead_letters = DeadLetters(database["dead_letters"])
 
     def profiles(self, asset: str, generation: int | None = None) -> ProfileCollection:
