@@ -37,7 +37,7 @@ from workers.planning.rebuild import finish_swap, keeps_observations, list_obser
 from workers.planning.redrive import list_redrive
 from workers.planning.remarks import describe_formats, describe_listings, remarks_on
 from workers.planning.slots import Slots, within_memory
-from workers.planning.whereabouts import settle_profiles
+from workers.planning.whereabouts import settle_profiles, why_not_there
 from workers.share import ShareRunner
 from workers.sources.items import columns_of
 from workers.sources.slicing import Sliced
@@ -99,8 +99,11 @@ def list_blocks(
     """List partitions and group what is not planned yet for slicers.
 
     A redrive lists dead letters and failed batches instead of blocks. Refused where too much of
-    what profiles were made of is gone, unless the purpose says that it is meant.
+    what profiles were made of is gone, unless the purpose says that it is meant; and, before
+    anything is written, where profiles cannot be where they are to be.
     """
+    if why := why_not_there(asset, ledger):
+        raise Refused(why)
     ledger.ensure_indexes()
     finish_swap(asset, task, ledger)
     settle_profiles(asset, ledger, is_rebuild=bool(purpose.generation))
@@ -221,8 +224,8 @@ def plan(
     """Return what the first three steps would do for partitions; nothing is written."""
     current = ledger.claims.generation(asset.name)
     listings = list_partitions(asset, task, ledger, store, partitions, current)
-    why = held_back(asset, listings)
-    remarks = [why] if why else []
+    reasons = why_not_there(asset, ledger), held_back(asset, listings)
+    remarks = [why for why in reasons if why]
     remarks += remarks_on(asset, store, listings)
     listed = _grouped(asset, ledger, listings, slots, remarks)
 

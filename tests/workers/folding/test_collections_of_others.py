@@ -118,7 +118,25 @@ def test_there_too_profiles_begin_with_what_documents_said(users, monkeypatch):
 def test_a_key_without_a_unique_index_is_refused_with_the_way_out(users):
     users.database["users"].drop_index("user_id_1")
     users.put([event("ann")])
-    with pytest.raises(Refused, match=r"createIndex\({user_id: 1}, {unique: true}\)"):
+    with pytest.raises(Refused, match=r"createIndex\({user_id: 1}, {unique: true}\)") as refused:
+        users.run()
+    assert is_untouched(users)
+    assert users.preview().summary["remarks"] == [str(refused.value)]
+
+
+def is_untouched(pipeline):
+    """Tell whether no run has written anything: neither to the ledger nor to S3."""
+    names = set(pipeline.database.list_collection_names())
+    of_tests = {"users", "user_profiles", "system.views", "system.buckets.user_profiles"}
+    return names <= of_tests and not list(pipeline.store.list("_fanfold/"))
+
+
+def test_a_unique_index_of_some_documents_alone_does_not_do(users):
+    users.database["users"].drop_index("user_id_1")
+    some = {"user_id": {"$exists": True}}
+    users.database["users"].create_index("user_id", unique=True, partialFilterExpression=some)
+    users.put([event("ann")])
+    with pytest.raises(Refused, match="no unique index on user_id"):
         users.run()
 
 
@@ -133,6 +151,7 @@ def test_a_collection_whose_documents_cannot_change_is_refused(pipeline, kind):
     pipeline.put([event("ann")])
     with pytest.raises(Refused, match=f"the collection user_profiles is {kind}"):
         pipeline.run()
+    assert is_untouched(pipeline)
 
 
 def test_documents_whose_ids_are_no_text_are_refused_with_the_way_out(pipeline):
@@ -140,6 +159,7 @@ def test_documents_whose_ids_are_no_text_are_refused_with_the_way_out(pipeline):
     pipeline.put([event("ann")])
     with pytest.raises(Refused, match=r"an _id that is no text.*key="):
         pipeline.run()
+    assert is_untouched(pipeline)
 
 
 def test_profiles_move_to_another_collection_by_a_rebuild_alone(users):
