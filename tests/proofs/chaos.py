@@ -4,8 +4,9 @@
     python -m tests.proofs.chaos [--kills 40] [--seed 1] [--days 8] [--executor celery]
 
 Everything is its own: a folder of state, a mongod, an S3 server. The blocks' content is known, so
-what the profiles should say is known too. The same seed makes the same choices; how far a run is
-when it is hit still depends on the clock.
+what the profiles should say is known too. Meanwhile an application sets fields of its own on the
+profiles, and puts documents: a write of its that is not there any more counts as lost. The same
+seed makes the same choices; how far a run is when it is hit still depends on the clock.
 """
 
 import argparse
@@ -35,7 +36,8 @@ from tests.proofs.chaos_processes import (
 )
 from tests.proofs.chaos_record import KINDS, Record, print_report
 from tests.proofs.chaos_workers import Workers
-from tests.support.known_blocks import KnownBlocks
+from tests.support.known_blocks import MAX_USERS, KnownBlocks
+from tests.support.owner import start_owner
 from workers.settings import read_settings
 from workers.store import open_store
 
@@ -197,6 +199,7 @@ def play(folder: Path, kills: int, seed: int, days: int, executor: str) -> Recor
         start_servers(environ)
         if workers:
             workers.start()
+        processes.owner = start_owner(ASSET.name, "_id", "user ", MAX_USERS + 1, environ)
         last_day = ASSET.partitions.shift(FIRST_DAY, days - 1)
         partitions = ASSET.partitions.between(FIRST_DAY, last_day)
         store = open_store(read_settings(processes.environ))
@@ -204,6 +207,7 @@ def play(folder: Path, kills: int, seed: int, days: int, executor: str) -> Recor
         try:
             Chaos(random, processes, known, record).wreak(kills)
         finally:
+            processes.owner.stop()
             processes.wait_for_orphans()
             print_report(record, known)
     finally:

@@ -18,6 +18,7 @@ from tests.support.known_blocks import (
     find_count_problems,
     find_plan_problems,
 )
+from tests.support.owner import MAX_NAMED, missing_fields
 from workers.ledger.mongo import open_database
 from workers.settings import read_settings
 from workers.values import Document
@@ -77,7 +78,12 @@ class Checks:
 
         with self._open_database() as database:
             lost, twice = count_differences(database, self.known)
-        self.record.lost += lost
+            with self.processes.owner.paused() as report:
+                missing = missing_fields(database[ASSET.name], "_id", report["last"])
+        self.record.counts["foreign writes"] = report["writes"]
+        for each in [*report["named"], *missing[:MAX_NAMED]]:
+            self.record.log(f"lost of the application's: {each}")
+        self.record.lost += lost + report["lost"] + len(missing)
         self.record.twice += twice
 
     def _check_ledger(self) -> None:

@@ -23,6 +23,7 @@ from pipelines.summaries import failures
 from resources.embedded import server_status
 from tests.proofs.chaos_record import Record
 from tests.proofs.chaos_workers import Workers
+from tests.support.owner import OwnerProcess
 from workers.errors import FanfoldError
 from workers.tasks import user_profiles
 
@@ -93,6 +94,8 @@ class Processes:
     environ: dict[str, str]
     record: Record
     workers: Workers | None = None
+    # The application that writes fields of its own on profiles.
+    owner: OwnerProcess | None = None
     timers: list[Timer] = field(default_factory=list)
 
     @property
@@ -207,15 +210,16 @@ class Processes:
                 process.kill()
 
     def _relatives(self) -> list[psutil.Process]:
-        """Return the processes that work in our folder, apart from us, servers and workers."""
-        servers = [server["pid"] for server in server_status(self.environ).values()]
-        servers += [process.pid for process in self.workers.all()] if self.workers else []
+        """Return the processes that work in our folder, apart from us and those that stay."""
+        staying = [server["pid"] for server in server_status(self.environ).values()]
+        staying += [process.pid for process in self.workers.all()] if self.workers else []
+        staying += [self.owner.process.pid] if self.owner else []
         relatives = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 home = process.environ().get("FANFOLD_HOME")
                 is_ours = home == self.environ["FANFOLD_HOME"]
-                if is_ours and process.pid not in (os.getpid(), *servers):
+                if is_ours and process.pid not in (os.getpid(), *staying):
                     relatives.append(process)
         return relatives
 

@@ -84,6 +84,7 @@ def _report_rows(record: Record, known: KnownBlocks) -> list[tuple[str, Any]]:
         *((f"  {outcome}", counts[f"runs {outcome}"]) for outcome in OUTCOMES),
         *((f"blocks {change}", counts[f"blocks {change}"]) for change in CHANGES),
         ("checks", counts["checks"]),
+        ("foreign writes", counts["foreign writes"]),
         ("items", used + dead),
         ("dead letters", dead),
         ("lost", record.lost),

@@ -2,8 +2,9 @@
 
     python -m tests.proofs.side_by_side [--rounds 50] [--seed 1] [--plain]
 
-After each round the profiles must match the raw blocks. Each process runs Dagster's jobs, or with
---plain the same functions as plain calls. Uses the servers, bucket and database of the settings.
+After each round the profiles must match the raw blocks, and hold what an application has set on
+them meanwhile. Each process runs Dagster's jobs, or with --plain the same functions as plain calls.
+Uses the servers, bucket and database of the settings.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pipelines.fanout import DROP_REMOVED_TAG
 from pipelines.runs import dagster_instance, materialise
 from pipelines.summaries import failures
 from resources.embedded import running_settings
+from tests.support.owner import missing_fields, start_owner
 from tests.support.pipeline import Pipeline, event
 from workers.errors import FanfoldError
 from workers.ledger.ledger import Ledger
@@ -31,6 +33,7 @@ from workers.tasks import user_profiles
 ASSET = user_profiles.asset
 DAYS = ASSET.partitions.between("1998-04-01", "1998-04-06")
 STOP_SECONDS = 60
+USERS = 60
 
 
 @contextmanager
@@ -105,7 +108,7 @@ def change_blocks(pipeline: Pipeline, random: Random) -> None:
             pipeline.remove(f"events/dt={day}/{name}")
             continue
 
-        users = [f"user{random.randrange(60)}" for _ in range(random.randint(1, 200))]
+        users = [f"user{random.randrange(USERS)}" for _ in range(random.randint(1, 200))]
         events = [event(user, item=f"{random.random()}") for user in users]
         pipeline.put(events, day, name)
 
@@ -124,6 +127,7 @@ def play(pipeline: Pipeline, rounds: int, seed: int, is_plain: bool) -> Counter[
         dagster_instance().dispose()  # Dagster cannot make its tables in two processes at once
 
     processes = [start(is_plain), start(is_plain)]
+    owner = start_owner(ASSET.name, "_id", "user", USERS)
     try:
         for number in range(rounds):
             change_blocks(pipeline, random)
@@ -138,10 +142,15 @@ def play(pipeline: Pipeline, rounds: int, seed: int, is_plain: bool) -> Counter[
 
             verdict = pipeline.verify(*sorted({*first_days, *second_days}))
             counts["matches" if verdict.match else f"round {number} differs: {verdict}"] += 1
+            with owner.paused() as report:
+                missing = missing_fields(pipeline.profiles, "_id", report["last"])
+            counts["foreign writes"] = report["writes"]
+            counts["foreign writes lost"] = report["lost"] + len(missing)
 
         pipeline.run(*DAYS, drop_removed=True)
         counts["matches at the end"] += pipeline.verify().match
     finally:
+        owner.stop()
         for process in processes:
             stop(process)
     return counts
@@ -164,7 +173,8 @@ def main() -> int:
 
     for event_name, times in sorted(counts.items()):
         print(f"{times:5}  {event_name}")
-    return 0 if counts["matches"] == options.rounds and counts["matches at the end"] else 1
+    matches = counts["matches"] == options.rounds and counts["matches at the end"]
+    return 0 if matches and not counts["foreign writes lost"] else 1
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ def test_after_each_round_the_profiles_match_the_raw_blocks(pipeline, rounds, is
 
     assert counts["matches"] == rounds, counts
     assert counts["matches at the end"] == 1, counts
+    assert counts["foreign writes"] > 0, counts
+    assert counts["foreign writes lost"] == 0, counts
     assert counts["folded"] + counts["overtaken"] == 2 * rounds, counts
     if is_plain:
         assert min(counts["overtaken"], counts["rounds over different days"]) > 0, counts

@@ -58,6 +58,10 @@ class TurnTaking:
     def __getitem__(self, name: str) -> "TurnTaking":
         return TurnTaking(self._real[name], self._actor)
 
+    @property
+    def name(self) -> str:
+        return self._real.name
+
     def with_options(self, **options: Any) -> "TurnTaking":
         return TurnTaking(self._real.with_options(**options), self._actor)
 

@@ -97,9 +97,9 @@ class Readers:
         return {name: accumulator[name] for name in self._hidden if name in accumulator}
 
     @property
-    def may_begin(self) -> bool:
-        """Whether profiles begin with what documents said before Fanfold came."""
-        return bool(self._begin)
+    def beginning(self) -> list[str]:
+        """The fields that begin with what documents said before Fanfold came."""
+        return [name for name, _ in self._begin]
 
     def begun(self, document: Mapping[str, Any]) -> Accumulator:
         """Return what a profile begins with, of a document that Fanfold has not written yet.

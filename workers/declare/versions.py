@@ -83,7 +83,8 @@ class _File:
     """The statements of a file, by the names that they bind."""
 
     def __init__(self, source: str) -> None:
-        self.statements = _without_docstrings(ast.parse(source)).body
+        tree = _without_docstrings(ast.parse(source))
+        self.statements = [each for statement in tree.body for each in _one_by_one(statement)]
         self.binding: dict[str, list[int]] = {}
         # What binds nothing by itself may do anything: it belongs to all.
         self.always: list[int] = []
@@ -148,6 +149,16 @@ def _by_name(parts: Iterable[_Part]) -> dict[str, str]:
     for part in parts:
         by_name.setdefault(part.name, []).append(part.plain)
     return {name: _digest(plain) for name, plain in by_name.items()}
+
+
+def _one_by_one(statement: ast.stmt) -> list[ast.stmt]:
+    """Return an import of several names as one for each: a name that is added changes no other."""
+    if isinstance(statement, ast.Import):
+        return [ast.Import([alias]) for alias in statement.names]
+    if isinstance(statement, ast.ImportFrom):
+        names = sorted(statement.names, key=lambda alias: (alias.name, alias.asname or ""))
+        return [ast.ImportFrom(statement.module, [name], statement.level) for name in names]
+    return [statement]
 
 
 def _bound_by(statement: ast.stmt) -> Iterator[str]:

@@ -80,7 +80,7 @@ class ProfileWriter:
         self.generation = max((claim.generation for claim in claims), default=0)
         self.readers = Readers(task.fields, task.derive)
         self._recorded = frozenset(ledger.claims.own_fields(asset.name))
-        self.own = OwnFields(self.readers.names, self._recorded)
+        self.own = OwnFields(self.readers.names, self._recorded, self.readers.beginning)
         self.failed_profiles: dict[str, FailedProfile] = {}
         # Of documents that others had written before: how many values of theirs gave way.
         self.adopted: dict[str, int] = {}
@@ -92,7 +92,7 @@ class ProfileWriter:
         self.may_race = any(change.unfinished for change in self.changes)
         # Those that a rebuild is about to replace: profiles begin with what these began with.
         current = ledger.profiles(asset.name)
-        self.begun_in = current if self.readers.may_begin and current != profiles else None
+        self.begun_in = current if self.readers.beginning and current != profiles else None
         # In an empty collection no profile can be there.
         self.may_exist = self.may_race or has_any(profiles) or self.begun_in is not None
         # The newest epochs that were folded whole, of the partitions that profiles name.
@@ -115,15 +115,15 @@ class ProfileWriter:
         if self.begun_in is not None:
             absent = [profile_id for profile_id in profile_ids if profile_id not in stored]
             for profile in read_profiles(self.begun_in, absent, self.own).values():
-                begun = Bookkeeping(begun=self.begun(profile))
-                stored[profile.id] = ABSENT._replace(id=profile.id, bookkeeping=begun)
+                begun = Bookkeeping(begun=profile.bookkeeping.begun)
+                said = {} if profile.is_ours else profile.fields
+                stored[profile.id] = ABSENT._replace(id=profile.id, fields=said, bookkeeping=begun)
         return stored
 
     def begun(self, profile: StoredProfile) -> Accumulator:
         """Return what a profile began with, or is to begin with; ProfileError as Readers' begun."""
-        if profile.is_ours or not profile.exists:
-            return profile.bookkeeping.begun
-        return self.readers.begun(profile.fields)
+        is_known = profile.is_ours or profile.bookkeeping.begun
+        return profile.bookkeeping.begun if is_known else self.readers.begun(profile.fields)
 
     def with_begun(self, profile: StoredProfile, said: Accumulator) -> Accumulator:
         """Return what results say of a profile, with what it begins with.
@@ -176,7 +176,7 @@ class ProfileWriter:
         if new := names - self._recorded:
             self.ledger.claims.add_own_fields(self.asset.name, new)
             self._recorded |= new
-            self.own = OwnFields(self.own.declared, self._recorded)
+            self.own = self.own.with_more(new)
 
     def _fail(self, new: NewTotal, error: ProfileError) -> None:
         self.failed_profiles[new.id] = FailedProfile(

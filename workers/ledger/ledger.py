@@ -79,9 +79,11 @@ class Ledger:
         where = self.claims.collection_key(asset)
         return ProfileCollection(self.database[where.collection], where.key)
 
-    def own_fields(self, asset: str, declared: Iterable[str]) -> OwnFields:
+    def own_fields(
+        self, asset: str, declared: Iterable[str], beginning: Iterable[str] = ()
+    ) -> OwnFields:
         """Return which fields of an asset's documents are Fanfold's, those of its task first."""
-        return OwnFields(declared, self.claims.own_fields(asset))
+        return OwnFields(declared, self.claims.own_fields(asset), beginning)
 
     def ensure_indexes(self) -> None:
         """Create the indexes; cheap where they exist."""

@@ -29,6 +29,8 @@ from workers.values import Document
 MAX_DOCUMENT_BYTES = 16 << 20  # of a document in MongoDB
 CHECK = slice(-10, -2)  # of a document that Fanfold inserts: its last element, of 64 bits
 UNWRITABLE = (OverflowError, InvalidDocument, InvalidStringData, UnicodeEncodeError)
+# The expression of whether Fanfold has not written a document yet.
+IS_OF_OTHERS: Document = {"$eq": [{"$type": "$_fold"}, "missing"]}
 # What MongoDB says of a single document that it does not take.
 REFUSALS = {
     DUPLICATE_KEY: "a unique index of the collection refuses the document",
@@ -84,7 +86,7 @@ def write_of(
     update: Document = {"$set": _fields_of(without_id)}
     if gone := own.of(profile.fields).keys() - fields.keys():
         update["$unset"] = dict.fromkeys(sorted(gone), "")
-    return Write(profile_id, UpdateOne(_as_read(key, profile), update))
+    return Write(profile_id, UpdateOne(_as_read(key, profile, own), update))
 
 
 def _fields_of(elements: bytes) -> EncodedFields:
@@ -99,7 +101,7 @@ def delete_of(key: str, profile: StoredProfile, own: OwnFields) -> list[Write]:
     """
     if not profile.is_ours:
         return []
-    as_read = _as_read(key, profile)
+    as_read = _as_read(key, profile, own)
     if own.are_all(profile.fields) and not profile.bookkeeping.adopted:
         # Unless somebody adds a field meanwhile.
         size = {"$size": {"$objectToArray": "$$ROOT"}}
@@ -109,10 +111,14 @@ def delete_of(key: str, profile: StoredProfile, own: OwnFields) -> list[Write]:
     return [Write(profile.id, UpdateOne(as_read, gone))]
 
 
-def _as_read(key: str, profile: StoredProfile) -> Document:
-    """Return the query that finds a profile only as it was read."""
+def _as_read(key: str, profile: StoredProfile, own: OwnFields) -> Document:
+    """Return the query that finds a profile only as it was read.
+
+    Of a document that Fanfold has not written yet that is what a profile begins with.
+    """
     if not profile.is_ours:
-        return {key: profile.id, "_fold": None}
+        said = {name: {"$eq": profile.fields.get(name)} for name in own.beginning}
+        return {key: profile.id, "_fold": None, **said}
     return {
         key: profile.id,
         "_fold.version": profile.bookkeeping.version,
@@ -204,24 +210,43 @@ def merge_rebuilt(
 ) -> None:
     """Put rebuilt profiles in the place of earlier generations' in the documents.
 
-    MongoDB does it, a document at a time; done again, it changes nothing. What a rebuild has not
-    made keeps what it began with, and goes where that is nothing.
+    MongoDB does it, a document at a time; done again, it changes nothing. Documents that begin
+    otherwise than the rebuild has met them stay as they are.
     """
     documents, key = profiles
-    mine = sorted(own.names)
-    names = {"$map": {"input": {"$objectToArray": "$$ROOT"}, "in": "$$this.k"}}
-    is_mine_alone = {"$setIsSubset": [names, [*mine, "_id", "_fold", key]]}
-
     with_key: list[Document] = [] if key == "_id" else [{"$set": {key: "$_id"}}, {"$unset": "_id"}]
-    is_done = {"$gte": [{"$ifNull": ["$_fold.generation", -1]}, generation]}
+    stays = {"$or": [_is_of(generation), _begins_otherwise(own)]}
     merge: Document = {
         "into": documents.name,
         "on": key,
-        "whenMatched": [{"$replaceWith": {"$cond": [is_done, "$$ROOT", _renewed(mine)]}}],
+        "whenMatched": [
+            {"$replaceWith": {"$cond": [stays, "$$ROOT", _renewed(sorted(own.names))]}}
+        ],
         "whenNotMatched": "insert",
     }
     rebuilt.aggregate([*with_key, {"$merge": merge}])
 
+
+def _is_of(generation: int) -> Document:
+    """Return the expression of whether a document is of a generation, or a later one."""
+    return {"$gte": [{"$ifNull": ["$_fold.generation", -1]}, generation]}
+
+
+def _begins_otherwise(own: OwnFields) -> Document:
+    """Return the expression of whether a document begins with something else than a new one."""
+    if not own.beginning:
+        return {"$literal": False}
+    says_something = [{"$ne": [{"$ifNull": [f"${name}", None]}, None]} for name in own.beginning]
+    begun = [{"$ifNull": [f"{fold}.begun", {}]} for fold in ("$_fold", "$$new._fold")]
+    return {"$cond": [IS_OF_OTHERS, {"$or": says_something}, {"$ne": begun}]}
+
+
+def remove_earlier(profiles: ProfileCollection, generation: int, own: OwnFields) -> None:
+    """Remove what generations before one have made, but what began with something."""
+    documents, key = profiles
+    mine = sorted(own.names)
+    names = {"$map": {"input": {"$objectToArray": "$$ROOT"}, "in": "$$this.k"}}
+    is_mine_alone = {"$setIsSubset": [names, [*mine, "_id", "_fold", key]]}
     left = {"_fold.generation": {"$lt": generation}, "_fold.begun": None}
     deleted = {**left, "_fold.adopted": None, "$expr": is_mine_alone}
     documents.delete_many(deleted)
@@ -234,7 +259,7 @@ def _renewed(mine: Sequence[str]) -> Document:
     is_of_others = {"$not": [{"$in": ["$$this.k", [*mine, "_fold"]]}]}
     of_others = {"$arrayToObject": {"$filter": {"input": elements, "cond": is_of_others}}}
 
-    was_adopted = {"$or": ["$_fold.adopted", {"$eq": [{"$type": "$_fold"}, "missing"]}]}
+    was_adopted = {"$or": ["$_fold.adopted", IS_OF_OTHERS]}
     adopted = {"$cond": [was_adopted, {"adopted": True}, {}]}
     fold = {"$mergeObjects": [adopted, "$$new._fold"]}
     return {"$mergeObjects": [of_others, "$$new", {"_fold": fold}]}

@@ -39,10 +39,18 @@ class ProfileCollection(NamedTuple):
 class OwnFields:
     """The names of the fields that are Fanfold's in the documents of an asset."""
 
-    def __init__(self, declared: Iterable[str], known: Iterable[str] = ()) -> None:
+    def __init__(
+        self, declared: Iterable[str], known: Iterable[str] = (), beginning: Iterable[str] = ()
+    ) -> None:
         self.declared = tuple(declared)
+        # Of these, what a document said before Fanfold came counts.
+        self.beginning = tuple(beginning)
         # With those that `derive` has made so far.
         self.names = frozenset((*self.declared, *known))
+
+    def with_more(self, names: Names[str]) -> "OwnFields":
+        """Return these and some that `derive` makes for the first time."""
+        return OwnFields(self.declared, self.names.union(names), self.beginning)
 
     def of(self, fields: Mapping[str, Any]) -> Document:
         """Return those of a document's fields that are Fanfold's, in the order of writing."""
@@ -168,6 +176,14 @@ def profiles_that_began(
     """Return the profiles of generations before one that began with what a document said."""
     query = {"_fold.generation": {"$lt": before}, "_fold.begun": {"$ne": None}}
     return _found(profiles, query, own)
+
+
+def profiles_left(
+    profiles: ProfileCollection, profile_ids: Sequence[str], generation: int, own: OwnFields
+) -> dict[str, StoredProfile]:
+    """Return those of these profiles of which there is a document, but of no such generation."""
+    is_earlier = [{"_fold": None}, {"_fold.generation": {"$lt": generation}}]
+    return _found(profiles, {profiles.key: {"$in": list(profile_ids)}, "$or": is_earlier}, own)
 
 
 def _found(

@@ -4,5 +4,5 @@ How a block is cut belongs in sources, what is remembered in ledger, what become
 
 Read: listing (what is new in a partition), remarks (what is odd there), sizing (items a batch),
 slots (workers at once), packing (ranges to batches), plans (all of it, written down); redrive (dead
-letters again), rebuild (all profiles anew), whereabouts (of profiles), changed_code (its cost).
+letters), rebuild (all profiles anew), beginnings (theirs), whereabouts, changed_code (its cost).
 """

@@ -13,14 +13,9 @@ from workers.errors import Refused
 from workers.ledger.ledger import Ledger
 from workers.ledger.losses import MAX_NAMED
 from workers.ledger.mongo import rebuild_collection, rebuild_collections
-from workers.ledger.profile_writes import merge_rebuilt, write_all, write_of
-from workers.ledger.profiles import (
-    Bookkeeping,
-    OwnFields,
-    ProfileCollection,
-    StoredProfile,
-    profiles_that_began,
-)
+from workers.ledger.profile_writes import merge_rebuilt, remove_earlier
+from workers.ledger.profiles import ProfileCollection
+from workers.planning.beginnings import Beginnings
 from workers.planning.listing import Listing
 from workers.planning.whereabouts import declared_key
 from workers.sources.objects import blocks_with_owners
@@ -126,32 +121,16 @@ def finish_swap(asset: Asset, task: Task, ledger: Ledger) -> None:
         return
 
     readers = Readers(task.fields, task.derive)
-    own = ledger.own_fields(asset.name, readers.names)
+    own = ledger.own_fields(asset.name, readers.names, readers.beginning)
     profiles = ledger.profiles(asset.name)
-    merge_rebuilt(ledger.database[rebuilt], profiles, generation, own)
-    for profile in profiles_that_began(profiles, generation, own).values():
-        _keep_beginning(readers, profiles, profile, generation, own)
+    new = ProfileCollection(ledger.database[rebuilt])
+    merge_rebuilt(new.documents, profiles, generation, own)
+    beginnings = Beginnings(asset.name, task, ledger, readers, profiles, generation, own)
+    if readers.beginning:
+        beginnings.take_up(new)
+    remove_earlier(profiles, generation, own)
+    beginnings.keep()
     ledger.database.drop_collection(rebuilt)
-
-
-def _keep_beginning(
-    readers: Readers,
-    profiles: ProfileCollection,
-    profile: StoredProfile,
-    generation: int,
-    own: OwnFields,
-) -> None:
-    """Leave a profile of which no item says anything with what it began with."""
-    begun = profile.bookkeeping.begun
-    bookkeeping = Bookkeeping(
-        generation=generation,
-        version=profile.bookkeeping.version + 1,
-        state=readers.hidden(begun),
-        adopted=profile.bookkeeping.adopted,
-        begun=begun,
-    )
-    shown = readers.shown(begun)
-    write_all(profiles, [write_of(profiles.key, profile.id, profile, shown, bookkeeping, own)])
 
 
 def drop_leftovers(asset: Asset, ledger: Ledger) -> list[str]:

@@ -58,6 +58,8 @@ def changed(*replacements):
         ('name="shop"', 'name="store"'),
         ("What customers buy", "Who buys what"),
         ("derive=derive)", "derive=derive, example={})"),
+        ("import Asset, Sum, Task, rows", "import Asset, Schedule, Sum, Task, rows"),
+        ("import Asset, Sum, Task, rows", "import rows, Task, Asset, Sum"),
     ],
 )
 def test_what_decides_nothing_is_no_new_code(old, new):

@@ -3,32 +3,15 @@
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.folds import EVENTS, any_order, fold, planned, reset, start, turns
 from tests.support.interleaving import Actor, perform, turn_taking_ledger
-from tests.support.pipeline import Pipeline, event
+from tests.support.pipeline import Pipeline
 from workers.folding.publish import record_folded
 from workers.folding.reconcile import reconcile_plans
 from workers.ledger.records import PlanState
-
-# What three runs know of two days: two of the same day, one of another.
-EVENTS = {
-    "old": ("1998-04-01", {"ann": 2, "bo": 1}),
-    "new": ("1998-04-01", {"ann": 1, "cy": 3}),
-    "other": ("1998-04-02", {"ann": 5, "bo": 1, "dee": 1}),
-}
-any_order = settings(
-    max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
-)
-
-
-def turns(actors):
-    """Return an order of turns: stretches of the same actor, long and short."""
-    stretch = st.tuples(st.integers(0, actors - 1), st.sampled_from([1, 1, 2, 3, 5, 9, 25, 40]))
-    return st.lists(stretch, max_size=25).map(
-        lambda parts: [actor for actor, length in parts for _ in range(length)]
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -38,53 +21,10 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr("workers.folding.writing.CHUNKS_AT_ONCE", 1)
 
 
-def planned(pipeline):
-    """Plan and work all three, each over its own blocks, over profiles that are there before."""
-    for day in ("1998-04-01", "1998-04-02"):
-        pipeline.put([event(user) for user in ("ann", "bo", "eve")], day)
-    pipeline.run("1998-04-01", "1998-04-02")
-
-    plans = {}
-    for name, (day, events) in EVENTS.items():
-        pipeline.put([event(user) for user, times in events.items() for _ in range(times)], day)
-        work = pipeline.plan(day)
-        pipeline.work(work)
-        plans[name] = work.plans[0].id
-    return plans
-
-
-def fold(pipeline, actor, plan_id, zombie=False):
-    """Do what reconcile, fold_shard and publish do, a turn for each call.
-
-    A zombie is an op that Dagster gave up and that folds once more after all that.
-    """
-    ledger = turn_taking_ledger(actor, pipeline.ledger)
-    run = Pipeline(pipeline.store, pipeline.database, ledger)
-    reconciled = reconcile_plans(run.asset, ledger, [plan_id])
-
-    for _ in range(1 + zombie):
-        record_folded(run.asset, ledger, reconciled, run.fold(reconciled))
-
-
 @pytest.fixture
 def plans(pipeline):
     """The ids of the three plans by name, and what MongoDB holds where each example starts."""
-    ids = planned(pipeline)
-    names = pipeline.database.list_collection_names()
-    return ids, {name: list(pipeline.database[name].find()) for name in names}
-
-
-def reset(pipeline, plans):
-    """Bring MongoDB back to where all three are planned and worked; return the plans' ids.
-
-    The blocks and their results in S3 stay: no example changes those.
-    """
-    ids, documents = plans
-    for name in pipeline.database.list_collection_names():
-        pipeline.database[name].delete_many({})
-        if documents.get(name):
-            pipeline.database[name].insert_many(documents[name])
-    return ids
+    return start(pipeline, planned(pipeline))
 
 
 def events_of_profiles(pipeline):
