@@ -301,7 +301,8 @@ def publish(
         context.add_asset_metadata(metadata, partition_key=counts.partition)
     context.log.info(
         f"{published.items_used} items of {published.items} used, "
-        f"{published.dead_letters} dead letters, {published.profiles} profiles"
+        f"{published.dead_letters} dead letters, {published.duplicates} duplicates, "
+        f"{published.profiles} profiles"
     )
 
 

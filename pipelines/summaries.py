@@ -83,6 +83,7 @@ def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
         "items_used": counts.used,
         "items_skipped": counts.skipped,
         "dead_letters": counts.dead,
+        "duplicates": counts.duplicates,
         "unread_parts": counts.unread_parts,
         "unread_items": counts.unread_items,
         "items_redriven": counts.redriven,

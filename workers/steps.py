@@ -37,6 +37,7 @@ from workers.planning.rebuild import finish_swap, keeps_observations, list_obser
 from workers.planning.redrive import list_redrive
 from workers.planning.remarks import describe_formats, describe_listings, remarks_on
 from workers.planning.slots import Slots, within_memory
+from workers.planning.turnover import record_stays
 from workers.planning.whereabouts import settle_profiles, why_not_there
 from workers.share import ShareRunner
 from workers.sources.items import columns_of
@@ -181,9 +182,13 @@ def queue_batches(
         )
 
     work = make_plans(asset, task, ledger, store, run_id, listed.listings, sliced, slots)
+    new = work.new
+    if asset.unique:
+        leaving = {each.partition: each.leaving for each in listed.listings}
+        new = record_stays(asset, ledger, leaving, new)
     parts = {task.version: task.versions.parts_of_batches}
     ledger.code_parts.record(parts | {task.shown_version: task.versions.parts_of_profiles})
-    ledger.save(work.plans, work.new, work.again)
+    ledger.save(work.plans, new, work.again)
     queued = _shared(asset, ledger, listed, sliced, work, slots)
     ledger.shares.deal(run_id, queued.shares)
     return queued

@@ -29,7 +29,7 @@ PRECISE_SECONDS = 10  # below which a duration has a decimal
 LONG_SECONDS = 600  # from which a duration is in minutes
 # What of the counts of partitions a message adds up.
 TOTALS = (
-    *("items", "used", "dead", "failed", "pending"),
+    *("items", "used", "dead", "duplicates", "failed", "pending"),
     *("batches_failed", "unread_parts", "unread_items"),
 )
 QUOTED_COMMAND = re.compile(r"`(fanfold [^`]+)`")
@@ -116,6 +116,8 @@ def _numbers(report: RunReport) -> list[str]:
         totals.update({name: getattr(counts, name) for name in TOTALS})
 
     parts = [f"{totals['used']:,} used", f"{totals['dead']:,} dead letters"]
+    if totals["duplicates"]:
+        parts.append(f"{totals['duplicates']:,} duplicates")
     about = f" (about {totals['failed']:,} items)" if totals["failed"] else ""
     parts.append(f"{totals['batches_failed']:,} failed batches{about}")
     if totals["unread_parts"]:

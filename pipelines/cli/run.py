@@ -38,7 +38,8 @@ from workers.planning.remarks import nothing_found
 from workers.planning.slots import Slots
 from workers.verify import Verdict, verify_profiles
 
-OUTCOME_NAMES = ("used", "dead", "profiles", "result")  # of a batch's outcome, as --json prints it
+# Of a batch's outcome, as --json prints it.
+OUTCOME_NAMES = ("used", "dead", "duplicates", "profiles", "result")
 BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "error")
 
 

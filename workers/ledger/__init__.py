@@ -2,8 +2,8 @@
 
 What a run should do belongs in planning; when profiles are written, and how, in folding.
 
-Read: mongo (the connection), rights (of its user), records (plans, batches), ledger, shares (whose
-turn a batch is), workers and heartbeat (who is at work), claims (who may fold), profiles, known
-(ids) and profile_writes (guarded), dead_letters, attempt (a worker's), counts, losses (in words),
-removals, manifest (a run's record), fingerprint (failures alike), folded, code_parts (of versions).
+Read: mongo (the connection), rights (of its user), records (plans, batches), ledger, shares (of
+batches), workers and heartbeat (who is at work), claims (who may fold), profiles, profile_writes,
+known (ids), stays (of blocks), copies (which count), dead_letters, attempt (a worker's), counts,
+losses (in words), removals, manifest (a run's record), fingerprint, folded, code_parts.
 """

@@ -12,7 +12,7 @@ from workers.values import Document
 OF_LEDGER = ("find", "insert", "update")
 OF_PROFILES = ("find", "insert", "update", "remove")
 ALL = "all collections"
-LEDGER = ("plans", "batches", "dead_letters", "assets", "workers", "code")
+LEDGER = ("plans", "batches", "dead_letters", "assets", "workers", "code", "stays")
 
 
 def why_forbidden(
