@@ -55,7 +55,8 @@ dev: setup
 	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000 --log-level warning
 
 chaos: .venv/ready-to-test
-	$(BIN)/python -m tests.proofs.chaos --kills $(KILLS) --seed $(SEED) --executor $(EXECUTOR)
+	$(BIN)/python -m tests.proofs.chaos --kills $(KILLS) --seed $(SEED) --executor $(EXECUTOR) \
+		$(if $(UNIQUE),--unique)
 
 worker-env: .venv/ready-to-test
 	$(BIN)/python -m tests.proofs.worker_env

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, fold, formats, growth, overhead, small, whole_job
+from benchmarks import chart, fold, formats, growth, overhead, small, unique, whole_job
 from benchmarks.environment import environment
 from benchmarks.figures import PROMISED, figures_of
 from benchmarks.process import Answer
@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[Scale], Answer]] = {
     "growth": growth.measure_part,
     "formats": formats.measure_part,
     "small": small.measure_part,
+    "unique": unique.measure_part,
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 

@@ -134,6 +134,18 @@ def of_small(part: Details) -> Figures:
     return figures
 
 
+def of_unique(part: Details) -> Figures:
+    """Return how much longer batches take where copies of an item count once."""
+    seconds = {name: run["batch_seconds"] for name, run in part["runs"].items()}
+    own = part["runs"]["with"]
+    return {
+        "unique_batch_cost": seconds["with"] / seconds["without"],
+        "unique_again_cost": own["again_seconds"] / seconds["without"],
+        "unique_bytes_an_id": own["bytes_an_id"],
+        "unique_peak_mb": own["peak_mb"],
+    }
+
+
 def of_peaks(parts: Mapping[str, Details]) -> Figures:
     """Return the most memory that a process of Fanfold held, over all sizes and forms of blocks."""
     peaks = [
@@ -152,4 +164,5 @@ OF_PARTS = {
     "fold": of_fold,
     "formats": of_formats,
     "small": of_small,
+    "unique": of_unique,
 }

@@ -28,6 +28,8 @@ class Scale(NamedTuple):
     large_block_bytes: int
     # Events by format.
     format_events: int
+    # Events of which a tenth is there twice.
+    unique_events: int
     # Partitions of the backfill.
     days: int
 
@@ -43,6 +45,7 @@ FULL = Scale(
     gzip_events=5_000_000,
     large_block_bytes=2 << 30,
     format_events=1_000_000,
+    unique_events=5_000_000,
     days=2_000,
 )
 QUICK = Scale(
@@ -56,6 +59,7 @@ QUICK = Scale(
     gzip_events=1_000_000,
     large_block_bytes=0,
     format_events=200_000,
+    unique_events=200_000,
     days=400,
 )
 # For tests, and for trying a part out.
@@ -70,6 +74,7 @@ TINY = Scale(
     gzip_events=2_000,
     large_block_bytes=0,
     format_events=2_000,
+    unique_events=2_000,
     days=3,
 )
 

@@ -74,7 +74,7 @@ def folded_plans(asset: Asset, ledger: Ledger, run: str) -> list[Plan]:
 def nothing_lost(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.AssetCheckResult:
     """Hold the counts of folded plans against each other, and against the letters there are."""
     wrong = [sentence for plan in plans for sentence in _losses(ledger, plan)]
-    description = "items planned = used + dead letters"
+    description = "items planned = used + dead letters + duplicates"
     if wrong:
         more = f"; and {len(wrong) - MAX_NAMED:,} more" if len(wrong) > MAX_NAMED else ""
         description = f"{'; '.join(wrong[:MAX_NAMED])}{more}. {_way_out(asset, plans)}"
@@ -89,6 +89,7 @@ def nothing_lost(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.Asse
             "items": sum(each.items for each in counts),
             "used": sum(each.used for each in counts),
             "dead_letters": sum(each.dead for each in counts),
+            "duplicates": sum(each.duplicates for each in counts),
             "failed": sum(each.failed for each in counts),
             "profiles_failed": sum(len(plan.failed_profiles) for plan in plans),
         },
@@ -120,11 +121,12 @@ def _losses(ledger: Ledger, plan: Plan) -> list[str]:
     counts = plan.counts
     if counts:
         letters = _letters(ledger, plan) if counts.dead else 0
-        items = counts.used + counts.dead + counts.failed
+        items = counts.used + counts.dead + counts.duplicates + counts.failed
         if counts.items != items or letters != counts.dead:
             losses.append(
                 f"{plan.partition}: {counts.items:,} items planned, {counts.used:,} used, "
-                f"{counts.dead:,} dead and {counts.failed:,} failed; {letters:,} dead letters"
+                f"{counts.dead:,} dead, {counts.duplicates:,} duplicates and {counts.failed:,} "
+                f"failed; {letters:,} dead letters"
             )
 
     for failed in plan.failed_profiles:

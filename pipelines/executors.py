@@ -40,7 +40,7 @@ def local() -> dg.ExecutorDefinition:
 
 def celery() -> dg.ExecutorDefinition:
     """Return the executor that sends ops to `fanfold worker`, on whatever machine that runs."""
-    executor: dg.ExecutorDefinition = _optional("pipelines.celery.executor", "celery").celery
+    executor: dg.ExecutorDefinition = import_extra("pipelines.celery.executor", "celery").celery
     return executor
 
 
@@ -50,14 +50,14 @@ def k8s() -> dg.ExecutorDefinition:
         raise Refused("FANFOLD_EXECUTOR is k8s: set FANFOLD_SLOTS to the pods of a run at once")
 
     names = [*assets(), *broken_assets()]
-    executor: dg.ExecutorDefinition = _optional("pipelines.k8s", "k8s").k8s_executor(
+    executor: dg.ExecutorDefinition = import_extra("pipelines.k8s", "k8s").k8s_executor(
         slots().number, names, [op.name for op in OPS]
     )
     return executor
 
 
-def _optional(module: str, extra: str) -> Any:
-    """Import what needs packages that an extra brings; Refused where they are not installed."""
+def import_extra(module: str, extra: str) -> Any:
+    """Return a module that needs packages of an extra; Refused where they are not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -18,7 +18,7 @@ from pipelines.errors import RETRIES, explained
 from pipelines.launchers.attempt import attempt_share
 from pipelines.launchers.choice import with_few_workers
 from pipelines.processes import executor_name
-from pipelines.summaries import partition_metadata
+from pipelines.summaries import adoption_text, partition_metadata
 from resources.io_manager import summary_key
 from workers import steps
 from workers.assets import assets
@@ -293,13 +293,16 @@ def publish(
     for counts in answer.counts:
         profiles = sum(shard.profiles.get(counts.partition, 0) for shard in shards)
         metadata = partition_metadata(counts, profiles)
+        if adopted := adoption_text(summary):
+            metadata["adopted"] = adopted
         if not counts.blocks and not first.asset.source:
             prefix = first.asset.prefixes(counts.partition)[0]
             metadata["no_block_under"] = f"s3://{store.bucket}/{prefix}"
         context.add_asset_metadata(metadata, partition_key=counts.partition)
     context.log.info(
         f"{published.items_used} items of {published.items} used, "
-        f"{published.dead_letters} dead letters, {published.profiles} profiles"
+        f"{published.dead_letters} dead letters, {published.duplicates} duplicates, "
+        f"{published.profiles} profiles"
     )
 
 

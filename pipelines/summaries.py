@@ -6,13 +6,15 @@ which it is no success either; where they were not, `errors`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.declare.asset import Asset, span
 from workers.values import Counts
 
 Summary = dict[str, Any]
+# What a person is told only where there is any; see adoption_text.
+OF_ADOPTION = ("documents_adopted", "values_replaced")
 LISTS = ("checks_failed", "warnings")  # what a summary says beside numbers
 
 
@@ -81,6 +83,7 @@ def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
         "items_used": counts.used,
         "items_skipped": counts.skipped,
         "dead_letters": counts.dead,
+        "duplicates": counts.duplicates,
         "unread_parts": counts.unread_parts,
         "unread_items": counts.unread_items,
         "items_redriven": counts.redriven,
@@ -94,6 +97,32 @@ def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
         "work_seconds": counts.work_seconds,
         "warnings": [str(warning) for warning in counts.warnings],
     }
+
+
+def adoption_text(summary: Mapping[str, Any]) -> str:
+    """Return what a run did to documents that were there before it; "" where it met none."""
+    documents, values = (summary.get(name, 0) for name in OF_ADOPTION)
+    if not documents:
+        return ""
+    text = f"The run made profiles of {_count(documents, 'document')} of others."
+    if values:
+        replaced = f"{_count(values, 'value')} in fields of the profiles"
+        text += f' It replaced {replaced}; a field with adopt="begin" begins with such values'
+        text += " instead."
+    return text
+
+
+def numbers_to_show(summary: Summary) -> dict[str, Any]:
+    """Return the numbers of a summary that a person is shown."""
+    return {
+        name: value
+        for name, value in summary.items()
+        if is_number(value) and (value or name not in OF_ADOPTION)
+    }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def is_folded(summary: Summary) -> bool:

@@ -25,7 +25,7 @@ PORTS = (27017, 8333, 9333, 8080, 8888, 6379)
 GRPC = 10_000
 SERVERS = "Servers started by hand"
 EXECUTORS = ["The local executor", "Celery"]  # sections of the document, with a `verify` in each
-STOP_SECONDS = 5  # SeaweedFS would wait 15 s for a part of itself
+STOP_SECONDS = 1  # SeaweedFS would wait 15 s for a part of itself
 
 
 def commands_of(title: str) -> str:
@@ -108,10 +108,10 @@ def _runs(pid: int) -> bool:
     return state != "Z"
 
 
-@pytest.fixture
-def machine(servers, tmp_path) -> Iterator[Machine]:
+@pytest.fixture(scope="module")
+def machine(servers, tmp_path_factory) -> Iterator[Machine]:
     """A machine on which the servers of the document run; `servers` skips where they cannot."""
-    machine = Machine(tmp_path)
+    machine = Machine(tmp_path_factory.mktemp("machine"))
     try:
         machine.type(commands_of(SERVERS))
         yield machine
@@ -119,14 +119,21 @@ def machine(servers, tmp_path) -> Iterator[Machine]:
         machine.stop()
 
 
+@pytest.fixture
+def database(machine):
+    """The database of the document, which is empty at first."""
+    uri = f"mongodb://admin:choose-one@{HOST}:{machine.ports[27017]}/?directConnection=true"
+    with MongoClient(uri) as client:
+        yield client["fanfold"]
+        client.drop_database("fanfold")
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_the_document_followed_to_the_letter_ends_in_verified_profiles(machine, executor):
+def test_the_document_followed_to_the_letter_ends_in_verified_profiles(machine, database, executor):
     printed = machine.type(commands_of(executor))
     assert "given by settings" in printed
     assert "7 profiles" in printed
     assert not (machine.home / "fanfold/state/servers.json").exists()
 
-    uri = f"mongodb://admin:choose-one@{HOST}:{machine.ports[27017]}/?directConnection=true"
-    with MongoClient(uri) as client:
-        profiles = client["fanfold"]["user_profiles"].find({}, {"events": 1})
-        assert sum(profile["events"] for profile in profiles) == 1_000
+    profiles = database["user_profiles"].find({}, {"events": 1})
+    assert sum(profile["events"] for profile in profiles) == 1_000

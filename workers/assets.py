@@ -13,6 +13,7 @@ from workers.declare.task import Task, load_module, load_task
 from workers.errors import Refused
 from workers.rehearsal import rehearse
 from workers.sources.formats.declared import check_declared
+from workers.sources.unique import Identity
 
 
 class Catalogue(NamedTuple):
@@ -110,6 +111,8 @@ def _load_asset(name: str) -> Asset:
         check_declared(asset.format)
         task = load_task(asset.task)
         _check_known_only(asset, task)
+        if asset.unique:
+            Identity(task.item, asset.unique)
         rehearse(task, asset.format, asset.template)
     except (Refused, TypeError, ValueError) as error:  # msgspec's errors are among the latter
         file = _file(asset.task)

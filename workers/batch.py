@@ -25,7 +25,8 @@ from workers.sources.heads import NONE_ASKED, AskedHeads
 from workers.sources.items import Reject, contribute, reader_of
 from workers.sources.rests import Density, items_of_rest
 from workers.sources.source import source_of
-from workers.sources.taken import Origin, Waiting
+from workers.sources.taken import Origin, Part, Waiting
+from workers.sources.unique import unique_items
 from workers.store import OWN_PREFIX, BlockStore
 from workers.values import Outcome, Place, Range
 
@@ -144,7 +145,11 @@ class Worker:
         self.framer = reader_of(self.task.observation_type, by_columns=False)
         self.merger = Merger(self.task.fields)
         self.known = known_only(batch, self.task, ledger)
+        self.unique = unique_items(
+            batch, self.task.item, ledger, self._add_unidentified, self._add_duplicates
+        )
         self.used = 0
+        self.duplicates = 0
         self.skipped = 0
         self.bytes = 0
         self.bugs = 0
@@ -170,6 +175,7 @@ class Worker:
             self.say(f"batch {self.batch.id}: {self._items_met:,} items so far, at {range_.key}")
             self._read(range_, runs)
             self.bytes += range_.bytes
+        self._leave_out_duplicates()
 
     def take_in(self, parts: Parts) -> None:
         """Take in what all items that wait contribute."""
@@ -186,8 +192,9 @@ class Worker:
         table = self.merger.table()
         body = to_parquet(table)
         outcome = Outcome(
-            items=self.used + self.dead_letters.count,
+            items=self.used + self.dead_letters.count + self.duplicates,
             used=self.used,
+            duplicates=self.duplicates,
             skipped=self.skipped,
             dead=self.dead_letters.count,
             unread_parts=self.dead_letters.rests,
@@ -227,24 +234,31 @@ class Worker:
     def _items_met(self) -> int:
         """The items that were read so far, whatever became of them."""
         waiting = self.waiting.items + len(self.unobserved)
-        return self.used + self.dead_letters.count + waiting
+        return self.used + self.dead_letters.count + self.duplicates + waiting
 
     def _use(self, range_: Range, run: Lines | Rows, reject: Reject) -> None:
         """Let the items of a run contribute, or put them aside to be observed."""
-        taken = self.reader.items(run, reject)
+        self.waiting.add(range_, self.reader.items(run, reject))
         if self.task.observe is None:
-            self.waiting.add(range_, taken)
             if self.waiting.is_full:
                 self._contribute_waiting()
             return
 
-        for item, number in zip(taken.items, taken.numbers, strict=True):
-            self.unobserved.append((item, Origin(range_, taken.run, number)))
+        self._leave_out_duplicates()
+        for taken in self.waiting.take():
+            origins = map(taken.origin_of, range(len(taken.items)))
+            self.unobserved += zip(taken.items, origins, strict=True)
         if len(self.unobserved) >= OBSERVED_ITEMS:
             self._observe()
 
+    def _leave_out_duplicates(self) -> None:
+        """Leave out of what waits the copies of items that count elsewhere."""
+        if self.unique:
+            self.waiting.filter(self.unique.keep)
+
     def _contribute_waiting(self) -> None:
         """Let the items that were read contribute, many in one call."""
+        self._leave_out_duplicates()
         for taken in self.waiting.take():
             self._contribute(taken.items, taken.origin_of)
         self.dead_letters.record()
@@ -299,6 +313,19 @@ class Worker:
                     if index - first not in unknown:
                         origin = origin_of(index)
                         self.dead_letters.mark_used(origin.range_, origin.place)
+
+    def _add_unidentified(self, origin: Origin) -> None:
+        """Add the dead letter of an item that lacks what identifies it."""
+        reason = f"{' or '.join(self.batch.unique)} is missing or empty, which identifies an item"
+        self._reject(origin.range_, origin.place, origin.run.raw(origin.number), reason)
+
+    def _add_duplicates(self, part: Part) -> None:
+        """Count items of which other copies count."""
+        range_, taken = part
+        self.duplicates += len(taken.items)
+        if self.batch.is_redrive:
+            for number in taken.numbers:
+                self.dead_letters.mark_used(range_, taken.run.place(number))
 
     def _add_unknown(self, origin: Origin, profile_id: str) -> None:
         """Add the dead letter of an item that says something of a profile without a document."""

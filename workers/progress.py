@@ -26,6 +26,7 @@ class Figures(Value, frozen=True, kw_only=True):
     items: int = 0
     items_done: int = 0
     dead: int = 0
+    duplicates: int = 0
     # Seconds of work that the done batches took, and that the unfinished ones will take.
     work_done: float = 0.0
     work_left: float = 0.0
@@ -46,7 +47,7 @@ def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
     planned_items = sum(row.planned for row in [*failed, *unfinished] if not row.is_redrive)
     items_done = sum(row.items for row in done if not row.is_redrive)
     dead = sum(row.dead for row in done if not row.is_redrive)
-    redriven = sum(row.used for row in done if row.is_redrive)
+    redriven = sum(row.used + row.duplicates for row in done if row.is_redrive)
 
     return Figures(
         partitions=partitions,
@@ -60,6 +61,7 @@ def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
         items=items_done + planned_items,
         items_done=items_done,
         dead=dead - redriven,
+        duplicates=sum(row.duplicates for row in done),
         work_done=sum(row.seconds for row in done),
         work_left=_work_left(done, unfinished),
     )

@@ -20,6 +20,7 @@ from workers.declare.task import Task
 from workers.errors import Malformed, Refused
 from workers.folding.holdings import Holdings, Part, parts_of
 from workers.folding.said import ResultGone, Said
+from workers.ledger.copies import KnownCopies
 from workers.ledger.known import KnownOnly
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import PartitionKey, Plan
@@ -27,6 +28,8 @@ from workers.sources.columns.frames import Items, join_items
 from workers.sources.items import ItemReader, contribute
 from workers.sources.objects import blocks_of_partition, blocks_with_owners
 from workers.sources.source import Source, source_of
+from workers.sources.taken import Taken
+from workers.sources.unique import Identity, UniqueItems
 from workers.store import BlockStore
 from workers.values import BUCKETS, Block, ByteRange, Document, Place, ProfileRange, Range
 
@@ -55,6 +58,36 @@ class Recomputed(NamedTuple):
     against: str
     # The blocks that could not be read whole.
     unread: tuple[UnreadPart, ...] = ()
+
+
+class _Unique:
+    """Leaves of items those that count, by what the ledger says of which copy does."""
+
+    def __init__(self, asset: Asset, task: Task, ledger: Ledger) -> None:
+        self._asset, self._stays = asset, ledger.stays
+        self._stay_ids: dict[tuple[str, str], int] = {}
+        known = KnownCopies(ledger.copies(asset.name), ledger.stays)
+        identity = Identity(task.item, asset.unique)
+        self._unique = UniqueItems(
+            identity, self._stay_ids, known.those_that_count, _leave_out, _leave_out
+        )
+
+    def look_at(self, ranges: Sequence[Range]) -> None:
+        """Find out what is known of blocks that are about to be read."""
+        stays = self._stays.newest(self._asset.name, [range_.block for range_ in ranges])
+        self._stay_ids.clear()
+        for range_ in ranges:
+            stay = stays.get((range_.key, range_.etag))
+            self._stay_ids[range_.key, range_.etag] = stay.id if stay else 0
+
+    def only(self, range_: Range, taken: Taken) -> Taken:
+        """Return the items of a run that count."""
+        ((_, kept),) = self._unique.keep([(range_, taken)])
+        return kept
+
+
+def _leave_out(_: object) -> None:
+    """Leave out an item that nothing identifies, or copies that do not count."""
 
 
 def recompute(
@@ -124,7 +157,8 @@ def recompute_blocks(
 
     items_used = 0
     unread: list[UnreadPart] = []
-    for items in _chunks(_items(asset, source, reader, blocks, unread)):
+    unique = _Unique(asset, task, ledger) if asset.unique else None
+    for items in _chunks(_items(asset, source, reader, blocks, unread, unique)):
         observations = _observe_anew(task, items)
         for first, last, frames in contribute(known or task, framer, observations):
             if not isinstance(frames, Exception):
@@ -177,6 +211,7 @@ def _items(
     reader: ItemReader,
     blocks: Iterable[Block],
     unread: list[UnreadPart],
+    unique: _Unique | None,
 ) -> Iterator[Items]:
     """Yield the usable items of blocks, by chunks; `unread` gets the blocks that break off."""
     kind = ProfileRange if asset.source else ByteRange
@@ -186,10 +221,13 @@ def _items(
         if block.size
     )
     for ranges in iter(lambda: list[Range](islice(whole, READ_BLOCKS)), []):
+        if unique:
+            unique.look_at(ranges)
         for range_, runs in source.read(ranges, reader.columns):
             try:
                 for run in runs:
-                    yield reader.items(run, _ignore).items
+                    taken = reader.items(run, _ignore)
+                    yield (unique.only(range_, taken) if unique else taken).items
             except Malformed as error:  # what was read before counts; the run keeps a dead letter
                 unread.append(UnreadPart(range_.key, range_.etag, str(error)))
 

@@ -86,6 +86,9 @@ REGION_CODES = {
     "PermanentRedirect",
     "TemporaryRedirect",
 }
+# What a request takes where that is not called as it is.
+RIGHTS = {"ListObjectsV2": "s3:ListBucket", "HeadBucket": "s3:ListBucket"}
+WAY_OUT = "deploy/iam-policy.json has all that Fanfold needs"
 SKEW_CODES = {"RequestTimeTooSkewed", "RequestExpired"}
 REGION_IN_TEXT = re.compile(r"expecting '([a-z0-9-]+)'")
 # Ids of keys, values in URLs that were signed, and runs as long as tokens; names of resources, as
@@ -161,6 +164,8 @@ class Answer(NamedTuple):
     headers: dict[str, str]
     # What else the body says, by element.
     details: dict[str, Any]
+    # The right that the request takes.
+    right: str
 
     @classmethod
     def of(cls, error: ClientError) -> "Answer":
@@ -169,7 +174,8 @@ class Answer(NamedTuple):
         metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
         code = str(details.get("Code", ""))
         text = "" if code.isdigit() else passed_on(str(details.get("Message") or ""))
-        return cls(status_of(error), code, text, metadata.get("HTTPHeaders", {}), details)
+        right = RIGHTS.get(error.operation_name, f"s3:{error.operation_name}")
+        return cls(status_of(error), code, text, metadata.get("HTTPHeaders", {}), details, right)
 
     @property
     def said(self) -> str:
@@ -270,10 +276,11 @@ def _explain_refusal(answer: Answer, name: str) -> Refused:
     """Return what a 401 or 403 without a cause of its own may be about."""
     if answer.text:
         return Refused(
-            f"S3 refused access to {name} ({answer.said}); check the credentials and policies"
+            f"S3 refused access to {name} ({answer.said}); check the credentials and policies: "
+            f"it takes {answer.right} ({WAY_OUT})"
         )
     return Refused(
         f"S3 refused access to {name} ({answer.said}) and does not say why: the credentials may "
-        "be wrong or expired, a policy may lack s3:ListBucket, s3:GetObject or kms:Decrypt, this "
+        f"be wrong or expired, a policy may lack {answer.right} ({WAY_OUT}) or kms:Decrypt, this "
         "machine's clock may be wrong, or whoever asks has to pay (FANFOLD_REQUESTER_PAYS=yes)"
     )

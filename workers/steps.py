@@ -29,6 +29,7 @@ from workers.folding.reconcile import Reconciled, reconcile_plans
 from workers.ledger.ledger import Ledger
 from workers.ledger.manifest import write_manifests
 from workers.ledger.records import Removed
+from workers.planning.changed_code import code_change
 from workers.planning.listing import Group, Listing, groups_of, held_back, list_partitions
 from workers.planning.packing import share
 from workers.planning.plans import Work, describe_work, expected_batch_items, make_plans
@@ -36,7 +37,8 @@ from workers.planning.rebuild import finish_swap, keeps_observations, list_obser
 from workers.planning.redrive import list_redrive
 from workers.planning.remarks import describe_formats, describe_listings, remarks_on
 from workers.planning.slots import Slots, within_memory
-from workers.planning.whereabouts import settle_profiles
+from workers.planning.turnover import record_stays
+from workers.planning.whereabouts import settle_profiles, why_not_there
 from workers.share import ShareRunner
 from workers.sources.items import columns_of
 from workers.sources.slicing import Sliced
@@ -98,8 +100,11 @@ def list_blocks(
     """List partitions and group what is not planned yet for slicers.
 
     A redrive lists dead letters and failed batches instead of blocks. Refused where too much of
-    what profiles were made of is gone, unless the purpose says that it is meant.
+    what profiles were made of is gone, unless the purpose says that it is meant; and, before
+    anything is written, where profiles cannot be where they are to be.
     """
+    if why := why_not_there(asset, ledger):
+        raise Refused(why)
     ledger.ensure_indexes()
     finish_swap(asset, task, ledger)
     settle_profiles(asset, ledger, is_rebuild=bool(purpose.generation))
@@ -177,7 +182,13 @@ def queue_batches(
         )
 
     work = make_plans(asset, task, ledger, store, run_id, listed.listings, sliced, slots)
-    ledger.save(work.plans, work.new, work.again)
+    new = work.new
+    if asset.unique:
+        leaving = {each.partition: each.leaving for each in listed.listings}
+        new = record_stays(asset, ledger, leaving, new)
+    parts = {task.version: task.versions.parts_of_batches}
+    ledger.code_parts.record(parts | {task.shown_version: task.versions.parts_of_profiles})
+    ledger.save(work.plans, new, work.again)
     queued = _shared(asset, ledger, listed, sliced, work, slots)
     ledger.shares.deal(run_id, queued.shares)
     return queued
@@ -218,8 +229,8 @@ def plan(
     """Return what the first three steps would do for partitions; nothing is written."""
     current = ledger.claims.generation(asset.name)
     listings = list_partitions(asset, task, ledger, store, partitions, current)
-    why = held_back(asset, listings)
-    remarks = [why] if why else []
+    reasons = why_not_there(asset, ledger), held_back(asset, listings)
+    remarks = [why for why in reasons if why]
     remarks += remarks_on(asset, store, listings)
     listed = _grouped(asset, ledger, listings, slots, remarks)
 
@@ -227,7 +238,9 @@ def plan(
         slice_blocks(asset, task, ledger, store, group, dry_run=True) for group in listed.groups
     ]
     work = make_plans(asset, task, ledger, store, "preview", listings, sliced, slots)
-    return _shared(asset, ledger, listed, sliced, work, slots)
+    queued = _shared(asset, ledger, listed, sliced, work, slots)
+    queued.summary["code"] = code_change(asset, task, ledger, work).to_json()
+    return queued
 
 
 def run_batch(

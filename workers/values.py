@@ -198,11 +198,13 @@ class BlockWarning(Value, frozen=True, kw_only=True):
 
 
 class Outcome(Value, frozen=True, kw_only=True):
-    """What a worker says of a finished batch. items = used + dead, always."""
+    """What a worker says of a finished batch. items = used + dead + duplicates, always."""
 
     items: int
     used: int
     dead: int
+    # Copies of items that count elsewhere, where the asset says what identifies one.
+    duplicates: int = 0
     # Those of `dead` that stand for a rest of a block, and about how many items these rests hold.
     unread_parts: int = 0
     unread_items: int = 0
@@ -240,7 +242,7 @@ class BatchCost(Value, frozen=True, kw_only=True):
 
 
 class Counts(Value, frozen=True, kw_only=True):
-    """What became of one partition's items. items = used + dead + failed + pending, always."""
+    """What became of one partition's items: items = used + dead + duplicates + failed + pending."""
 
     plan: str
     partition: str
@@ -256,6 +258,8 @@ class Counts(Value, frozen=True, kw_only=True):
     # Dead letters, and those of them that a person discarded: these are tolerated.
     dead: int
     discarded: int
+    # Copies of items that count elsewhere.
+    duplicates: int = 0
     # Those of `dead` that stand for a rest of a block which nobody gave up, and about how many
     # items these rests hold, beside `items`. Nobody knows the number, so none is tolerated.
     unread_parts: int = 0

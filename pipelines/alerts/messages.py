@@ -29,7 +29,7 @@ PRECISE_SECONDS = 10  # below which a duration has a decimal
 LONG_SECONDS = 600  # from which a duration is in minutes
 # What of the counts of partitions a message adds up.
 TOTALS = (
-    *("items", "used", "dead", "failed", "pending"),
+    *("items", "used", "dead", "duplicates", "failed", "pending"),
     *("batches_failed", "unread_parts", "unread_items"),
 )
 QUOTED_COMMAND = re.compile(r"`(fanfold [^`]+)`")
@@ -107,7 +107,7 @@ def _shorten(sentence: str) -> str:
 
 
 def _numbers(report: RunReport) -> list[str]:
-    """Return the line of what became of the items of all partitions, where any was planned."""
+    """Return the lines of what became of the items of all partitions, where any was planned."""
     if not report.counts:
         return []
 
@@ -116,6 +116,8 @@ def _numbers(report: RunReport) -> list[str]:
         totals.update({name: getattr(counts, name) for name in TOTALS})
 
     parts = [f"{totals['used']:,} used", f"{totals['dead']:,} dead letters"]
+    if totals["duplicates"]:
+        parts.append(f"{totals['duplicates']:,} duplicates")
     about = f" (about {totals['failed']:,} items)" if totals["failed"] else ""
     parts.append(f"{totals['batches_failed']:,} failed batches{about}")
     if totals["unread_parts"]:
@@ -125,7 +127,8 @@ def _numbers(report: RunReport) -> list[str]:
         parts.append(f"about {totals['pending']:,} not run")
 
     profiles = "" if report.profiles is None else f"; {report.profiles:,} profiles"
-    return [f"{totals['items']:,} items: {', '.join(parts)}{profiles}"]
+    lines = [f"{totals['items']:,} items: {', '.join(parts)}{profiles}"]
+    return [*lines, report.adopted] if report.adopted else lines
 
 
 def _duration_line(report: RunReport, usual_seconds: Sequence[float]) -> list[str]:

@@ -17,6 +17,7 @@ from pipelines.alerts.run_records import (
     seconds_of,
     steps_of,
 )
+from pipelines.summaries import Summary, adoption_text
 from resources.io_manager import summary_key
 from workers.declare.asset import Asset
 from workers.errors import FanfoldError, Refused
@@ -66,6 +67,8 @@ class RunReport:
     reasons: list[tuple[str, int]]
     # Profiles of the asset after a run that finished; None where the run's summary cannot be read.
     profiles: int | None
+    # What the run did to documents of others, in a sentence; "" where it met none.
+    adopted: str
     # What is wrong with each partition: equal texts are the same trouble. "" where nothing is.
     causes: dict[str, str]
 
@@ -134,6 +137,7 @@ def _report(
     for each in at_fault:
         causes[each.partition] = _cause(ledger, by_id[each.plan], each, outcome, sentences)
 
+    summary = _summary(asset, store, run.run_id, outcome)
     return RunReport(
         asset=asset,
         run=run.run_id,
@@ -147,7 +151,8 @@ def _report(
         incomplete=incomplete,
         intolerable=intolerable,
         reasons=frequent_reasons(ledger, [by_id[each.plan] for each in incomplete]),
-        profiles=_profiles(asset, store, run.run_id, outcome),
+        profiles=summary.get("profiles"),
+        adopted=adoption_text(summary),
         causes=causes,
     )
 
@@ -190,15 +195,14 @@ def _cause(
     return digest([reasons, numbers])[:CAUSE_CHARACTERS]
 
 
-def _profiles(asset: Asset, store: BlockStore, run: str, outcome: RunOutcome) -> int | None:
-    """Return how many profiles the summary of a run that finished counts; else None."""
+def _summary(asset: Asset, store: BlockStore, run: str, outcome: RunOutcome) -> Summary:
+    """Return the summary of a run that finished; an empty one where it cannot be read."""
     if outcome is not RunOutcome.FINISHED:
-        return None
+        return {}
 
     impatient = BlockStore(store.client, store.bucket, patience=0)
     try:
-        summary = impatient.get_json(summary_key(run, asset.name))
+        summary: Summary = impatient.get_json(summary_key(run, asset.name))
     except FanfoldError:  # that S3 is away is to be told, not waited for
-        return None
-    profiles: int = summary["profiles"]
-    return profiles
+        return {}
+    return summary

@@ -43,6 +43,8 @@ def to_line(view: View) -> str:
         parts.append(f"batches {now.finished:,}/{now.batches:,} ({_batches_note(now)})")
         parts.append(f"items {now.items_done:,}/{now.items:,}")
         parts.append(f"dead letters {now.dead:,}")
+        if now.duplicates:
+            parts.append(f"duplicates {now.duplicates:,}")
 
     parts.append(_clocks(view))
     if view.trouble:
@@ -56,7 +58,8 @@ def to_bars(view: View) -> Group:
     rows = [("partitions", now.folded, now.partitions, "")]
     if now.is_planned:
         rows.append(("batches", now.finished, now.batches, _batches_note(now)))
-        rows.append(("items", now.items_done, now.items, f"{now.dead:,} dead letters"))
+        also = f", {now.duplicates:,} duplicates" if now.duplicates else ""
+        rows.append(("items", now.items_done, now.items, f"{now.dead:,} dead letters{also}"))
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column()

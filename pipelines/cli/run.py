@@ -23,7 +23,13 @@ from pipelines.cli.display import open_display
 from pipelines.cli.worker import warn_without_workers
 from pipelines.fanout import DROP_REMOVED_TAG, slots_of_run
 from pipelines.runs import materialise_all
-from pipelines.summaries import Summary, failed_check_texts, is_number, join_summaries
+from pipelines.summaries import (
+    Summary,
+    adoption_text,
+    failed_check_texts,
+    join_summaries,
+    numbers_to_show,
+)
 from workers import steps
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
@@ -32,7 +38,8 @@ from workers.planning.remarks import nothing_found
 from workers.planning.slots import Slots
 from workers.verify import Verdict, verify_profiles
 
-OUTCOME_NAMES = ("used", "dead", "profiles", "result")  # of a batch's outcome, as --json prints it
+# Of a batch's outcome, as --json prints it.
+OUTCOME_NAMES = ("used", "dead", "duplicates", "profiles", "result")
 BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "error")
 
 
@@ -65,9 +72,9 @@ def run_command(
 
 
 def _remarks(asset: Asset, partitions: Sequence[str], summary: Summary) -> list[str]:
-    """Return where a run that found nothing looked, and what is there."""
+    """Return what a person should know of a run: documents that it adopted, or found nothing."""
     if summary.get("blocks") != 0:
-        return []
+        return [text for text in [adoption_text(summary)] if text]
     with servers() as (_, store):
         return [nothing_found(asset, store, partitions)]
 
@@ -82,7 +89,7 @@ def _print_summary(summary: Summary) -> None:
     if len(summary["runs"]) > 1:
         labels["profiles"] = "profiles, run by run"  # one that two runs folded is counted by both
 
-    rows = [(labels[name], value) for name, value in summary.items() if is_number(value)]
+    rows = [(labels[name], value) for name, value in numbers_to_show(summary).items()]
     print_table(("", summary["asset"]), rows)
     _print_sentences("checks failed", failed_check_texts(summary))
     _print_sentences("warnings", summary.get("warnings", []))
@@ -168,7 +175,8 @@ def _print_plan(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None
         out.print(
             f"{looked['format']}: {blocks}, such as {looked['example']}{reason}", markup=False
         )
-    _print_remarks(summary["remarks"])
+    code = summary["code"]["text"]
+    _print_remarks([*([code] if code else []), *summary["remarks"]])
 
 
 @click.command("batches")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import click
 
 from pipelines.cli.console import err, servers
+from pipelines.executors import import_extra
 from pipelines.processes import enter_home, executor_name
 from workers.errors import Refused, Unavailable
 from workers.planning.slots import SERVES, decide_slots
@@ -29,14 +30,12 @@ def worker_command(slots: int | None) -> int:
     """
     os.environ["FANFOLD_EXECUTOR"] = "celery"  # whatever this machine does otherwise
     enter_home()
-    try:
-        from pipelines.celery.worker import serve  # noqa: PLC0415  of an extra
-    except ImportError as error:
-        raise Refused(f"install fanfold[celery] ({error})") from error
+    serve = import_extra("pipelines.celery.worker", "celery").serve
 
     number = slots or decide_slots().number
     err.print(f"taking steps of runs, {number} at once", markup=False)
-    return serve(number)
+    code: int = serve(number)
+    return code
 
 
 def warn_without_workers() -> None:

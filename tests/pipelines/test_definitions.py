@@ -222,6 +222,19 @@ def test_a_range_has_the_numbers_of_each_partition_in_its_materialisation(pipeli
     assert profiles == {DAY: 2, "1998-04-02": 1}
 
 
+def test_a_materialisation_says_what_became_of_documents_of_others(pipeline):
+    pipeline.put([event("ann")])
+    materialise(pipeline.asset, [DAY])
+    pipeline.profiles.insert_one({"_id": "bo", "name": "Bo"})
+    pipeline.put([event("bo")], "1998-04-02")
+    materialise(pipeline.asset, ["1998-04-02"])
+    with dg.DagsterInstance.get() as instance:
+        records = instance.fetch_materializations(dg.AssetKey("user_profiles"), 2).records
+    newest, first = (record.asset_materialization.metadata for record in records)
+    assert "adopted" not in first
+    assert newest["adopted"].value == "The run made profiles of 1 document of others."
+
+
 def test_references_between_ops_are_json(pipeline):
     pipeline.put([event("ann")])
     summary = materialise(pipeline.asset, [DAY])

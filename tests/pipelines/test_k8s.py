@@ -93,7 +93,7 @@ def test_a_pod_that_is_evicted_is_tried_again_and_the_profiles_are_whole(pipelin
         pipeline.put([event(f"user{n}", item=day) for n in range(20)], day)
 
     evicting = evict_first(cluster, "run_batch")
-    with started_run(cluster, "user_profiles", RANGE) as run:
+    with started_run(cluster, "user_profiles", RANGE, is_hasty=True) as run:
         out, err = run.communicate(timeout=RUN_SECONDS)
     evicting.join()
 
@@ -112,7 +112,7 @@ def test_a_pod_that_is_evicted_is_tried_again_and_the_profiles_are_whole(pipelin
 
 def test_a_run_that_is_cancelled_leaves_no_job_and_no_process(pipeline, cluster):
     pipeline.put([event("ann")], DAYS[0])
-    with started_run(cluster, "user_profiles", RANGE) as run:
+    with started_run(cluster, "user_profiles", RANGE, is_hasty=True) as run:
         wait_until(cluster.running, START_SECONDS, "a pod")
         run.send_signal(signal.SIGINT)
         out, _ = run.communicate(timeout=START_SECONDS)

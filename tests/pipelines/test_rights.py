@@ -9,10 +9,12 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandListener
 
+from pipelines.runs import materialise
 from resources.embedded import running_settings
 from tests.conftest import PROJECT
 from tests.support.daily_life import live, put_blocks
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import DAY, Pipeline, event
+from tests.support.s3_answers import saying
 from workers import store as stores
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import open_database
@@ -34,7 +36,16 @@ MONGODB_RIGHTS = {
     "createIndexes": "createIndex",
     "drop": "dropCollection",
 }
-FREE = {"hello", "ping", "getMore", "killCursors", "endSessions", "saslStart", "saslContinue"}
+FREE = {
+    "connectionStatus",
+    "hello",
+    "ping",
+    "getMore",
+    "killCursors",
+    "endSessions",
+    "saslStart",
+    "saslContinue",
+}
 
 
 def granted_by(action, resource):
@@ -93,6 +104,36 @@ def test_no_block_can_be_written_or_deleted():
     for action in ("s3:PutObject", "s3:DeleteObject"):
         assert granted_by(action, f"{BUCKET}/events/dt=1998-04-01/a.jsonl") == []
     assert granted_by("s3:DeleteObject", f"{BUCKET}/_fanfold/manifests/a.json") == []
+
+
+@pytest.fixture
+def read_only(pipeline, servers, monkeypatch):
+    """How to run where S3 refuses to write keys with a part; it returns the errors."""
+    pipeline.put([event("ann")])
+    with saying() as (server, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.s3["aws_access_key_id"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.s3["aws_secret_access_key"])
+        monkeypatch.setenv("AWS_DEFAULT_REGION", servers.s3["region_name"])
+
+        def run(part):
+            server.say(part, 403, method="PUT", Code="AccessDenied", Message="Access Denied")
+            return materialise(pipeline.asset, [DAY])["errors"]
+
+        yield run
+
+
+def test_a_run_that_may_write_nothing_to_s3_says_so_before_it_plans_anything(pipeline, read_only):
+    (error,) = read_only("_fanfold/")
+    assert "(AccessDenied: Access Denied); check the credentials and policies: it takes" in error
+    assert error.endswith("s3:PutObject (deploy/iam-policy.json has all that Fanfold needs)")
+    assert pipeline.ledger.plans.find_one() is None
+
+
+def test_a_run_that_may_write_no_results_folds_nothing_and_names_the_right(pipeline, read_only):
+    (error,) = read_only("_fanfold/results/")
+    assert "s3:PutObject" in error
+    assert pipeline.profiles.find_one() is None
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
     make chaos KILLS=200 SEED=1 EXECUTOR=celery
     python -m tests.proofs.chaos [--kills 40] [--seed 1] [--days 8] [--executor celery]
+                                 [--unique]
 
 Everything is its own: a folder of state, a mongod, an S3 server. The blocks' content is known, so
 what the profiles should say is known too. Meanwhile an application sets fields of its own on the
@@ -187,11 +188,13 @@ class Chaos:
                 self.processes.do_later("wake", seconds_frozen, lambda op=op: wake(op))
 
 
-def play(folder: Path, kills: int, seed: int, days: int, executor: str) -> Record:
+def play(
+    folder: Path, kills: int, seed: int, days: int, executor: str, is_unique: bool = False
+) -> Record:
     """Start servers, kill and check, print the report; return what was seen."""
     random = Random(seed)
     record = Record()
-    environ = own_environment(folder, executor)
+    environ = own_environment(folder, executor, is_unique)
     workers = Workers(folder, environ, record) if executor == "celery" else None
     processes = Processes(folder, environ, record, workers)
 
@@ -203,7 +206,7 @@ def play(folder: Path, kills: int, seed: int, days: int, executor: str) -> Recor
         last_day = ASSET.partitions.shift(FIRST_DAY, days - 1)
         partitions = ASSET.partitions.between(FIRST_DAY, last_day)
         store = open_store(read_settings(processes.environ))
-        known = KnownBlocks(random, store, ASSET, partitions)
+        known = KnownBlocks(random, store, ASSET, partitions, is_unique=is_unique)
         try:
             Chaos(random, processes, known, record).wreak(kills)
         finally:
@@ -226,12 +229,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--days", type=int, default=8)
     parser.add_argument("--executor", choices=KINDS, default="local")
+    parser.add_argument("--unique", action="store_true", help="copies of an event count once")
     options = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the ends below are reached
     folder = Path(tempfile.mkdtemp(prefix="fanfold-chaos-"))
     try:
-        record = play(folder, options.kills, options.seed, options.days, options.executor)
+        how = (options.kills, options.seed, options.days, options.executor, options.unique)
+        record = play(folder, *how)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if record.is_clean else 1

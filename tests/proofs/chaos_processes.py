@@ -29,6 +29,7 @@ from workers.tasks import user_profiles
 
 PROJECT = Path(__file__).parents[2]
 ASSET = user_profiles.asset
+DECLARES_UNIQUE = PROJECT / "tests/support/declares_unique"
 FANFOLD = (sys.executable, "-m", "pipelines.cli.main")
 SERVERS = {"mongod": "mongod", "s3": "seaweedfs", "broker": "redis", "emptied broker": "redis"}
 MAX_RUN_SECONDS = 240  # a run that takes longer hangs,
@@ -37,14 +38,19 @@ MAX_OP_SECONDS = 90  # that an op may outlive its run, awake
 OWN_VARIABLES = ("AWS_", "MONGODB_", "FANFOLD_", "DAGSTER_")
 
 
-def own_environment(folder: Path, executor: str) -> dict[str, str]:
-    """Return the environment of everything that belongs to this program."""
+def own_environment(folder: Path, executor: str, is_unique: bool = False) -> dict[str, str]:
+    """Return the environment of everything that belongs to this program.
+
+    With `is_unique` the asset says in all of its processes what identifies an event.
+    """
     config = (PROJECT / "dagster.yaml").read_text()
     (folder / "dagster.yaml").write_text(config.replace(".fanfold/dagster", f"{folder}/dagster"))
 
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)
     }
+    if is_unique:
+        inherited["PYTHONPATH"] = f"{DECLARES_UNIQUE}{os.pathsep}{PROJECT}"
     return inherited | {
         "FANFOLD_HOME": str(folder / "home"),
         "DAGSTER_HOME": str(folder),

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.support.known_blocks import CHANGES, KnownBlocks
+from tests.support.known_blocks import CHANGES, COPIED, KnownBlocks
 
 KINDS = {
     "local": ("worker", "run", "mongod", "s3"),
@@ -82,7 +82,7 @@ def _report_rows(record: Record, known: KnownBlocks) -> list[tuple[str, Any]]:
         ("workers frozen, woken after their run", counts["zombies"]),
         ("runs started", counts["runs started"]),
         *((f"  {outcome}", counts[f"runs {outcome}"]) for outcome in OUTCOMES),
-        *((f"blocks {change}", counts[f"blocks {change}"]) for change in CHANGES),
+        *((f"blocks {change}", counts[f"blocks {change}"]) for change in (*CHANGES, COPIED)),
         ("checks", counts["checks"]),
         ("foreign writes", counts["foreign writes"]),
         ("items", used + dead),

@@ -1,171 +1,167 @@
-"""The 213 days of MovieLens by each executor: the same profiles, and how long it takes.
+"""The same data by each engine: the same profiles, and how long it takes.
 
-    python -m tests.proofs.engines [in_process local celery-2 celery-4]
+    python -m tests.proofs.engines [--data movielens] [--data events] [--data weather] [ENGINE ...]
 
-Each has a database of its own on servers of their own; `celery-4` has one `fanfold worker` with
-four slots. A run with nothing to do is what its steps cost. Returns 1 where the profiles do not
-match the raw blocks, or differ from those of another executor.
+Data are the 213 days of MovieLens, `--events` made up events of one day (five million), and a year
+of weather. An engine is EXECUTOR[-SLOTS][/LAUNCHER]; see tests/proofs/engine_runs.py. Each has a
+database of its own on servers of their own. A run with nothing to do is what its steps cost.
+Returns 1 where profiles do not match the raw blocks, or differ from those of another engine.
 """
 
 import argparse
-import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
-from pipelines.cli.samples import load, movielens
+from benchmarks.events import event_blocks
+from pipelines.cli.samples import movielens, weather
 from resources.embedded import start_servers, stop_servers
-from tests.proofs.chaos_processes import ASSET, FANFOLD, PROJECT, own_environment
-from workers.ledger.ledger import Ledger
-from workers.ledger.mongo import open_database
-from workers.planning.slots import SERVES
+from tests.proofs.chaos_processes import own_environment
+from tests.proofs.engine_runs import Engine, command, engine_at_work
+from workers.declare.asset import Asset
 from workers.settings import home, read_settings
-from workers.store import open_store
+from workers.store import BlockStore, open_store
+from workers.tasks import device_profiles, user_profiles
 
-ENGINES = ("in_process", "local", "celery-2", "celery-4")
-START_SECONDS = 90  # that a worker has to start
+ENGINES = (
+    "in_process",
+    "local",
+    "celery-2",
+    "celery-4",
+    "local/subprocess",
+    "local/lambda",
+    "local/ecs",
+    "k8s-2",
+)
+DATA = ("movielens", "events", "weather")
+EVENTS = 5_000_000
+EVENTS_DAY = "1998-06-01"
+EVENT_BLOCKS = 10
+SEED = 1
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 class Result(NamedTuple):
-    """What an executor made of the days, and in how many seconds of the command."""
+    """What an engine made of data, and in how many seconds of the command."""
 
+    data: str
     engine: str
     seconds: float
     # With nothing to do.
     seconds_again: float
     batches: int
+    items: int
     profiles: int
     digest: str
     is_right: bool
 
 
-def run_engine(engine: str, environ: Mapping[str, str], days: list[str]) -> Result:
-    """Materialise the days by an executor, twice, and verify them."""
-    name, _, slots = engine.partition("-")
-    own = {**environ, "FANFOLD_EXECUTOR": name, "FANFOLD_DATABASE": engine}
-    partitions = f"{days[0]}...{days[-1]}"
+def put_blocks(data: str, events: int, store: BlockStore) -> tuple[Asset, str]:
+    """Put data into S3; return the asset that they are of, and their partitions."""
+    asset, blocks = blocks_of(data, events)
+    partitions = set()
+    for key, body in blocks:
+        store.put(key, body)
+        partitions.add(str(asset.partition_of(key)))
+    return asset, f"{min(partitions)}...{max(partitions)}"
+
+
+def blocks_of(data: str, events: int) -> tuple[Asset, Iterable[tuple[str, bytes]]]:
+    """Return an asset, and the blocks that are put into S3 for it."""
+    if data == "movielens":
+        return user_profiles.asset, movielens(home() / "samples")
+    if data == "weather":
+        return device_profiles.asset, weather(home() / "samples")
+
+    folder = user_profiles.asset.prefixes(EVENTS_DAY)[0]
+    blocks = event_blocks(events, EVENT_BLOCKS, SEED, EVENTS_DAY)
+    return user_profiles.asset, ((f"{folder}{name}", body) for name, body in blocks)
+
+
+def run_engine(
+    name: str, data: str, asset: Asset, partitions: str, environ: Mapping[str, str], folder: Path
+) -> Result:
+    """Materialise the partitions by an engine, twice, and verify them."""
+    engine = Engine.named(name)
+    own_name = f"{data}-{name.replace('/', '-')}"
+    own = {**environ, **engine.settings(), "FANFOLD_DATABASE": own_name}
     start_servers(own)
 
-    with worker(own, int(slots)) if slots else no_worker():
+    with engine_at_work(engine, own, folder / own_name) as run:
         began = time.monotonic()
-        first = command(own, "run", ASSET.name, "--partitions", partitions)
+        first = run(asset.name, partitions)
         between = time.monotonic()
-        command(own, "run", ASSET.name, "--partitions", partitions)
+        again = run(asset.name, partitions)
         ended = time.monotonic()
 
-    verdict = command(own, "verify", ASSET.name)
+    verdict = command(own, "verify", asset.name)
     return Result(
-        engine=engine,
+        data=data,
+        engine=name,
         seconds=between - began,
         seconds_again=ended - between,
         batches=first.get("batches", 0),
+        items=first.get("items_used", 0),
         profiles=verdict["profiles"],
         digest=verdict["digest"],
-        is_right=first["success"] and verdict["match"],
+        is_right=first["success"] and again["success"] and verdict["match"],
     )
 
 
-def command(environ: Mapping[str, str], *arguments: str) -> dict[str, Any]:
-    """Return what a command of `fanfold` prints."""
-    done = subprocess.run(
-        [*FANFOLD, *arguments, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=PROJECT,
-        env=dict(environ),
-        check=False,
-    )
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
-
-
-@contextmanager
-def no_worker() -> Iterator[None]:
-    """Need none."""
-    yield
-
-
-@contextmanager
-def worker(environ: Mapping[str, str], slots: int) -> Iterator[None]:
-    """Have a worker take steps meanwhile."""
-    process = subprocess.Popen(
-        [*FANFOLD, "worker", "--slots", str(slots)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=PROJECT,
-        env=dict(environ),
-    )
-    try:
-        wait_for_worker(environ)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for_worker(environ: Mapping[str, str]) -> None:
-    """Wait until a worker takes steps."""
-    database = open_database(read_settings(environ))
-    deadline = time.monotonic() + START_SECONDS
-    with database.client:
-        while not Ledger(database).workers.alive_at(SERVES):
-            if time.monotonic() > deadline:
-                raise TimeoutError("no worker has started")
-            time.sleep(0.1)
-
-
-def compare(engines: list[str], folder: Path) -> list[Result]:
-    """Load the days once, and run each executor over them."""
+def compare(data: str, engines: list[str], events: int, folder: Path) -> list[Result]:
+    """Load data once, and run each engine over them."""
     environ = own_environment(folder, "local")
-    try:
-        start_servers(environ)
-        store = open_store(read_settings(environ))
-        blocks = movielens(home() / "samples")
-        load(store, blocks, lambda _: None)
-        days = sorted(str(ASSET.partition_of(key)) for key, _ in blocks)
+    environ["FANFOLD_BUCKET"] = data
+    start_servers(environ)
+    store = open_store(read_settings(environ))
+    store.ensure()
+    asset, partitions = put_blocks(data, events, store)
 
-        results = []
-        for engine in engines:
-            results.append(run_engine(engine, environ, days))
-            console.print(f"{engine}: {results[-1].seconds:.1f} s")
-        return results
-    finally:
-        stop_servers({**environ, "FANFOLD_EXECUTOR": "celery"})
+    results = []
+    for engine in engines:
+        results.append(run_engine(engine, data, asset, partitions, environ, folder))
+        show(results[-1])
+        for block in store.list("_fanfold/"):
+            store.delete(block.key)
+    return results
+
+
+def show(result: Result) -> None:
+    """Print what an engine made, in a line."""
+    console.print(
+        f"{result.data:<10} {result.engine:<17}"
+        f"{result.seconds:6.1f} s, {result.seconds_again:5.1f} s with nothing to do,"
+        f"{result.batches:6,} batches,{result.items:10,} items,{result.profiles:8,} profiles, "
+        f"digest {result.digest[:16]}{'' if result.is_right else ', WRONG'}"
+    )
 
 
 def main() -> int:
-    """Run each executor, print what they made side by side; return 1 where they differ."""
+    """Run each engine over each data, print what came of it; return 1 where they differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("engines", nargs="*", default=list(ENGINES))
-    engines = parser.parse_args().engines
+    parser.add_argument("--data", action="append", choices=DATA, help="all, if none is named")
+    parser.add_argument("--events", type=int, default=EVENTS)
+    given = parser.parse_args()
 
     folder = Path(tempfile.mkdtemp(prefix="fanfold-engines-"))
+    results = []
     try:
-        results = compare(engines, folder)
+        for data in given.data or DATA:
+            results += compare(data, given.engines, given.events, folder)
     finally:
+        stop_servers(own_environment(folder, "celery"))
         shutil.rmtree(folder, ignore_errors=True)
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("executor", "seconds", "nothing to do", "batches", "profiles", "digest"):
-        table.add_column(column, justify="left" if column in ("executor", "digest") else "right")
-    for result in results:
-        seconds = (f"{result.seconds:.1f}", f"{result.seconds_again:.1f}")
-        counts = (f"{result.batches:,}", f"{result.profiles:,}")
-        table.add_row(result.engine, *seconds, *counts, result.digest[:16])
-    console.print(table)
-
-    is_same = len({result.digest for result in results}) == 1
+    digests = {(result.data, result.digest) for result in results}
+    is_same = len(digests) == len({result.data for result in results})
     return 0 if is_same and all(result.is_right for result in results) else 1
 
 

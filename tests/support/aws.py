@@ -24,14 +24,14 @@ CONTAINER = "fanfold"
 class Task:
     """A task of ECS: its container is a process, whose log is kept."""
 
-    def __init__(self, cluster, command):
+    def __init__(self, cluster, command, environ):
         self.id = uuid.uuid4().hex
         self.cluster = cluster
         self.lines = []
         self.stop_reason = ""
         command = [sys.executable if word == "python" else word for word in command]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -68,16 +68,20 @@ class Aws(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, environ=None):
         super().__init__(("127.0.0.1", 0), Handler)
+        # Of functions and tasks; this process' own where none is given.
+        self.environ = environ
         self.calls = Counter()
         self.requests = []
         self.tasks = {}
         self.tokens = {}
-        # The function's time-out, and what it is told of it.
+        # The function's time-out, as it says itself, and what it is told of it.
         self.seconds = 900
         self.told_seconds = 900
         self.handler = "workers.on_lambda.handler"
+        # Whoever sets it ends the invocation that runs, as its time-out does.
+        self.is_out_of_time = threading.Event()
         # What RunTask answers instead, once.
         self.failures = []
         self.processes = []
@@ -110,22 +114,19 @@ class Aws(ThreadingHTTPServer):
 
     def invoke(self, event):
         """Return the headers and the body of an answer."""
-        seconds = self.seconds
         command = [sys.executable, "-m", "tests.support.lambda_runtime"]
         process = subprocess.Popen(
             [*command, self.handler, str(self.told_seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=self.environ,
         )
         self.processes.append(process)
-        timed_out = ""
-        try:
-            body, log = process.communicate(event, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            body, log = process.communicate()
-            timed_out = f"Task timed out after {seconds:.2f} seconds"
+        over = threading.Event()
+        threading.Thread(target=self._end_in_time, args=(process, over)).start()
+        body, log = process.communicate(event)
+        timed_out = f"Task timed out after {self.seconds:.2f} seconds" if over.is_set() else ""
 
         frame = b"START RequestId: 1 Version: $LATEST\n" + log + b"END RequestId: 1\n"
         headers = {"X-Amz-Log-Result": base64.b64encode(frame[-TAIL_BYTES:]).decode()}
@@ -134,6 +135,15 @@ class Aws(ThreadingHTTPServer):
             why = timed_out or "Runtime exited with error: signal: killed"
             body = body or json.dumps({"errorMessage": why}).encode()
         return headers, body
+
+    def _end_in_time(self, process, over):
+        """Kill an invocation whose time is over."""
+        while process.poll() is None:
+            if self.is_out_of_time.wait(0.05):
+                self.is_out_of_time.clear()
+                over.set()
+                process.kill()
+                return
 
     # ECS
 
@@ -155,7 +165,7 @@ class Aws(ThreadingHTTPServer):
         if token not in self.tokens:
             (override,) = request["overrides"]["containerOverrides"]
             assert override["name"] == CONTAINER
-            self.tokens[token] = Task(request["cluster"], override["command"])
+            self.tokens[token] = Task(request["cluster"], override["command"], self.environ)
         task = self.tokens[token]
         self.tasks[task.arn] = task
         return {"tasks": [task.describe()], "failures": []}
@@ -216,9 +226,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def aws_on_loopback():
+def aws_on_loopback(environ=None):
     """Serve from a thread of its own; what still runs at the end is killed."""
-    with Aws() as server:
+    with Aws(environ) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield server

@@ -21,6 +21,7 @@ COLUMNS = ("user", "action", "item", "topics", "ts")
 ACTIONS = ("view", "view", "view", "click", "like", "share", "dislike")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv")
 CHANGES = ("added", "replaced", "removed", "brought back")
+COPIED = "copied"  # and what is done beside these where copies count once
 MAX_USERS = 2_000
 # More than a batch holds: a block of JSON is cut into ranges, one of gzip into segments.
 LARGE_BLOCK_EVENTS = 25_000
@@ -33,11 +34,17 @@ UNFINISHED_STATES = ("planned", "folding")
 
 @dataclass(frozen=True)
 class Content:
-    """What a block holds: its bytes, how often each user is in it, and its unusable lines."""
+    """What a block holds: its bytes, its usable events, and its unusable lines."""
 
     body: bytes
-    users: Counter[str]
+    # By user, action, item and time.
+    events: tuple[tuple[str, ...], ...]
     dead: int
+
+    @property
+    def users(self) -> Counter[str]:
+        """How often each user is in it."""
+        return Counter(user for user, *_ in self.events)
 
 
 @dataclass
@@ -51,6 +58,8 @@ class KnownBlocks:
     blocks: dict[str, Content] = field(default_factory=dict)
     former: list[tuple[str, Content]] = field(default_factory=list)
     last_number: int = 0
+    # Copies of an event count once; then some blocks are copies of others.
+    is_unique: bool = False
 
     def fill(self) -> None:
         """Put several blocks into each day, and two large ones into some."""
@@ -63,9 +72,14 @@ class KnownBlocks:
 
     def change(self) -> str:
         """Add, replace, remove or bring back a block; return which of these was done."""
-        change = self.random.choice(CHANGES)
+        change = self.random.choice((*CHANGES, COPIED) if self.is_unique else CHANGES)
 
-        if change == "brought back" and self.former:
+        if change == COPIED and self.blocks:
+            key = self.random.choice(sorted(self.blocks))
+            self.last_number += 1
+            copy = f"{self.last_number:04}.{key.split('.', 1)[1]}"
+            self._put(f"events/dt={self.random.choice(self.days)}/{copy}", self.blocks[key])
+        elif change == "brought back" and self.former:
             key, content = self.former.pop(self.random.randrange(len(self.former)))
             self._put(key, content)
         elif change == "replaced" and self.blocks:
@@ -82,7 +96,10 @@ class KnownBlocks:
         return change
 
     def users(self) -> Counter[str]:
-        """Return how many events each user has."""
+        """Return how many events each user has, of which copies may count once."""
+        if self.is_unique:
+            different = {event for content in self.blocks.values() for event in content.events}
+            return Counter(user for user, *_ in different)
         return sum((content.users for content in self.blocks.values()), Counter())
 
     def counts(self, day: str) -> tuple[int, int]:
@@ -91,7 +108,7 @@ class KnownBlocks:
         dead = 0
         for key, content in self.blocks.items():
             if key.startswith(f"events/dt={day}/"):
-                used += content.users.total()
+                used += len(content.events)
                 dead += content.dead
         return used, dead
 
@@ -126,7 +143,8 @@ def draw_content(random: Random, day: str, key: str, events: int | None = None) 
     body = "".join(f"{line}\n" for line in lines).encode()
     if key.endswith(".gz"):
         body = gzip.compress(body, mtime=0)
-    return Content(body, Counter(item["user"] for item in items), dead)
+    events = tuple((item["user"], item["action"], item["item"], item["ts"]) for item in items)
+    return Content(body, events, dead)
 
 
 def draw_event(random: Random, day: str) -> Document:
@@ -202,22 +220,24 @@ def find_count_problems(database: Database[Document], known: KnownBlocks) -> lis
     for plan in database["plans"].find(query):
         done = {"_id": {"$in": plan["batches"]}, "state": "done"}
         outcomes = [batch["outcome"] for batch in database["batches"].find(done)]
-        items, used, dead = (
-            sum(outcome[count] for outcome in outcomes) for count in ("items", "used", "dead")
+        items, used, dead, duplicates = (
+            sum(outcome[count] for outcome in outcomes)
+            for count in ("items", "used", "dead", "duplicates")
         )
-        if len(outcomes) != len(plan["batches"]) or items != used + dead:
+        if len(outcomes) != len(plan["batches"]) or items != used + dead + duplicates:
             problems.append(
                 f"plan {plan['_id']}: {len(outcomes)} of {len(plan['batches'])} batches done, "
-                f"{items} items, {used} used, {dead} dead"
+                f"{items} items, {used} used, {dead} dead, {duplicates} duplicates"
             )
 
         day = plan["partition"]
         expected_used, expected_dead = known.counts(day)
         is_open = {"asset": known.asset.name, "partition": day, "state": "open"}
         letters = database["dead_letters"].count_documents(is_open)
-        if (used, dead, letters) != (expected_used, expected_dead, dead):
+        read = used + duplicates
+        if (read, dead, letters) != (expected_used, expected_dead, dead):
             problems.append(
-                f"{day}: {used} used, {dead} dead, {letters} open letters; in the blocks are "
+                f"{day}: {read} used or duplicates, {dead} dead, {letters} open letters; there are "
                 f"{expected_used} and {expected_dead}"
             )
 

@@ -242,3 +242,11 @@ def test_the_plan_shows_a_new_round(towns):
     work = towns.preview(DAY).work
     assert len(work.new) == 2
     assert work.plans[0].round == 1
+
+
+def test_a_plan_says_that_observations_are_made_in_any_case_whatever_code_changed(towns):
+    towns.run()
+    towns.task.__dict__["version"] = "other"
+    code = towns.preview().summary["code"]
+    assert (code["batches_again"], code["batches_beside"], code["is_idle"]) == (0, 2, False)
+    assert code["text"].endswith("0 batches are reused, and 2 other batches are run in any case.")

@@ -175,6 +175,9 @@ class Asset(Value, frozen=True, kw_only=True):
     # Items that say something of a profile without a document are dead letters, and no document is
     # made. The task has to promise `by_item`.
     known_only: bool = False
+    # The field of an item, or several, that identifies it: of items that are alike in these, one
+    # counts, in whatever blocks they lie. The others are counted as duplicates.
+    unique: str | tuple[str, ...] = ()
     sizes: Sizes = Sizes()
     tolerance: Tolerance = Tolerance()
     schedule: Schedule = Schedule()
@@ -185,6 +188,8 @@ class Asset(Value, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "task", self.name)
         if not self.collection:
             msgspec.structs.force_setattr(self, "collection", self.name)
+        if isinstance(self.unique, str):
+            msgspec.structs.force_setattr(self, "unique", (self.unique,))
 
         if self.template and self.source:
             raise ValueError(
@@ -195,6 +200,12 @@ class Asset(Value, frozen=True, kw_only=True):
             raise ValueError(
                 f"the asset {self.name!r} needs a template, such as 'events/dt={{partition}}/', "
                 "or a source, the asset whose profiles are its items"
+            )
+
+        if self.source and self.unique:
+            raise ValueError(
+                f"the asset {self.name!r} has a source and unique={self.unique!r}; a profile is "
+                "there once anyway, so remove it"
             )
 
         # A mistake in one of these shows when the declaration is loaded.

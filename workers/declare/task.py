@@ -91,18 +91,19 @@ class Task:
         return str(sys.modules[self.contributions.__module__].__file__)
 
     @cached_property
-    def _versions(self) -> Versions:
+    def versions(self) -> Versions:
+        """The digests of its code, with those of its parts."""
         return versions_of(Path(self.file).read_text(encoding="utf-8"))
 
     @cached_property
     def version(self) -> str:
         """A digest of the code that decides what items say: with another, batches are new."""
-        return self._versions.batches
+        return self.versions.batches
 
     @cached_property
     def shown_version(self) -> str:
         """A digest of the code that decides what profiles show of what they hold."""
-        return self._versions.profiles
+        return self.versions.profiles
 
     def contribute(self, items: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Return the items' contributions by field; Refused where the task's answer is wrong."""

@@ -9,7 +9,7 @@ import ast
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,9 @@ VERSION_DIGITS = 12
 ARGUMENTS = ("item", "fields", "contributions", "derive", "observe", "by_item", "example")
 OF_PROFILES = "derive"
 OF_NOTHING = "example"
+# What a part of the code is called that gives nothing a name.
+IMPORTS = "the imports"
+OF_NO_NAME = "the statements outside of functions"
 # Fanfold's own parts of `workers`; whose results change by RESULTS_FORMAT, never by a digest.
 FRAMEWORK = frozenset(
     (
@@ -38,6 +41,16 @@ class Versions(NamedTuple):
 
     batches: str
     profiles: str
+    # What each of them is made of: digests by name of a function, a constant, a file.
+    parts_of_batches: Mapping[str, str]
+    parts_of_profiles: Mapping[str, str]
+
+
+class _Part(NamedTuple):
+    """A part of the code, under the name by which an engineer knows it."""
+
+    name: str
+    plain: Any
 
 
 def versions_of(source: str) -> Versions:
@@ -45,18 +58,25 @@ def versions_of(source: str) -> Versions:
     file = _File(source)
     call = file.task_call()
     if call is None:  # made in another way: all of it counts
-        digest = _digest(file.all_but("asset"))
-        return Versions(digest, digest)
+        parts = file.all_but("asset")
+        digest, names = _digest(_plain_of(parts)), _by_name(parts)
+        return Versions(digest, digest, names, names)
 
     arguments = dict(zip(ARGUMENTS, call.args, strict=False))
     arguments |= {keyword.arg or "": keyword.value for keyword in call.keywords}
-    of_profiles = [arguments[OF_PROFILES]] if OF_PROFILES in arguments else []
-    others = {name: arguments[name] for name in sorted(arguments)}
-    for name in (OF_PROFILES, OF_NOTHING):
-        others.pop(name, None)
+    of_profiles = {name: arguments[name] for name in arguments if name == OF_PROFILES}
+    others = {
+        name: arguments[name] for name in sorted(arguments) if name not in (OF_PROFILES, OF_NOTHING)
+    }
 
-    batches = [*others, *file.reached_from(others.values())]
-    return Versions(_digest(batches), _digest(file.reached_from(of_profiles)))
+    batches = file.reached_from(others)
+    profiles = file.reached_from(of_profiles)
+    return Versions(
+        _digest([*others, *_plain_of(batches)]),
+        _digest(_plain_of(profiles)),
+        _by_name(batches),
+        _by_name(profiles),
+    )
 
 
 class _File:
@@ -85,17 +105,16 @@ class _File:
                 return call
         return None
 
-    def all_but(self, name: str) -> list[Any]:
+    def all_but(self, name: str) -> list[_Part]:
         """Return all statements but those that bind a name."""
         left_out = self.binding.get(name, [])
         kept = [s for number, s in enumerate(self.statements) if number not in left_out]
-        return [*map(_plain, kept), *_helpers(kept)]
+        return [*map(_part, kept), *_helpers(kept)]
 
-    def reached_from(self, roots: Iterable[ast.AST]) -> list[Any]:
-        """Return what expressions mean: themselves, and all statements that they use."""
-        start = list(roots)
+    def reached_from(self, roots: Mapping[str, ast.AST]) -> list[_Part]:
+        """Return what arguments mean: themselves, and all statements that they use."""
         reached = set(self.always)
-        waiting = [name for node in start for name in _names_in(node)]
+        waiting = [name for node in roots.values() for name in _names_in(node)]
         waiting += [name for number in reached for name in _names_in(self.statements[number])]
         while waiting:
             for number in self.binding.get(waiting.pop(), []):
@@ -104,7 +123,32 @@ class _File:
                     waiting += _names_in(self.statements[number])
 
         used = [self.statements[number] for number in sorted(reached)]
-        return [*map(_plain, start), *map(_plain, used), *_helpers(used)]
+        arguments = [_Part(name, _plain(node)) for name, node in roots.items()]
+        return [*arguments, *map(_part, used), *_helpers(used)]
+
+
+def _part(statement: ast.stmt) -> _Part:
+    """Return a statement of a file, under the name that it binds."""
+    name = OF_NO_NAME
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        name = statement.name
+    elif isinstance(statement, ast.Import | ast.ImportFrom):
+        name = IMPORTS
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        name = ", ".join(sorted(_bound_by(statement))) or OF_NO_NAME
+    return _Part(name, _plain(statement))
+
+
+def _plain_of(parts: Iterable[_Part]) -> list[Any]:
+    return [part.plain for part in parts]
+
+
+def _by_name(parts: Iterable[_Part]) -> dict[str, str]:
+    """Return a digest of all that has one name, by name."""
+    by_name: dict[str, list[Any]] = {}
+    for part in parts:
+        by_name.setdefault(part.name, []).append(part.plain)
+    return {name: _digest(plain) for name, plain in by_name.items()}
 
 
 def _one_by_one(statement: ast.stmt) -> list[ast.stmt]:
@@ -118,12 +162,16 @@ def _one_by_one(statement: ast.stmt) -> list[ast.stmt]:
 
 
 def _bound_by(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement of a file binds."""
+    """Yield the names that a statement of a file binds; not those that functions keep inside."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Global):
+                yield from node.names
+        return
     for node in ast.walk(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield statement.name
     if isinstance(statement, ast.Import | ast.ImportFrom):
         for alias in statement.names:
             yield (alias.asname or alias.name).partition(".")[0]
@@ -154,7 +202,7 @@ def _plain(node: Any) -> Any:
     return {"node": type(node).__name__, **plain}
 
 
-def _helpers(statements: Sequence[ast.stmt]) -> Iterator[list[Any]]:
+def _helpers(statements: Sequence[ast.stmt]) -> Iterator[_Part]:
     """Yield the project's modules that statements import, each with a digest of its code.
 
     Those too that these import.
@@ -172,7 +220,7 @@ def _helpers(statements: Sequence[ast.stmt]) -> Iterator[list[Any]]:
             waiting += _imported(tree.body)
     for name in sorted(seen):
         if seen[name]:
-            yield [name, seen[name]]
+            yield _Part(f"{name.replace('.', '/')}.py", [name, seen[name]])
 
 
 def _imported(statements: Sequence[ast.stmt]) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from workers.declare.asset import Asset
 from workers.errors import Refused
 from workers.folding.fold import FoldedShard
@@ -31,6 +33,7 @@ class Published(Value, frozen=True, kw_only=True):
     items_failed: int
     batches_failed: int
     dead_letters: int
+    duplicates: int
     # Parts of blocks that were not read, and about how many items they hold.
     unread_parts: int
     unread_items: int
@@ -55,13 +58,36 @@ def record_folded(
 
     folded, overtaken = _mark_folded(ledger, reconciled, shards)
     _settle_dead_letters(ledger, folded)
+    outdated = _pass_on(asset, ledger, folded)
     if overtaken:
         raise Refused(
             f"{asset.name}: another run took over {', '.join(overtaken[:MAX_NAMED])} while this "
             "one folded; the profiles hold that run's result once it succeeds"
         )
 
-    return summarise(asset, reconciled.counts, shards)
+    published = summarise(asset, reconciled.counts, shards)
+    if outdated:
+        return msgspec.structs.replace(
+            published, warnings=[*published.warnings, _to_count_anew(outdated)]
+        )
+    return published
+
+
+def _pass_on(asset: Asset, ledger: Ledger, folded: Sequence[Claim]) -> list[str]:
+    """Let copies elsewhere count what is gone; return the partitions that have to count anew."""
+    current = ledger.claims.generation(asset.name)
+    if not asset.unique or any(claim.generation != current for claim in folded):
+        return []  # profiles as they are hold what a rebuild lacks, until it is finished
+    return ledger.end_stays(asset.name, ledger.plans_by_id([claim.plan for claim in folded]))
+
+
+def _to_count_anew(partitions: Sequence[str]) -> str:
+    more = len(partitions) - MAX_NAMED
+    and_more = f" and {more} more" if more > 0 else ""
+    return (
+        f"blocks are gone of whose items {', '.join(partitions[:MAX_NAMED])}{and_more} has copies: "
+        "these count once the partition has run again"
+    )
 
 
 def _check_shards(asset: Asset, shards: Sequence[FoldedShard]) -> None:
@@ -145,6 +171,7 @@ def summarise(asset: Asset, counts: Sequence[Counts], shards: Sequence[FoldedSha
         items_failed=sum(partition.failed for partition in counts),
         batches_failed=sum(partition.batches_failed for partition in counts),
         dead_letters=sum(partition.dead for partition in counts),
+        duplicates=sum(partition.duplicates for partition in counts),
         unread_parts=sum(partition.unread_parts for partition in counts),
         unread_items=sum(partition.unread_items for partition in counts),
         profiles=sum(shard.distinct for shard in shards),

@@ -42,6 +42,7 @@ def reconcile_plans(asset: Asset, ledger: Ledger, plan_ids: Sequence[str]) -> Re
     try:
         _check_tolerance(asset, ledger, counts)
         _check_complete(asset, plans, batches)
+        _check_copies(asset, ledger, batches)
     except Refused as error:
         ledger.refuse(plan_ids, str(error))
         raise
@@ -54,6 +55,9 @@ def reconcile_plans(asset: Asset, ledger: Ledger, plan_ids: Sequence[str]) -> Re
         rows += sum(outcome.rows for outcome in outcomes.values())
 
     claimed = ledger.claims.claim(plans, results)
+    # A newer plan that was folded in between may have passed on what these batches count; one that
+    # comes later is folded in their place.
+    _check_copies(asset, ledger, batches)
     claims = [claimed[plan.id] for plan in plans if plan.id in claimed]
     return Reconciled(
         counts=counts,
@@ -105,6 +109,21 @@ def _check_complete(
         f"nothing is folded ({'; '.join(missing[:MAX_NAMED])}{more}). Start a new run of the "
         "same partitions: it runs only these; do not execute this one again from its failure"
     )
+
+
+def _check_copies(asset: Asset, ledger: Ledger, batches: Mapping[str, Sequence[Batch]]) -> None:
+    """Refuse to fold batches that would count what copies elsewhere count by now, or nobody."""
+    if not asset.unique:
+        return
+    partition_of = {batch.id: batch.partition for each in batches.values() for batch in each}
+    outdated = ledger.stays.outdated(partition_of)
+    if outdated:
+        names = sorted({partition_of[batch_id] for batch_id in outdated})
+        raise Refused(
+            f"{asset.name}: blocks with copies of items came or went while this run was on its "
+            f"way, so {len(outdated)} batches of {', '.join(names[:MAX_NAMED])} have to count "
+            "anew, and nothing is folded. Start a new run of the same partitions"
+        )
 
 
 def _without_outcome(plan: Plan, batches: Sequence[Batch]) -> list[str]:

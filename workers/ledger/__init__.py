@@ -2,8 +2,8 @@
 
 What a run should do belongs in planning; when profiles are written, and how, in folding.
 
-Read: mongo (the connection), records (plans, batches, their states), ledger, shares (whose turn a
-batch is), workers and heartbeat (who is at work), claims (who may fold), profiles, profile_writes
-(guarded) and known (ids), dead_letters, attempt (a worker's), counts (planned against done), losses
-(in words), removals, manifest (a run's record), fingerprint (failures alike), folded.
+Read: mongo (the connection), rights (of its user), records (plans, batches), ledger, shares (of
+batches), workers and heartbeat (who is at work), claims (who may fold), profiles, profile_writes,
+known (ids), stays (of blocks), copies (which count), dead_letters, attempt (a worker's), counts,
+losses (in words), removals, manifest (a run's record), fingerprint, folded, code_parts.
 """

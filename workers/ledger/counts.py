@@ -37,6 +37,7 @@ def _count(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
     redriven_outcomes = [_checked_outcome(batch) for batch in redrives if batch.is_done]
     redriven = sum(outcome.used for outcome in redriven_outcomes)
     dead = sum(outcome.dead for outcome in outcomes)
+    duplicates = sum(outcome.duplicates for outcome in redriven_outcomes)
 
     failed_items = sum(batch.items for batch in failed)
     pending_items = sum(batch.items for batch in pending if not batch.is_redrive)
@@ -53,8 +54,9 @@ def _count(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
         items=sum(outcome.items for outcome in outcomes) + failed_items + pending_items,
         used=sum(outcome.used for outcome in outcomes) + redriven,
         skipped=sum(outcome.skipped for outcome in [*outcomes, *redriven_outcomes]),
-        dead=dead - redriven,
+        dead=dead - redriven - duplicates,
         discarded=discarded,
+        duplicates=sum(outcome.duplicates for outcome in outcomes) + duplicates,
         unread_parts=len(rests),
         unread_items=sum(letter.items for letter in rests),
         failed=failed_items,
@@ -70,10 +72,12 @@ def _count(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
 
 def _checked_outcome(batch: Batch) -> Outcome:
     outcome = batch.finished_outcome
-    if outcome.items != outcome.used + outcome.dead or outcome.bytes != batch.bytes:
+    known = outcome.used + outcome.dead + outcome.duplicates
+    if outcome.items != known or outcome.bytes != batch.bytes:
         raise Refused(
             f"batch {batch.id} does not add up: {outcome.items} items, {outcome.used} used, "
-            f"{outcome.dead} dead; {outcome.bytes} of {batch.bytes} bytes; this is a bug"
+            f"{outcome.dead} dead, {outcome.duplicates} duplicates; {outcome.bytes} of "
+            f"{batch.bytes} bytes; this is a bug"
         )
     return outcome
 
@@ -140,8 +144,8 @@ def exceeds_tolerance(asset: Asset, counts: Counts) -> bool:
 
 
 def uses_nothing(counts: Counts) -> bool:
-    """Tell whether a partition that has run whole used none of its items."""
-    return not counts.used and not counts.batches_pending
+    """Tell whether a partition that has run whole used none of its items, nor a copy elsewhere."""
+    return not (counts.used or counts.duplicates or counts.batches_pending)
 
 
 def run_exceeds_tolerance(asset: Asset, ledger: Ledger, run_id: str) -> bool:

@@ -14,6 +14,8 @@ from pymongo.database import Database
 
 from workers.errors import Refused
 from workers.ledger.claims import Claims
+from workers.ledger.code_parts import CodeParts
+from workers.ledger.copies import Copies
 from workers.ledger.dead_letters import DeadLetters
 from workers.ledger.folded import FoldedPlans
 from workers.ledger.mongo import rebuild_collection
@@ -25,13 +27,14 @@ from workers.ledger.records import (
     PlanState,
 )
 from workers.ledger.shares import Shares
+from workers.ledger.stays import Stays
 from workers.ledger.workers import Workers
 from workers.values import BatchCost, Document, Outcome, Value
 
 HISTORY_BATCHES = 200  # finished batches that sizes are learned from
 IDS_PER_QUERY = 50_000  # far below the 16 MB that a query may have
 HISTORY_FIELDS = ("outcome.items", "outcome.seconds", "outcome.peak_bytes")
-OUTCOME_SUMS = ("items", "used", "dead", "seconds")
+OUTCOME_SUMS = ("items", "used", "dead", "duplicates", "seconds")
 NEWEST_FIRST = [("listed", DESCENDING), ("created", DESCENDING)]
 
 
@@ -47,6 +50,7 @@ class BatchSums(Value, frozen=True, kw_only=True):
     items: int
     used: int
     dead: int
+    duplicates: int
     seconds: float
 
 
@@ -67,7 +71,9 @@ class Ledger:
         self.claims = Claims(self.plans, database["assets"])
         self.folded = FoldedPlans(self.plans)
         self.shares = Shares(self.batches)
+        self.stays = Stays(database["stays"], self.batches)
         self.workers = Workers(database["workers"])
+        self.code_parts = CodeParts(database["code"])
         self.dead_letters = DeadLetters(database["dead_letters"])
 
     def profiles(self, asset: str, generation: int | None = None) -> ProfileCollection:
@@ -76,6 +82,10 @@ class Ledger:
             return ProfileCollection(self.database[rebuild_collection(asset, generation)])
         where = self.claims.collection_key(asset)
         return ProfileCollection(self.database[where.collection], where.key)
+
+    def copies(self, asset: str) -> Copies:
+        """Return which copies of items count, where an asset says what identifies one."""
+        return Copies(self.database, asset)
 
     def own_fields(
         self, asset: str, declared: Iterable[str], beginning: Iterable[str] = ()
@@ -100,6 +110,7 @@ class Ledger:
         self.batches.create_indexes([IndexModel(partition), IndexModel(history)])
         self.dead_letters.ensure_indexes()
         self.workers.ensure_indexes()
+        self.stays.ensure_indexes()
 
     def now(self) -> float:
         """Return the time by MongoDB's clock, which all runs share."""
@@ -177,6 +188,29 @@ class Ledger:
         ]
         self.plans.bulk_write(new_plans)
         self.claims.abandon_outdated(plans)
+
+    def end_stays(self, asset: str, plans: Sequence[Plan]) -> list[str]:
+        """Let copies elsewhere count what blocks counted that these folded plans do not have.
+
+        Returns the partitions whose batches are outdated by that.
+        """
+        batches = self.batches_by_plan(plans)
+        held = {
+            plan.partition: {stay for batch in batches[plan.id] for stay in batch.stays}
+            for plan in plans
+        }
+        return self.stays.end(asset, held)
+
+    def outdated_partitions(self, asset: str, generation: int) -> list[str]:
+        """Return the partitions whose newest plan has batches that are outdated, in order."""
+        outdated = {"asset": asset, "outdated": True}
+        partitions = self.batches.distinct("partition", outdated)
+        plans = self.newest_plans(asset, partitions)
+        return sorted(
+            name
+            for name, plan in plans.items()
+            if plan.generation == generation and self.stays.outdated(plan.batches)
+        )
 
     def refuse(self, plan_ids: Iterable[str], why: str) -> None:
         """Record that plans are not folded, and why."""

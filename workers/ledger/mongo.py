@@ -1,5 +1,6 @@
 """The door to MongoDB: how clients connect, and what its errors mean."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,26 @@ from workers.settings import Settings
 from workers.values import Document
 
 DUPLICATE_KEY = 11000
+WAY_OUT = "deploy/mongodb-role.json has all rights that are needed (docs/deploy.md)"
 REFUSED_MONGODB_CODES = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, Atlas' own
+# Of commands that are not called as the right that they take.
+RIGHTS = {
+    "create": "createCollection",
+    "createIndexes": "createIndex",
+    "delete": "remove",
+    "drop": "dropCollection",
+}
+# How MongoDB, and Atlas, say what a user may not do. What follows is the command, with documents.
+FORBIDDEN = (
+    re.compile(
+        r"not authorized on (?P<db>\S+) to execute command \{ (?P<right>\w+): "
+        r'(?:"(?P<collection>[^"]*)")?'
+    ),
+    re.compile(
+        r"not allowed to do action \[(?P<right>\w+)\] "
+        r"on \[(?P<db>[^.\]]+)\.?(?P<collection>[^\]]*)\]"
+    ),
+)
 # What MongoDB says while it elects a primary, restarts, or is cut off from its replica set.
 TRANSIENT_MONGODB_CODES = {
     6,  # HostUnreachable
@@ -58,10 +78,24 @@ def mongodb_errors() -> Iterator[None]:
             ) from error
         if error.code not in REFUSED_MONGODB_CODES:
             raise
-        raise Refused(
-            "MongoDB refused the credentials in MONGODB_URI; check the user, its password "
-            "and its roles"
-        ) from error
+        raise Refused(_why_refused(error)) from error
+
+
+def _why_refused(error: OperationFailure) -> str:
+    """Return what a user of MongoDB may not do; nothing of the documents that it was about."""
+    text = str((error.details or {}).get("errmsg") or error)
+    for pattern in FORBIDDEN:
+        if match := pattern.search(text):
+            named = match["collection"] or ""
+            where = f"the collection {named} of the database" if named else "the database"
+            right = RIGHTS.get(match["right"], match["right"])
+            return (
+                f"the user of MONGODB_URI lacks the right to {right} on {where} {match['db']}; "
+                f"{WAY_OUT}"
+            )
+    if "requires authentication" in text:
+        return "MongoDB asks for a user, and MONGODB_URI names none"
+    return "MongoDB refused the credentials in MONGODB_URI; check the user, its password and roles"
 
 
 def only_duplicates(error: BulkWriteError) -> bool:

@@ -262,5 +262,8 @@ def why_unfit(profiles: ProfileCollection, is_new: bool) -> str:
 def _has_unique_index(documents: Collection[Document], key: str) -> bool:
     indexes = documents.index_information().values()
     return any(
-        [name for name, _ in index["key"]] == [key] and index.get("unique") for index in indexes
+        [name for name, _ in index["key"]] == [key]
+        and index.get("unique")
+        and "partialFilterExpression" not in index  # it says nothing of other documents
+        for index in indexes
     )

@@ -107,6 +107,17 @@ class Redrive(NamedTuple):
     parents: Collection[str]
 
 
+class Turn(NamedTuple):
+    """Which one it is of the batches that read the same ranges; see the fields of Batch."""
+
+    generation: int = 0
+    round: int = 0
+    recount: int = 0
+
+
+FIRST_TURN = Turn()
+
+
 class Batch(Record, frozen=True, kw_only=True):
     """What one worker handles: ranges of blocks of one partition."""
 
@@ -121,6 +132,8 @@ class Batch(Record, frozen=True, kw_only=True):
             "started",
             "finished",
             "taken_by",
+            "held_by",
+            "outdated",
         }
     )
 
@@ -133,6 +146,12 @@ class Batch(Record, frozen=True, kw_only=True):
     source: str = ""
     # Whether items that say something of a profile without a document are dead letters.
     known_only: bool = False
+    # The fields by which copies of an item are told, and how often batches of the partition had to
+    # count anew before, as copies that counted had gone.
+    unique: tuple[str, ...] = ()
+    recount: int = 0
+    # Then also the stays of the blocks that it reads.
+    stays: list[int] = msgspec.field(default_factory=list)
     # Of a task that observes the world: when it did. 0 for all others, whose batches any
     # generation may reuse.
     generation: int = 0
@@ -157,6 +176,10 @@ class Batch(Record, frozen=True, kw_only=True):
     finished: datetime | None = None
     # The run in which a worker took it over from the one it was dealt to.
     taken_by: str = ""
+    # The stays of blocks whose copies of items count in place of the batch's; and whether one of
+    # these, or of the blocks that it reads itself, is over: then the batch counts nowhere any more.
+    held_by: list[int] = msgspec.field(default_factory=list)
+    outdated: bool = False
 
     @classmethod
     def of_ranges(
@@ -166,18 +189,19 @@ class Batch(Record, frozen=True, kw_only=True):
         partition: str,
         ranges: Sequence[Range],
         redrive: Redrive | None = None,
-        generation: int = 0,
-        round_: int = 0,
+        turn: Turn = FIRST_TURN,
     ) -> Self:
         """Return the batch whose id is the digest of what would make its result differ.
 
         A redrive is a new batch each time, as what failed before may work now.
         """
         identity: list[Any] = [RESULTS_FORMAT, asset.name, partition, asset.task, version]
-        identity += [asset.format, asset.source, [generation, round_]]
+        identity += [asset.format, asset.source, [turn.generation, turn.round]]
         identity += [range_.identity for range_ in ranges]
         if asset.known_only:
             identity.append("known only")
+        if asset.unique:
+            identity.append({"unique": asset.unique, "recount": turn.recount})
         if redrive:
             identity.append(sorted(redrive.attempts.items()))
 
@@ -189,13 +213,19 @@ class Batch(Record, frozen=True, kw_only=True):
             format=asset.format,
             source=asset.source,
             known_only=asset.known_only,
-            generation=generation,
-            round=round_,
+            unique=tuple(asset.unique),
+            recount=turn.recount,
+            generation=turn.generation,
+            round=turn.round,
             version=version,
             ranges=list(ranges),
             redrives=sorted(redrive.attempts) if redrive else [],
             parents=sorted(redrive.parents) if redrive else [],
         )
+
+    @property
+    def turn(self) -> Turn:
+        return Turn(self.generation, self.round, self.recount)
 
     @property
     def items(self) -> int:
@@ -213,6 +243,10 @@ class Batch(Record, frozen=True, kw_only=True):
     @property
     def is_done(self) -> bool:
         return self.state is BatchState.DONE
+
+    def is_outdated_without(self, stays: Collection[int]) -> bool:
+        """Tell whether it counts nowhere any more once these stays are over."""
+        return self.outdated or not set(stays).isdisjoint([*self.stays, *self.held_by])
 
     @property
     def is_failed(self) -> bool:

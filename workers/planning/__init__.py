@@ -2,7 +2,7 @@
 
 How a block is cut belongs in sources, what is remembered in ledger, what becomes of it in folding.
 
-Read: listing (what is new in a partition), remarks (what is odd there), sizing (items a batch),
-slots (workers at once), packing (ranges to batches), plans (all of it, written down); redrive (dead
-letters again), rebuild (all profiles anew), beginnings (what they began with), whereabouts.
+Read: listing (what is new in a partition), turnover (blocks that came and left), remarks, sizing
+(items a batch), slots (workers at once), packing (ranges to batches), plans (all of it); redrive
+(dead letters), rebuild (all profiles anew), beginnings (theirs), whereabouts, changed_code (cost).
 """

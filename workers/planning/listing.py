@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
+import msgspec
+
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Batch, Plan, Removed
 from workers.ledger.removals import explain_removals, removed_since
+from workers.planning.turnover import OpenStays, Turnover
 from workers.sources.gaps import Gap, gaps_of
 from workers.sources.objects import LeftOut
 from workers.sources.source import source_of
@@ -41,6 +44,10 @@ class Listing(Value, frozen=True, kw_only=True):
     # New batches that need no slicer: a redrive's.
     ready: list[Batch]
     gaps: list[Gap]
+    # Where copies of an item count once: which recount new batches are of, and the stays of blocks
+    # that are not there any more.
+    recount: int = 0
+    leaving: list[int] = msgspec.field(default_factory=list)
 
 
 class Group(Value, frozen=True, kw_only=True):
@@ -64,6 +71,8 @@ class _Planned(NamedTuple):
     batches: Mapping[str, list[Batch]]
     # Those whose blocks are not to be lost: that which the profiles were made from.
     folds: Mapping[str, Plan]
+    # Of the blocks of all of them, where copies of an item count once.
+    stays: OpenStays
 
 
 def list_partitions(
@@ -102,7 +111,8 @@ def _newest(asset: Asset, task: Task, ledger: Ledger, partitions: Sequence[str])
     if not task.observe:
         current = ledger.claims.generation(asset.name)
         folds = ledger.folded.newest_folds(asset.name, current, *partitions)
-    return _Planned(plans, ledger.batches_by_plan(of_this_code), folds)
+    stays = OpenStays(asset, ledger, partitions)
+    return _Planned(plans, ledger.batches_by_plan(of_this_code), folds, stays)
 
 
 def list_partition(
@@ -124,6 +134,10 @@ def list_partition(
 
     round_ = ledger.round_of(asset.name, partition, generation) if task.observe else 0
     planned = _planned_batches(asset, task, ledger, newest, partition, generation, round_)
+    turnover = Turnover()
+    if asset.unique:
+        turnover = newest.stays.turnover(partition, blocks)
+        planned = [batch for batch in planned if not batch.is_outdated_without(turnover.leaving)]
     kept = _kept_batches(store, task.version, planned, blocks)
 
     gaps: list[Gap] = []
@@ -146,6 +160,8 @@ def list_partition(
         kept=[batch.id for batch in kept.batches],
         ready=[],
         gaps=gaps,
+        recount=turnover.recount,
+        leaving=list(turnover.leaving),
     )
 
 
@@ -181,7 +197,8 @@ def _planned_batches(
     else:
         same = {"generation": generation, "round": round_} if task.observe else {}
         batches = ledger.planned_batches(asset.name, task.version, partition, **same)
-    return [batch for batch in batches if batch.format == asset.format]
+    said = (asset.format, asset.known_only, asset.unique)
+    return [batch for batch in batches if (batch.format, batch.known_only, batch.unique) == said]
 
 
 def _kept_batches(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from workers.declare.asset import Asset
-from workers.ledger.records import Batch
+from workers.ledger.records import FIRST_TURN, Batch, Turn
 from workers.planning.sizing import WORKER_SECONDS
 from workers.values import ByteRange, ProfileRange, Range
 
@@ -18,8 +18,7 @@ def pack(
     ranges: Iterable[Range],
     batch_items: int,
     range_cost: int,
-    generation: int = 0,
-    round_: int = 0,
+    turn: Turn = FIRST_TURN,
 ) -> list[Batch]:
     """Put ranges side by side into batches, in key order, up to so many items each.
 
@@ -47,10 +46,7 @@ def pack(
         else:
             packs[-1].append(range_)
 
-    return [
-        Batch.of_ranges(asset, version, partition, parts, generation=generation, round_=round_)
-        for parts in packs
-    ]
+    return [Batch.of_ranges(asset, version, partition, parts, turn=turn) for parts in packs]
 
 
 def _joined(before: Range, behind: Range) -> Range | None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.ledger.ledger import Ledger
-from workers.ledger.records import Batch, Plan
+from workers.ledger.records import Batch, Plan, Turn
 from workers.planning.listing import PARTITIONS_AT_ONCE, Listing
 from workers.planning.packing import pack
 from workers.planning.sizing import Sizing, batch_seconds, decide_sizing, range_cost_items
@@ -142,6 +142,8 @@ def _pack(
     asset: Asset, task: Task, listing: Listing, ranges: Sequence[Range], sizing: Sizing
 ) -> list[Batch]:
     """Return the new batches of a partition, those of a redrive included."""
+    # What was observed in one generation says nothing of another.
+    generation = listing.generation if task.observe else 0
     packed = pack(
         asset,
         listing.version,
@@ -149,9 +151,7 @@ def _pack(
         ranges,
         sizing.batch_items,
         range_cost_items(sizing.seconds_per_item),
-        # What was observed in one generation says nothing of another.
-        generation=listing.generation if task.observe else 0,
-        round_=listing.round,
+        Turn(generation, listing.round, listing.recount),
     )
     return packed + listing.ready
 

@@ -17,6 +17,7 @@ from workers.ledger.profile_writes import merge_rebuilt, remove_earlier
 from workers.ledger.profiles import ProfileCollection
 from workers.planning.beginnings import Beginnings
 from workers.planning.listing import Listing
+from workers.planning.turnover import end_stays_of_old
 from workers.planning.whereabouts import declared_key
 from workers.sources.objects import blocks_with_owners
 from workers.store import BlockStore
@@ -130,6 +131,8 @@ def finish_swap(asset: Asset, task: Task, ledger: Ledger) -> None:
         beginnings.take_up(new)
     remove_earlier(profiles, generation, own)
     beginnings.keep()
+    if asset.unique:
+        end_stays_of_old(asset, ledger, generation)
     ledger.database.drop_collection(rebuilt)
 
 

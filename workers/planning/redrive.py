@@ -76,8 +76,7 @@ def _with_code(asset: Asset, task: Task, batch: Batch) -> Batch:
         task.version,
         batch.partition,
         batch.ranges,
-        generation=batch.generation,
-        round_=batch.round,
+        turn=batch.turn,
     )
 
 
@@ -119,8 +118,7 @@ def _redrive(
         some.partition,
         ranges,
         redrive,
-        generation=some.generation,
-        round_=some.round,
+        turn=some.turn,
     )
 
 

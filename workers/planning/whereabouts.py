@@ -5,6 +5,7 @@ from workers.errors import Refused
 from workers.ledger.claims import CollectionKey
 from workers.ledger.ledger import Ledger
 from workers.ledger.profiles import ProfileCollection, why_unfit
+from workers.ledger.rights import OF_PROFILES, why_forbidden
 
 
 def declared_key(asset: Asset) -> CollectionKey:
@@ -12,26 +13,40 @@ def declared_key(asset: Asset) -> CollectionKey:
     return CollectionKey(collection=asset.collection, key=asset.key)
 
 
-def settle_profiles(asset: Asset, ledger: Ledger, is_rebuild: bool) -> None:
-    """Make sure that profiles can be where the declaration says, before anything is written.
+def why_not_there(asset: Asset, ledger: Ledger) -> str:
+    """Return why profiles cannot be where the declaration says, and the way out; "" where they can.
 
-    Refused where they cannot; and where they are elsewhere, but for a rebuild, which makes them
-    anew.
+    Nothing is written.
+    """
+    declared = declared_key(asset)
+    rights = OF_PROFILES if declared.key == "_id" else (*OF_PROFILES, "listIndexes")
+    if why := why_forbidden(ledger.database, declared.collection, rights):
+        return f"{asset.name}: {why}"
+
+    is_new = _is_new(asset, ledger) or declared != ledger.claims.collection_key(asset.name)
+    collection = ProfileCollection(ledger.database[declared.collection], declared.key)
+    why = why_unfit(collection, is_new)
+    return f"{asset.name}: {why}" if why else ""
+
+
+def settle_profiles(asset: Asset, ledger: Ledger, is_rebuild: bool) -> None:
+    """Record where profiles are from here on.
+
+    Refused where they are elsewhere, but for a rebuild, which makes them anew.
     """
     declared, settled = declared_key(asset), ledger.claims.collection_key(asset.name)
-    generation = ledger.claims.generation(asset.name)
-    is_new = ledger.folded.newest_folded(asset.name, generation) is None
-
-    collection = ProfileCollection(ledger.database[declared.collection], declared.key)
-    if why := why_unfit(collection, is_new or declared != settled):
-        raise Refused(f"{asset.name}: {why}")
-
     if declared == settled or is_rebuild:
         return
-    if not is_new:
+    if not _is_new(asset, ledger):
         raise Refused(
             f"{asset.name}: its profiles are in the collection {settled.collection}, found by "
             f"{settled.key}, and the declaration says {declared.collection} and {declared.key}; "
             f"`fanfold rebuild {asset.name}` makes them there"
         )
     ledger.claims.settle(asset.name, declared)
+
+
+def _is_new(asset: Asset, ledger: Ledger) -> bool:
+    """Tell whether no partition of an asset was ever folded."""
+    generation = ledger.claims.generation(asset.name)
+    return ledger.folded.newest_folded(asset.name, generation) is None

@@ -1,9 +1,11 @@
 """What was read and has not contributed yet, and where each item of it was read."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from workers.sources.columns.frames import Items, join_items
 from workers.sources.formats.lines import Lines
@@ -31,6 +33,15 @@ class Taken(NamedTuple):
         """Whether no object was made for each item."""
         return not isinstance(self.items, list)
 
+    def only(self, indices: Sequence[int]) -> "Taken":
+        """Return the items at these indices alone."""
+        if len(indices) == len(self.items):
+            return self
+        numbers = [self.numbers[index] for index in indices]
+        if isinstance(self.items, pa.RecordBatch):
+            return Taken(self.run, self.items.take(pa.array(indices, pa.int64())), numbers)
+        return Taken(self.run, [self.items[index] for index in indices], numbers)
+
 
 class Origin(NamedTuple):
     """Where an item was read: its number in a run of a range."""
@@ -42,6 +53,9 @@ class Origin(NamedTuple):
     @property
     def place(self) -> Place:
         return self.run.place(self.number)
+
+
+Part = tuple[Range, Taken]
 
 
 class TakenItems(NamedTuple):
@@ -59,7 +73,9 @@ class Waiting:
 
     def clear(self) -> None:
         """Let nothing wait any more."""
-        self._parts: list[tuple[Range, Taken]] = []
+        self._parts: list[Part] = []
+        # Those of the parts, from the first on, that were filtered.
+        self._filtered = 0
         self.items = 0
         # Those of them that were made one by one.
         self._objects = 0
@@ -71,6 +87,16 @@ class Waiting:
         self.items += len(taken.items)
         self._objects += 0 if taken.is_by_columns else len(taken.items)
         self._bytes += taken.run.nbytes
+
+    def filter(self, keep: Callable[[list[Part]], Iterable[Part]]) -> None:
+        """Let only what `keep` returns wait on, of the items that it has not been asked about."""
+        known, new = self._parts[: self._filtered], self._parts[self._filtered :]
+        if new:
+            kept = list(keep(new))
+            self.clear()
+            for range_, taken in [*known, *kept]:
+                self.add(range_, taken)
+        self._filtered = len(self._parts)
 
     @property
     def is_full(self) -> bool:
@@ -91,7 +117,7 @@ class Waiting:
 
     def take(self) -> Iterator[TakenItems]:
         """Yield all that wait: those read one by one together, and those read by columns."""
-        by_kind: dict[bool, list[tuple[Range, Taken]]] = {}
+        by_kind: dict[bool, list[Part]] = {}
         for range_, taken in self._parts:
             by_kind.setdefault(taken.is_by_columns, []).append((range_, taken))
         self.clear()
@@ -100,7 +126,7 @@ class Waiting:
             yield _joined(parts)
 
 
-def _joined(parts: Sequence[tuple[Range, Taken]]) -> TakenItems:
+def _joined(parts: Sequence[Part]) -> TakenItems:
     starts = list(accumulate((len(taken.items) for _, taken in parts), initial=0))
 
     def origin_of(index: int) -> Origin:

@@ -89,7 +89,11 @@ def scan(
 
     notifications = Notifications(ledger.database)
     notified = {each.partition: each for each in notifications.until(asset.name, newest)}
-    due = _due(asset, cursor, {*window, *notified, *cursor.waiting}, newest)
+    outdated: list[str] = []
+    if asset.unique:
+        current = ledger.claims.generation(asset.name)
+        outdated = ledger.outdated_partitions(asset.name, current)
+    due = _due(asset, cursor, {*window, *notified, *outdated, *cursor.waiting}, newest)
 
     changes = _changes(asset, ledger, store, cursor, now, due, is_queued)
     settled = {partition for partition, change in changes.items() if change.is_settled}
@@ -98,7 +102,7 @@ def scan(
     rest = due[len(changes) :]
     return Scan(
         requests={name: change.run_key for name, change in changes.items() if change.run_key},
-        cursor=_next_cursor(asset, cursor, now, changes, window, rest, notified),
+        cursor=_next_cursor(asset, cursor, now, changes, window, rest, {*notified, *outdated}),
         waits=[
             *(change.wait for change in changes.values() if change.wait),
             *(f"{name} is held back" for name, change in changes.items() if change.is_held_back),
@@ -156,10 +160,11 @@ def _difference(
 
     plan = ledger.last_plan(asset.name, partition, generation=generation)
     is_known = plan.blocks_digest == listed if plan else not blocks
-    if is_known:
+    outdated = ledger.stays.outdated(plan.batches) if plan and asset.unique else []
+    if is_known and not outdated:
         return None
 
-    key = digest([partition, plan and plan.id, listed])[:16]
+    key = digest([partition, plan and plan.id, listed, *sorted(outdated)])[:16]
     youngest = min((age for _, age in aged), default=inf)
     folded = ledger.folded.newest_folds(asset.name, generation, partition).get(partition)
     removed = removed_since(ledger, folded, blocks)
@@ -198,7 +203,7 @@ def _next_cursor(
     changes: Mapping[str, Change],
     window: Sequence[str],
     rest: Sequence[str],
-    notified: Collection[str],
+    named: Collection[str],
 ) -> Cursor:
     """Return the cursor for the next scan, after one that left the rest of what was due."""
     first = cursor.first
@@ -228,7 +233,7 @@ def _next_cursor(
         requested={
             partition: listed
             for partition, listed in requested.items()
-            if listed and (partition >= first or partition in notified)
+            if listed and (partition >= first or partition in named)
         },
         waiting=waiting,
         held_back=sorted(held_back),

@@ -114,6 +114,23 @@ def test_a_warning_is_told_once_and_again_with_other_numbers(pipeline, hook, wat
     assert "5 items: 1 used, 4 dead letters" in second
 
 
+def test_documents_of_others_that_became_profiles_are_told_with_the_counts(
+    pipeline, hook, watch, monkeypatch
+):
+    monkeypatch.setenv("FANFOLD_NOTIFY_ON", "finished")
+    pipeline.profiles.insert_one({"_id": "ann", "events": 70})
+    pipeline.put([event("ann")])
+    materialise(pipeline.asset, [DAY])
+    watch.tick()
+    (text,) = hook.texts
+    counts, adopted = text.splitlines()[1:3]
+    assert counts == "1 items: 1 used, 0 dead letters, 0 failed batches; 1 profiles"
+    assert adopted == (
+        "The run made profiles of 1 document of others. It replaced 1 value in fields of the "
+        'profiles; a field with adopt="begin" begins with such values instead.'
+    )
+
+
 def test_a_part_that_was_not_read_is_told_with_an_estimate_and_the_command_that_shows_it(
     pipeline, hook, watch
 ):
@@ -202,6 +219,7 @@ def test_long_and_many_sentences_are_cut(pipeline):
         seconds=None,
         sentences=[f"step{number}: " + "no " * 300 for number in range(5)],
         profiles=None,
+        adopted="",
         causes={"": "it"},
         **nothing,
     )

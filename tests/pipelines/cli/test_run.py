@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from tests.pipelines.conftest import told
-from tests.support.pipeline import DAY, event, lines
+from tests.support.pipeline import DAY, USER_TASK, event, lines
 from workers.assets import assets, broken_assets
+from workers.declare import Task
 from workers.errors import Refused
 from workers.ledger.records import BatchState
 from workers.sources.blocks import Blocks
@@ -57,6 +58,22 @@ def test_a_range_is_one_run_and_a_second_one_reuses_its_batches(pipeline, fanfol
     _, verdict = told(fanfold("verify", "user_profiles", "--json"))
     assert verdict["match"]
     assert verdict["digest"] == digest["digest"] == verdict["expected_digest"]
+
+
+def test_a_run_tells_what_became_of_documents_of_others_where_there_were_any(pipeline, fanfold):
+    pipeline.profiles.insert_many(
+        [{"_id": "ann", "events": 70, "preferences": ["old"]}, {"_id": "bo", "name": "Bo"}]
+    )
+    pipeline.put([event("ann"), event("bo")])
+    _, out, _ = fanfold("run", "user_profiles", "--partition", DAY)
+    assert re.search(r"^documents adopted +2$", out, re.MULTILINE)
+    assert out.endswith(
+        "\nThe run made profiles of 2 documents of others. It replaced 2 values in fields of the "
+        'profiles; a field with adopt="begin" begins with such values instead.\n'
+    )
+    _, out, _ = fanfold("run", "user_profiles", "--partition", DAY)
+    assert "adopted" not in out
+    assert "replaced" not in out
 
 
 @pytest.fixture
@@ -122,6 +139,20 @@ def test_plan_shows_what_a_run_would_do_and_writes_nothing(pipeline, fanfold):
     assert pipeline.database.list_collection_names() == []
     assert list(pipeline.store.list("_fanfold/")) == []
     assert "decided by" in fanfold("plan", "user_profiles", "--partition", DAY)[1]
+
+
+def test_plan_tells_people_and_programs_what_changed_code_costs(pipeline, fanfold, monkeypatch):
+    pipeline.put([event("ann")])
+    pipeline.run()
+    _, out, _ = fanfold("plan", "user_profiles", "--partition", DAY)
+    assert "Nothing is to do: 1 batch is reused." in out
+    derives = Task(USER_TASK.item, USER_TASK.fields, USER_TASK.contributions, lambda _: {})
+    derives.__dict__["shown_version"] = "other"
+    monkeypatch.setattr("workers.tasks.user_profiles.task", derives)
+    _, plan = told(fanfold("plan", "user_profiles", "--partition", DAY, "--json"))
+    assert (plan["code"]["batches_again"], plan["code"]["profiles_shown_anew"]) == (0, 1)
+    _, out, _ = fanfold("plan", "user_profiles", "--partition", DAY)
+    assert plan["code"]["text"] in out
 
 
 def test_batches_and_dead_letters_are_listed_for_people_and_programs(pipeline, fanfold):

@@ -1,7 +1,7 @@
 """The four launchers, each with what it needs: AWS is on loopback, and runs what it is asked to."""
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
@@ -53,15 +53,21 @@ class Pages:
         self.web = web
         self.is_visited = False
         self.seconds = 60
+        self._may_answer = asyncio.Event()
         urls = [web.on(f"/{number}", self._answer) for number in range(3)]
         pipeline.store.put(f"pages/dt={PAGES_DAY}/urls.txt", "\n".join(urls).encode())
+
+    def answer(self):
+        """End the first visit."""
+        self.web._loop.call_soon_threadsafe(self._may_answer.set)
 
     async def _answer(self, _):
         from aiohttp.web import Response
 
         is_first, self.is_visited = not self.is_visited, True
         if is_first:
-            await asyncio.sleep(self.seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._may_answer.wait(), self.seconds)
         return Response(text="<title>A page</title>")
 
 

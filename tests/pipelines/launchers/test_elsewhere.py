@@ -43,20 +43,18 @@ def test_a_function_is_invoked_again_until_no_batch_is_left(pipeline, pages, on_
 def test_a_function_that_runs_out_of_time_within_a_batch_is_a_failed_attempt(
     pipeline, pages, on_lambda
 ):
-    on_lambda.seconds = 8
-
-    def have_time():
+    def time_out():
         wait_until(lambda: pages.is_visited)
-        on_lambda.seconds = 900  # from the next invocation on
+        on_lambda.is_out_of_time.set()
 
-    later = threading.Thread(target=have_time)
-    later.start()
+    timer = threading.Thread(target=time_out)
+    timer.start()
     summary = materialise(asset_named("page_profiles"), [PAGES_DAY])
-    later.join()
+    timer.join()
     assert summary["success"], summary["errors"]
     assert pipeline.ledger.batches.distinct("attempts") == [2]
     warnings = logs_of(summary["run_id"], logging.WARNING)
-    assert "the function failed: Task timed out after 8.00 seconds" in warnings
+    assert "the function failed: Task timed out after 900.00 seconds" in warnings
 
 
 def test_a_function_that_is_no_worker_is_refused_at_once(pipeline, on_lambda):

@@ -160,11 +160,13 @@ def test_a_worker_that_cannot_run_its_share_fails_its_op_at_once_and_says_why(
 
 def test_a_worker_whose_op_is_killed_finishes_and_its_result_counts(pipeline, pages, monkeypatch):
     monkeypatch.setenv("FANFOLD_LAUNCHER", "subprocess")
-    pages.seconds = 6
     run = started_run()
     wait_until(lambda: pages.is_visited or run.poll() is not None)
     first = worker_at_work(pipeline)
     psutil.Process(first["pid"]).parent().kill()
+    workers = pipeline.database["workers"]
+    wait_until(lambda: workers.count_documents({"step": "share"}) == 2)
+    pages.answer()
 
     out, _ = run.communicate(timeout=120)
     summary = json.loads(out)

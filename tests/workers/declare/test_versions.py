@@ -89,6 +89,45 @@ def test_what_profiles_show_leaves_batches_as_they_are(old, new):
     assert after.profiles != BEFORE.profiles
 
 
+def test_names_inside_functions_are_no_names_of_the_file():
+    """Two functions with a variable of one name have nothing to do with each other."""
+    total = ('return {"grade": grade(profile["spent"])}', 'total = 1\n    return {"grade": total}')
+    same = ('return {"spent"', 'total = 2\n    return {"spent"')
+    before, after = changed(same, total), changed(same, total, ("total = 1", "total = 3"))
+    assert after.batches == before.batches
+    assert after.profiles != before.profiles
+
+
+def test_a_name_that_a_function_sets_for_the_file_is_one_of_the_file():
+    uses = ("prices * RATE", "prices * HIDDEN")
+    sets = ("def unused():\n    return 1", "def unused():\n    global HIDDEN\n    HIDDEN = 1")
+    assert changed(uses, sets).batches != changed(uses, sets, ("HIDDEN = 1", "HIDDEN = 2")).batches
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("prices * RATE", "prices + RATE", {"cents"}),
+        ("RATE = 100", "RATE = 1000", {"RATE"}),
+        ("Sum()", "Sum(float)", {"fields"}),
+        ("Sum, Task, rows", "Max, Sum, Task, rows", {"the imports"}),
+        ("RATE = 100", "print()\nRATE = 100", {"the statements outside of functions"}),
+    ],
+)
+def test_the_parts_that_differ_have_the_names_that_the_file_gives_them(old, new, names):
+    assert differing(BEFORE.parts_of_batches, changed((old, new)).parts_of_batches) == names
+
+
+def test_what_profiles_show_has_parts_too():
+    after = changed(("> 1000", "> 2000"))
+    assert after.parts_of_batches == BEFORE.parts_of_batches
+    assert differing(BEFORE.parts_of_profiles, after.parts_of_profiles) == {"grade"}
+
+
+def differing(before, after):
+    return {name for name in before | after if before.get(name) != after.get(name)}
+
+
 def test_arguments_by_place_are_those_by_name():
     by_name = ("item=Order, fields=", "contributions=contributions, derive=derive")
     by_place = ("Order, ", "contributions, derive")
@@ -121,8 +160,10 @@ def test_a_helper_of_the_project_counts_as_the_code_of_whatever_uses_it(helper):
     helper.write_text("def cents(prices):\n    # whole ones\n    return prices * 100\n")
     assert changed(uses) == before
     helper.write_text("def cents(prices):\n    return prices * 1000\n")
-    assert changed(uses).batches != before.batches
-    assert changed(uses).profiles == before.profiles
+    after = changed(uses)
+    assert after.batches != before.batches
+    assert after.profiles == before.profiles
+    assert differing(before.parts_of_batches, after.parts_of_batches) == {"workers/tasks/_money.py"}
 
 
 def test_a_helper_that_imports_itself_in_a_circle_is_read_once(helper):

@@ -256,3 +256,21 @@ def remove_folder(filer, bucket, folder):
     connection.request("DELETE", f"/buckets/{bucket}/{folder}?recursive=true")
     assert connection.getresponse().status == 204
     connection.close()
+
+
+def test_copies_that_count_once_a_block_elsewhere_is_gone_ask_for_one_run(pipeline):
+    once = pipeline.changed(unique=("user",))
+    scanner = Scanner(once)
+    key = once.put([event()])
+    once.put([event()], "1998-03-01")  # further back than a scan looks
+    once.run(DAY, "1998-03-01")
+    assert scanner.scan() == []
+
+    once.remove(key)
+    assert scanner.scan() == [DAY]
+    once.run(DAY, drop_removed=True)
+    assert scanner.scan() == ["1998-03-01"]
+    assert scanner.scan() == []
+    once.run("1998-03-01")
+    assert scanner.scan() == []
+    assert once.profile("ann")["events"] == 1

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from itertools import accumulate
 
 import msgspec
+import numpy as np
 
 from workers.errors import Malformed
 from workers.values import Place, PlaceKind
@@ -52,6 +53,16 @@ class Lines(msgspec.Struct, frozen=True):
         if not self.offsets:
             self.offsets.extend(accumulate((len(line) + 1 for line in self.lines), initial=0))
         return self.start + self.offsets[index]
+
+    def every_position(self) -> np.ndarray:
+        """Return what tells each line from the others of its block, whatever range it is read in.
+
+        It is what its place counts.
+        """
+        if isinstance(self.content, bytes) and not self.offsets:
+            ends = np.flatnonzero(np.frombuffer(self.content, np.uint8) == ord("\n"))
+            return np.concatenate([[self.start], self.start + 1 + ends])
+        return np.array([self.offset(index) for index in range(len(self.lines))], np.int64)
 
     def place(self, index: int) -> Place:
         """Return the place of a line in its block."""

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from workers.sources.formats.containers.arrow_values import values_of
@@ -44,6 +45,13 @@ class Rows(msgspec.Struct, frozen=True):
         if isinstance(self.content, pa.RecordBatch):
             return int(self.content.nbytes)
         return sum(map(len, self.raws))
+
+    def every_position(self) -> np.ndarray:
+        """Return what tells each row from the others of its block, whatever range it is read in.
+
+        It is what its place counts.
+        """
+        return np.array(self.positions, np.int64)
 
     def place(self, index: int) -> Place:
         """Return the place of a row in its block."""
