@@ -9,6 +9,9 @@ INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constr
 # File by file in the order of the folders: long proofs come early, many short files at the end.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Else each process that a test starts would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo dev chaos worker-env bench test tests coverage lint types clean
 
 help:

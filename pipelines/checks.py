@@ -123,10 +123,10 @@ def _losses(ledger: Ledger, plan: Plan) -> list[str]:
         letters = _letters(ledger, plan) if counts.dead else 0
         items = counts.used + counts.dead + counts.duplicates + counts.failed
         if counts.items != items or letters != counts.dead:
+            copies = f"{counts.duplicates:,} duplicates, " if counts.duplicates else ""
             losses.append(
-                f"{plan.partition}: {counts.items:,} items planned, {counts.used:,} used, "
-                f"{counts.dead:,} dead, {counts.duplicates:,} duplicates and {counts.failed:,} "
-                f"failed; {letters:,} dead letters"
+                f"{plan.partition}: {counts.items:,} items planned, {counts.used:,} used, {copies}"
+                f"{counts.dead:,} dead and {counts.failed:,} failed; {letters:,} dead letters"
             )
 
     for failed in plan.failed_profiles:
