@@ -10,6 +10,7 @@ from resources.embedded import running_settings
 from resources.s3 import arguments_of
 from workers.settings import Settings
 from workers.store import BlockStore, open_store
+from workers.values import learn
 
 
 class BlocksResource(dg.ConfigurableResource[BlockStore]):
@@ -31,4 +32,5 @@ def shared_store(settings: Settings) -> BlockStore:
 
 @lru_cache(maxsize=4)
 def _store(settings: bytes) -> BlockStore:
+    learn(Settings)
     return open_store(msgspec.json.decode(settings, type=Settings))

@@ -42,7 +42,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, document: Any) -> Self:
         """Return the value that `to_json` (or a ledger document) holds; extra keys are ignored."""
-        _learn(cls)
+        learn(cls)
         return msgspec.convert(document, cls)
 
 
@@ -50,8 +50,12 @@ _learning = Lock()
 
 
 @cache
-def _learn(kind: type[Value]) -> None:
-    """Let msgspec learn a type, as it does when it first meets one: two threads at once crash."""
+def learn(kind: Any) -> None:
+    """Let msgspec learn a type of structs, as it does when it first meets one.
+
+    Two threads that are the first to meet one end the process. So whoever may be in a thread lets
+    it be learned here, before anything of that type is read.
+    """
     with _learning:
         msgspec.json.Decoder(kind)
 

@@ -24,7 +24,7 @@ from workers.sources.formats.lines import BOM, TOO_LONG, Lines
 from workers.sources.formats.rows import Rows
 from workers.sources.formats.values import separate
 from workers.sources.taken import Taken
-from workers.values import Place
+from workers.values import Place, learn
 
 TRAILING = "trailing characters"  # what msgspec says of a line with more than one value
 # What hears of a bad item: its place, the item as it stands, and the reason.
@@ -58,6 +58,7 @@ class ItemReader:
     """
 
     def __init__(self, item: type[msgspec.Struct], by_columns: bool = False) -> None:
+        learn(item)
         self._item = item
         self._decode = msgspec.json.Decoder(item, dec_hook=_custom).decode
         readable = readable_columns(item) if by_columns else []

@@ -18,9 +18,10 @@ from workers.sources.formats.reader import plain_bytes
 from workers.sources.formats.values import split_values
 from workers.sources.formats.w3c import is_fields_line
 from workers.store import OWN_PREFIX, BlockStore, Body
-from workers.values import Block, BrokenRange, SegmentRange, digest
+from workers.values import Block, BrokenRange, SegmentRange, digest, learn
 
 SEGMENTS_PREFIX = f"{OWN_PREFIX}segments/"
+RANGES = list[SegmentRange | BrokenRange]  # of a manifest
 BAD_HEADER = b"\xff\n"  # what segments repeat of a header that cannot be read: no text either
 MAX_SECTION_ITEMS = 500  # lines that are put into a segment at a time
 
@@ -44,7 +45,8 @@ def cut_segments(
         cutter.cut()
         ranges = _ranges(block, cutter.parts)
         store.put_json(manifest_key, [range_.to_json() for range_ in ranges])
-    return msgspec.convert(store.get_json(manifest_key), list[SegmentRange | BrokenRange])
+    learn(RANGES)
+    return msgspec.convert(store.get_json(manifest_key), RANGES)
 
 
 class _Part(NamedTuple):

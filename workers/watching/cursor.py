@@ -6,7 +6,7 @@ import msgspec
 
 from workers.declare.asset import Asset
 from workers.errors import Refused
-from workers.values import Value
+from workers.values import Value, learn
 
 MAX_MISSED_WINDOWS = 10  # windows that a scan reaches back where nobody scanned for longer
 
@@ -32,6 +32,7 @@ class Cursor(Value, frozen=True, kw_only=True):
     @classmethod
     def read(cls, text: str | None, asset: Asset) -> "Cursor":
         """Return the cursor in a text; a new one where it is not of this asset as it is now."""
+        learn(cls)
         try:
             cursor = msgspec.json.decode(text or "{}", type=cls)
             named = (cursor.first, cursor.after, *cursor.requested, *cursor.waiting)

@@ -6,6 +6,7 @@ import msgspec
 
 from workers.errors import Refused
 from workers.sources.formats.plain.compression import SUFFIXES
+from workers.values import learn
 
 Kind = Literal["json", "text", "csv", "w3c", "parquet", "orc", "avro", "arrow"]
 KINDS: dict[str, Kind] = {
@@ -81,6 +82,7 @@ def format_of(key: str, declared: str = "") -> Format:
     out the key's suffixes say.
     """
     values = suffix_values(key) | declared_values(declared)
+    learn(Format)
     try:
         return msgspec.convert({"kind": "json"} | values, Format)
     except msgspec.ValidationError as error:
