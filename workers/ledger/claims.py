@@ -81,6 +81,11 @@ class Claims:
         document = self.assets.find_one({"_id": asset})
         return document["generation"] if document else 0
 
+    def latest_generation(self, asset: str) -> int:
+        """Return the newest generation of an asset, which a rebuild may still be making."""
+        document: Any = self.assets.find_one({"_id": asset}, {"latest": 1})
+        return document.get("latest", 0) if document else 0
+
     def new_generation(self, asset: str) -> int:
         """Return a number that no generation of the asset had before."""
         document: Any = self.assets.find_one_and_update(

@@ -1,6 +1,6 @@
 """What the user of MONGODB_URI may do, asked before a run writes anything."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymongo.database import Database
@@ -11,16 +11,15 @@ from workers.values import Document
 
 OF_LEDGER = ("find", "insert", "update")
 OF_PROFILES = ("find", "insert", "update", "remove")
+OF_REBUILD = (*OF_PROFILES, "createCollection", "dropCollection")
 ALL = "all collections"
 LEDGER = ("plans", "batches", "dead_letters", "assets", "workers", "code", "stays")
 
 
-def why_forbidden(
-    database: Database[Document], collection: str, of_collection: Iterable[str]
-) -> str:
+def why_forbidden(database: Database[Document], of_profiles: Mapping[str, Iterable[str]]) -> str:
     """Return which rights a user lacks, and the way out; "" where none is known to be missing.
 
-    Those that every run needs, and those of the collection of its profiles.
+    Those that every run needs, and these of the collections that profiles are in.
     """
     try:
         answer = database.command("connectionStatus", showPrivileges=True)
@@ -34,7 +33,7 @@ def why_forbidden(
 
     needed = {ALL: ["listCollections"], **dict.fromkeys(LEDGER, OF_LEDGER)}
     lacking: dict[tuple[str, ...], list[str]] = {}
-    for name, rights in {**needed, collection: of_collection}.items():
+    for name, rights in {**needed, **of_profiles}.items():
         allowed = _allowed(privileges, database.name, name)
         if missing := tuple(right for right in rights if right not in allowed):
             lacking.setdefault(missing, []).append(name)

@@ -18,7 +18,7 @@ from workers.ledger.profiles import ProfileCollection
 from workers.planning.beginnings import Beginnings
 from workers.planning.listing import Listing
 from workers.planning.turnover import end_stays_of_old
-from workers.planning.whereabouts import declared_key
+from workers.planning.whereabouts import declared_key, why_not_there
 from workers.sources.objects import blocks_with_owners
 from workers.store import BlockStore
 
@@ -95,7 +95,13 @@ def partitions_to_rebuild(
 
 
 def begin_rebuild(asset: Asset, ledger: Ledger) -> int:
-    """Return a fresh generation, with its empty collection."""
+    """Return a fresh generation, with its empty collection.
+
+    Refused, before anything is written, where profiles cannot be where the declaration says.
+    """
+    if why := why_not_there(asset, ledger, is_rebuild=True):
+        raise Refused(why)
+
     ledger.ensure_indexes()
     generation = ledger.claims.new_generation(asset.name)
     ledger.database.create_collection(rebuild_collection(asset.name, generation))

@@ -4,8 +4,9 @@ from workers.declare.asset import Asset
 from workers.errors import Refused
 from workers.ledger.claims import CollectionKey
 from workers.ledger.ledger import Ledger
+from workers.ledger.mongo import rebuild_collection
 from workers.ledger.profiles import ProfileCollection, why_unfit
-from workers.ledger.rights import OF_PROFILES, why_forbidden
+from workers.ledger.rights import OF_LEDGER, OF_PROFILES, OF_REBUILD, why_forbidden
 
 
 def declared_key(asset: Asset) -> CollectionKey:
@@ -13,14 +14,20 @@ def declared_key(asset: Asset) -> CollectionKey:
     return CollectionKey(collection=asset.collection, key=asset.key)
 
 
-def why_not_there(asset: Asset, ledger: Ledger) -> str:
+def why_not_there(asset: Asset, ledger: Ledger, is_rebuild: bool = False) -> str:
     """Return why profiles cannot be where the declaration says, and the way out; "" where they can.
 
-    Nothing is written.
+    A rebuild makes them in a collection of its own first. Nothing is written.
     """
     declared = declared_key(asset)
     rights = OF_PROFILES if declared.key == "_id" else (*OF_PROFILES, "listIndexes")
-    if why := why_forbidden(ledger.database, declared.collection, rights):
+    needed: dict[str, tuple[str, ...]] = {declared.collection: rights}
+    if asset.unique:
+        needed[ledger.copies(asset.name).collection.name] = OF_LEDGER
+    if is_rebuild:
+        generation = ledger.claims.latest_generation(asset.name) + 1
+        needed[rebuild_collection(asset.name, generation)] = OF_REBUILD
+    if why := why_forbidden(ledger.database, needed):
         return f"{asset.name}: {why}"
 
     is_new = _is_new(asset, ledger) or declared != ledger.claims.collection_key(asset.name)

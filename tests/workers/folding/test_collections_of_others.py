@@ -154,6 +154,17 @@ def test_a_collection_whose_documents_cannot_change_is_refused(pipeline, kind):
     assert is_untouched(pipeline)
 
 
+def test_a_rebuild_to_such_a_collection_is_refused_before_it_begins(pipeline):
+    pipeline.put([event("ann")])
+    pipeline.run()
+    pipeline.database.create_collection("seen", viewOn="user_profiles", pipeline=[])
+    before = pipeline.database.list_collection_names()
+    with pytest.raises(Refused, match="the collection seen is a view"):
+        rebuild(pipeline.changed(collection="seen"))
+    assert pipeline.database.list_collection_names() == before
+    assert pipeline.ledger.claims.latest_generation("user_profiles") == 0
+
+
 def test_documents_whose_ids_are_no_text_are_refused_with_the_way_out(pipeline):
     pipeline.profiles.insert_one({"name": "Ann"})
     pipeline.put([event("ann")])

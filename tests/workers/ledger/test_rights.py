@@ -6,10 +6,11 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from tests.support.pipeline import Pipeline, event
+from tests.workers.folding.conftest import rebuild
 from workers.errors import Refused
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors, open_database
-from workers.ledger.rights import LEDGER, OF_LEDGER, OF_PROFILES
+from workers.ledger.rights import LEDGER, OF_LEDGER, OF_PROFILES, OF_REBUILD
 from workers.planning.rebuild import begin_rebuild
 from workers.settings import Settings
 
@@ -69,10 +70,8 @@ def test_a_right_to_profiles_that_is_missing_is_named(pipeline, limited, right):
 
 def test_a_user_who_may_only_read_is_told_all_that_is_missing(pipeline, limited):
     text = refused(pipeline, limited, of_profiles={"find"}, of_ledger={"find"})
-    assert (
-        "(insert, update on plans, batches, dead_letters, assets, workers, code; "
-        "insert, update, remove on users)" in text
-    )
+    ledger = ", ".join(LEDGER)
+    assert f"(insert, update on {ledger}; insert, update, remove on users)" in text
 
 
 def test_a_user_who_may_not_list_collections_is_told_so(pipeline, limited):
@@ -80,10 +79,22 @@ def test_a_user_who_may_not_list_collections_is_told_so(pipeline, limited):
     assert "(listCollections on all collections)" in text
 
 
+def test_a_right_to_the_copies_that_count_is_named_where_copies_count_once(limited):
+    why = r"find, insert, update on user_profiles\.unique"
+    with limited(OF_PROFILES) as user, pytest.raises(Refused, match=why):
+        user.changed(unique=("user",)).run()
+
+
 def test_a_key_is_found_by_an_index_which_takes_a_right_to_see_indexes(pipeline, limited):
     pipeline.database["users"].create_index("user_id", unique=True)
     text = refused(pipeline, limited, of_profiles=OF_PROFILES, key="user_id")
     assert "(listIndexes on users)" in text
+
+
+def test_a_right_that_is_missing_is_named_before_a_run_too(limited):
+    with limited({"find"}) as user:
+        (remark,) = user.preview().summary["remarks"]
+    assert "(insert, update, remove on users)" in remark
 
 
 def test_a_right_that_is_missed_only_when_it_is_used_is_named_too(pipeline, limited):
@@ -108,12 +119,29 @@ def test_a_role_of_mongodb_is_enough(pipeline, limited, role):
         assert user.run()["profiles"] == 1
 
 
-def test_a_rebuild_needs_the_right_to_a_collection_of_its_own(pipeline, limited):
+def test_a_rebuild_needs_the_rights_to_a_collection_of_its_own(limited):
     with limited(OF_PROFILES) as user:
         user.run()
-        missing = r"right to createCollection on .* user_profiles\.rebuild_1 of"
-        with pytest.raises(Refused, match=missing), mongodb_errors():
+        with pytest.raises(Refused) as error:
             begin_rebuild(user.asset, user.ledger)
+        assert f"({', '.join(OF_REBUILD)} on user_profiles.rebuild_1)" in str(error.value)
+        assert user.ledger.claims.latest_generation("user_profiles") == 0
+
+
+@pytest.mark.parametrize("right", ["createCollection", "dropCollection"])
+def test_a_rebuild_is_refused_before_it_begins_where_it_could_not_end(limited, right):
+    rights = {*OF_REBUILD} - {right}
+    with limited(OF_PROFILES, of_all={*OF_ALL, *rights}) as user:
+        user.run()
+        with pytest.raises(Refused, match=rf"\({right} on user_profiles\.rebuild_1\)"):
+            begin_rebuild(user.asset, user.ledger)
+
+
+def test_the_rights_that_a_rebuild_asks_for_are_enough(limited):
+    with limited(OF_PROFILES, of_all={*OF_ALL, *OF_REBUILD}) as user:
+        user.run()
+        rebuild(user)
+        assert user.verify().match
 
 
 def test_a_server_that_does_not_say_what_a_user_may_do_is_taken_to_allow_it(pipeline, monkeypatch):
