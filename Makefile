@@ -7,7 +7,8 @@ BIN := .venv/bin
 BENCH := .venv-bench/bin
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 # File by file in the order of the folders: long proofs come early, many short files at the end.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three for two cores, as tests wait for servers and processes a quarter of the time.
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Else each process that a test starts would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -110,7 +110,7 @@ def test_a_name_that_a_function_sets_for_the_file_is_one_of_the_file():
         ("prices * RATE", "prices + RATE", {"cents"}),
         ("RATE = 100", "RATE = 1000", {"RATE"}),
         ("Sum()", "Sum(float)", {"fields"}),
-        ("Sum, Task, rows", "Max, Sum, Task, rows", {"the imports"}),
+        ("Sum, Task, rows", "Max as Sum, Task, rows", {"the imports"}),
         ("RATE = 100", "print()\nRATE = 100", {"the statements outside of functions"}),
     ],
 )
