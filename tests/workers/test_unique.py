@@ -2,9 +2,9 @@
 
 import pytest
 
+from tests.support.anew import rebuild
 from tests.support.pipeline import DAY, USER_TASK, event, fragile
 from workers.declare import Task
-from workers.planning.rebuild import begin_rebuild, partitions_to_rebuild, swap
 from workers.tasks.user_profiles import Event
 
 NEXT = "1998-04-02"
@@ -29,13 +29,6 @@ def duplicates(summary):
         summary["items_used"] + summary["dead_letters"] + summary["duplicates"]
     )
     return summary["duplicates"]
-
-
-def rebuild(pipeline):
-    todo = partitions_to_rebuild(*pipeline.four, drop_removed=True)
-    generation = begin_rebuild(pipeline.asset, pipeline.ledger)
-    pipeline.run(*todo, generation=generation, drop_removed=True)
-    swap(pipeline.asset, pipeline.task, pipeline.ledger, generation)
 
 
 def test_an_event_that_is_twice_in_a_block_counts_once(once):

@@ -6,6 +6,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.anew import forget
 from tests.support.pipeline import event
 from workers.errors import Refused
 
@@ -89,11 +90,7 @@ class World:
 )
 @given(done=st.lists(steps, min_size=4, max_size=18))
 def test_each_event_of_the_blocks_that_are_there_counts_once(pipeline, done):
-    for each in pipeline.store.list("events/"):
-        pipeline.store.delete(each.key)
-    for name in pipeline.database.list_collection_names():
-        pipeline.database[name].delete_many({})
-
+    forget(pipeline)
     world = World(pipeline.changed(unique=("user",)))
     for step in done:
         world.do(*step)
