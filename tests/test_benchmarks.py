@@ -148,9 +148,9 @@ def test_a_measurement_says_what_its_process_took():
     assert 5 < measured.peak_mb < 1_000
 
 
-def test_the_cpu_seconds_of_both_servers_are_known(servers):
+def test_the_cpu_seconds_of_the_running_servers_are_known(servers):
     before = server_cpu_seconds()
-    assert before.keys() == {"mongod", "seaweedfs"}
+    assert before.keys() >= {"mongod", "seaweedfs"}  # Redis too, once a test has needed a broker
     assert all(after >= before[name] >= 0 for name, after in server_cpu_seconds().items())
 
 
