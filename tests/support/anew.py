@@ -21,5 +21,8 @@ def forget(pipeline: Pipeline) -> None:
     """Remove all that is in the bucket and the database."""
     for block in pipeline.store.list(""):
         pipeline.store.delete(block.key)
-    for name in pipeline.database.list_collection_names():
+    names = pipeline.database.list_collection_names()
+    for name in names:
+        if name.startswith("system."):  # MongoDB's own, such as what its profiler has seen
+            continue
         pipeline.database[name].delete_many({})
