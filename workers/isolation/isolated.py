@@ -24,7 +24,7 @@ from workers.isolation.trial import EndedWorker, try_call
 LEAST_SECONDS = 60.0  # before a call counts as stuck, whatever it is expected to take
 SLACK = 5  # times what a call is expected to take, before it does
 # Before halves are tried: too short a time costs only trials, as no item is condemned by it.
-QUICK_SECONDS = 5.0
+QUICK_SECONDS = 2.0
 MAX_ENDED_ITEMS = 20  # that end the worker, before a batch gives up,
 MAX_ENDED_WITH_NONE_USED = 5  # or where no item at all went well
 
