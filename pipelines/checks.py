@@ -162,8 +162,8 @@ def nothing_twice(
     except Refused as error:
         return _not_compared(asset, str(error))
 
-    if check.differing and not _is_newest(ledger, plan):
-        return _not_compared(asset, f"another run has folded {plan.partition} since")
+    if check.differing and (why := _why_outdated(asset, ledger, plan)):
+        return _not_compared(asset, why)
 
     text = f"{check.compared} profiles compared with {check.against} ({plan.partition})"
     if check.differing:
@@ -189,10 +189,14 @@ def _is_comparable(plan: Plan) -> bool:
     return plan.state is PlanState.FOLDED and is_small and not has_failures
 
 
-def _is_newest(ledger: Ledger, plan: Plan) -> bool:
-    """Tell whether no other run has claimed the partition since a plan was folded."""
+def _why_outdated(asset: Asset, ledger: Ledger, plan: Plan) -> str:
+    """Return what has happened since a plan was folded; "" where profiles should hold it."""
     claim = Claim(plan=plan.id, key=plan.key, epoch=plan.epoch or 0)
-    return plan.key in ledger.claims.live([claim])
+    if plan.key not in ledger.claims.live([claim]):
+        return f"another run has folded {plan.partition} since"
+    if asset.unique and ledger.stays.outdated(plan.batches):
+        return f"blocks with copies of items of {plan.partition} came or went since"
+    return ""
 
 
 def _not_compared(asset: Asset, why: str) -> dg.AssetCheckResult:

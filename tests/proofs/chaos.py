@@ -202,7 +202,9 @@ def play(
         start_servers(environ)
         if workers:
             workers.start()
-        processes.owner = start_owner(ASSET.name, "_id", "user ", MAX_USERS + 1, environ)
+        processes.owner = start_owner(
+            ASSET.name, "_id", "user ", MAX_USERS + 1, environ, begins=is_unique
+        )
         last_day = ASSET.partitions.shift(FIRST_DAY, days - 1)
         partitions = ASSET.partitions.between(FIRST_DAY, last_day)
         store = open_store(read_settings(processes.environ))

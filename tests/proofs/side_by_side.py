@@ -4,7 +4,8 @@
 
 After each round the profiles must match the raw blocks, and hold what an application has set on
 them meanwhile. Each process runs Dagster's jobs, or with --plain the same functions as plain calls.
-Uses the servers, bucket and database of the settings.
+Uses the servers, bucket and database of the settings. With tests/support/declares_unique first on
+PYTHONPATH, copies of an event count once, and profiles begin with what documents say before them.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def play(pipeline: Pipeline, rounds: int, seed: int, is_plain: bool) -> Counter[
         dagster_instance().dispose()  # Dagster cannot make its tables in two processes at once
 
     processes = [start(is_plain), start(is_plain)]
-    owner = start_owner(ASSET.name, "_id", "user", USERS)
+    owner = start_owner(ASSET.name, "_id", "user", USERS, begins=bool(ASSET.unique))
     try:
         for number in range(rounds):
             change_blocks(pipeline, random)

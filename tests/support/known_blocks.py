@@ -13,6 +13,7 @@ from random import Random
 
 from pymongo.database import Database
 
+from tests.support.owner import events_of_profiles
 from workers.declare.asset import Asset
 from workers.store import BlockStore
 from workers.values import Document
@@ -182,10 +183,7 @@ def _csv_row(item: Document) -> str:
 
 def count_differences(database: Database[Document], known: KnownBlocks) -> tuple[int, int]:
     """Return how many items the profiles lost, and how many they counted twice."""
-    actual: Counter[str] = Counter()
-    for profile in database[known.asset.name].find({}, {"events": 1}):
-        actual[profile["_id"]] = profile.get("events") or 0
-
+    actual = events_of_profiles(database[known.asset.name])
     expected = known.users()
     return (expected - actual).total(), (actual - expected).total()
 

@@ -1,9 +1,11 @@
 """An application that owns documents: a process that sets fields of its own, without a pause.
 
-    python -m tests.support.owner COLLECTION KEY PREFIX USERS
+    python -m tests.support.owner COLLECTION KEY PREFIX USERS [begins]
 
 It knows what it set last, so it sees a write that was lost at once: each write returns the document
-as it was before. A line on stdin makes it pause and say what it has seen; another lets it go on.
+as it was before. Where profiles begin with the events of documents, those that it makes have some
+already, and it sees whether they stay. A line on stdin makes it pause and say what it has seen;
+another lets it go on.
 """
 
 import json
@@ -12,6 +14,7 @@ import select
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,8 +31,10 @@ from workers.settings import read_settings
 from workers.values import Document
 
 FIELDS = ("app_seen", "app_note", "app_address", "app_tags")
+SEEN = (*FIELDS, "events")
 MAKES_SHARE = 0.02  # of the writes that may make a document
 PAUSE_SECONDS = 0.0005  # between two writes: the machine has others to serve
+BEGUN_EVENTS = 1_000_000  # of a document that it makes: far more than any profile gets
 MAX_NAMED = 5  # losses that a report names
 
 
@@ -43,11 +48,15 @@ class Owner:
     open: Callable[[], Collection[Document]]
     key: str
     users: list[str]
+    # Whether profiles begin with the events of documents that are there before them.
+    begins: bool = False
     random: Random = field(default_factory=lambda: Random(1))
     writes: int = 0
     lost: list[str] = field(default_factory=list)
     # By user what its document has to hold, by field.
     last: dict[str, Document] = field(default_factory=dict)
+    # The users whose documents it has made, and nobody else.
+    made: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.documents = self.open()
@@ -57,14 +66,18 @@ class Owner:
         user = self.random.choice(self.users)
         name = self.random.choice(FIELDS)
         value = self._value(name)
-        update = {"$unset": {name: ""}} if value is None else {"$set": {name: value}}
+        update: Document = {"$unset": {name: ""}} if value is None else {"$set": {name: value}}
         makes = value is not None and self.random.random() < MAKES_SHARE
+        if makes and self.begins:
+            update["$setOnInsert"] = {"events": BEGUN_EVENTS}
         before, is_sure = self._update(user, update, makes)
 
         expected = self.last.pop(user, {})
         self._compare(user, expected, before or {}, None if is_sure else (name, value))
         if before is None and not makes:
             return  # there is no such document
+        if before is None and is_sure:
+            self.made.add(user)
 
         self.writes += 1
         self.last[user] = expected
@@ -88,7 +101,7 @@ class Owner:
                 before = self.documents.find_one_and_update(
                     {self.key: user},
                     update,
-                    dict.fromkeys(FIELDS, 1),
+                    dict.fromkeys(SEEN, 1),
                     upsert=makes,
                     return_document=ReturnDocument.BEFORE,
                 )
@@ -111,6 +124,8 @@ class Owner:
                 continue
             if before.get(name) != expected.get(name):
                 self.lost.append(f"{user}.{name}: {before.get(name)}, not {expected.get(name)}")
+        if self.begins and user in self.made and (before.get("events") or 0) < BEGUN_EVENTS:
+            self.lost.append(f"{user}.events: {before.get('events')}, and it began with more")
 
     def report(self) -> Document:
         """Return what was written, lost, and is to be there."""
@@ -170,14 +185,28 @@ def start_owner(
     prefix: str,
     users: int,
     environ: Mapping[str, str] = os.environ,
+    begins: bool = False,
 ) -> OwnerProcess:
     """Return an application that is at work, over users whose ids are a prefix and a number."""
     command = [sys.executable, "-m", "tests.support.owner", collection, key, prefix, str(users)]
+    command += ["begins"] if begins else []
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, env=environ, text=True, **pipes)
     owner = OwnerProcess(process)
     with owner.paused():  # it is at work by then
         return owner
+
+
+def events_of_profiles(documents: Collection[Document]) -> Counter[str]:
+    """Return the events that profiles have of their own, by id, beside those that they began with.
+
+    A document that no item has made a profile of has none.
+    """
+    events = Counter[str]()
+    for profile in documents.find({"_fold": {"$exists": True}}, {"events": 1}):
+        number = profile.get("events") or 0
+        events[profile["_id"]] = number - BEGUN_EVENTS if number >= BEGUN_EVENTS else number
+    return events
 
 
 def missing_fields(documents: Collection[Document], key: str, last: Mapping[str, Any]) -> list[str]:
@@ -193,11 +222,12 @@ def missing_fields(documents: Collection[Document], key: str, last: Mapping[str,
 
 
 if __name__ == "__main__":
-    collection_name, key_name, id_prefix, user_count = sys.argv[1:]
+    collection_name, key_name, id_prefix, user_count, *more = sys.argv[1:]
     serve(
         Owner(
             lambda: open_database(read_settings(), patient=False)[collection_name],
             key_name,
             [f"{id_prefix}{number}" for number in range(int(user_count))],
+            begins="begins" in more,
         )
     )

@@ -1,8 +1,10 @@
-"""Found first on PYTHONPATH: `user_profiles` says what identifies an event, in a proof's processes.
+"""Found first on PYTHONPATH: `user_profiles` says what identifies an event, in a proof's processes,
+and that profiles begin with the events of documents that are there before them.
 
 Nothing is imported before its time: the declaration is changed once its file is loaded.
 """
 
+import dataclasses
 import importlib.abc
 import importlib.util
 import sys
@@ -25,6 +27,9 @@ class Declaring(importlib.abc.MetaPathFinder):
             load(module)
             declared = {**module.asset.to_json(), "unique": UNIQUE}
             module.asset = type(module.asset).of(declared)
+            events = dataclasses.replace(module.task.fields["events"], adopt="begin")
+            fields = {**module.task.fields, "events": events}
+            module.task = dataclasses.replace(module.task, fields=fields)
 
         spec.loader.exec_module = load_and_declare
         return spec
