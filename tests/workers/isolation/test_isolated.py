@@ -28,6 +28,8 @@ from workers.ledger.records import WorkerProcess
 from workers.ledger.shares import MAX_PLAIN
 from workers.ledger.workers import is_gone
 
+# What forks in these tests is a copy of pytest's process, whose threads it does not need.
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 LIMITS = Limits(seconds_per_item=1e-6, bytes=200 << 20)
 
 
