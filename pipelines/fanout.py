@@ -15,7 +15,7 @@ import dagster as dg
 from pymongo.database import Database
 
 from pipelines.errors import RETRIES, explained
-from pipelines.launchers.attempt import attempt_share
+from pipelines.launchers.attempt import attempt_rest, attempt_share
 from pipelines.launchers.choice import with_few_workers
 from pipelines.processes import executor_name
 from pipelines.summaries import adoption_text, partition_metadata
@@ -253,7 +253,9 @@ def reconcile(
 ) -> Iterator[Any]:
     """Hold the plans against the ledger's outcomes, then hand out shards of profiles to fold."""
     with explained(context):
-        reconciled = steps.reconcile(*four(context, mongo, store), plans)
+        first = four(context, mongo, store)
+        attempt_rest(context, first, plans, len(answers))
+        reconciled = steps.reconcile(*first, plans)
     context.log.info(f"{len(answers)} workers answered, {len(reconciled.shards)} shards to fold")
 
     yield dg.Output(reconciled.to_json() | {"shards": []}, "reconciled")

@@ -18,6 +18,7 @@ LAYERS = (
     ("errors", "settings", "values", "retry", "memory", "s3_errors", "store"),
     ("contributions",),
     ("declare",),
+    ("isolation",),
     ("ledger",),
     ("sources",),
     (

@@ -63,6 +63,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--run", metavar="ID", help="of the run")
     parser.add_argument("--share", type=int, metavar="NUMBER", help="as the run's log says")
     parser.add_argument("--last", action="store_true", help="a failure is the end of its batch")
+    parser.add_argument("--isolated", action="store_true", help="call the task in processes apart")
     parser.add_argument("--worker", metavar="ID", help="a new one, to be known by in the ledger")
 
     options = parser.parse_args()
@@ -76,7 +77,11 @@ def reference_of(options: argparse.Namespace) -> ShareReference:
     """Return the share that the command line names."""
     worker = options.worker or uuid.uuid4().hex
     return ShareReference(
-        run=options.run, number=options.share, is_last=options.last, worker=worker
+        run=options.run,
+        number=options.share,
+        is_last=options.last,
+        is_isolated=options.isolated,
+        worker=worker,
     )
 
 

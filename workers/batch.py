@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from workers.contributions.results import Merger, Parts, profiles_of, to_parquet
 from workers.declare.task import Task, load_task
 from workers.errors import FanfoldError, Malformed, Refused, Unavailable
+from workers.isolation.isolated import Isolated, Limits
+from workers.isolation.trial import EndedWorker
 from workers.ledger.attempt import AttemptLetters, AttemptWarnings
 from workers.ledger.dead_letters import task_lines
 from workers.ledger.known import KnownOnly
@@ -55,17 +57,22 @@ def attempt_batch(
 
 
 def run_begun(
-    ledger: Ledger, store: BlockStore, batch: Batch, is_last: bool, say: Say = say_nothing
+    ledger: Ledger,
+    store: BlockStore,
+    batch: Batch,
+    is_last: bool,
+    say: Say = say_nothing,
+    limits: Limits | None = None,
 ) -> Outcome:
     """Run a batch that an attempt has begun, unless it is done; return its outcome either way.
 
-    Meanwhile `say` hears what it is at.
+    Meanwhile `say` hears what it is at. Within limits, its task is called in processes apart.
     """
     if batch.is_done:
         return batch.finished_outcome
 
     with failure_recorded(ledger, batch, is_last):
-        outcome = Worker(batch, ledger, store, say=say).run()
+        outcome = Worker(batch, ledger, store, say=say, limits=limits).run()
     return finish_batches(ledger, store, {batch.id: outcome})[batch.id]
 
 
@@ -96,7 +103,7 @@ def finish_batches(
     return firsts
 
 
-def known_only(batch: Batch, task: Task, ledger: Ledger) -> KnownOnly | None:
+def known_only(batch: Batch, task: Task | Isolated, ledger: Ledger) -> KnownOnly | None:
     """Return the task that a batch's items contribute by, where their profiles have to be known."""
     if not batch.known_only:
         return None
@@ -126,6 +133,7 @@ class Worker:
         store: BlockStore,
         asked: AskedHeads = NONE_ASKED,
         say: Say = say_nothing,
+        limits: Limits | None = None,
     ) -> None:
         self.batch = batch
         self.say = say
@@ -144,7 +152,8 @@ class Worker:
         # Makes frames of what the task gets: observations, where it observes the world.
         self.framer = reader_of(self.task.observation_type, by_columns=False)
         self.merger = Merger(self.task.fields)
-        self.known = known_only(batch, self.task, ledger)
+        self.isolated = Isolated(self.task, batch.id, limits) if limits else None
+        self.known = known_only(batch, self.isolated or self.task, ledger)
         self.unique = unique_items(
             batch, self.task.item, ledger, self._add_unidentified, self._add_duplicates
         )
@@ -273,7 +282,10 @@ class Worker:
         profile_ids = [observe.profile_id(item) for item in items]
         profiles = self.ledger.profiles(self.batch.asset, self.batch.generation)
         known = known_of(profiles, profile_ids, observe.known_fields)
-        answers = observe.observe(items, known)
+        if self.isolated:
+            answers: Sequence[Any] = self.isolated.observe(observe, items, known)
+        else:
+            answers = observe.observe(items, known)
 
         observations = []
         origins = []
@@ -294,11 +306,11 @@ class Worker:
 
     def _contribute(self, items: Items, origin_of: Callable[[int], Origin]) -> None:
         """Take in what items contribute; `origin_of` tells where each was read."""
-        task = self.known or self.task
+        task = self.known or self.isolated or self.task
         for first, last, frames in contribute(task, self.framer, items):
             if isinstance(frames, Exception):
                 self._add_bug(origin_of(first), frames)
-                self.bugs += 1
+                self.bugs += not isinstance(frames, EndedWorker)
                 if self.bugs == TRIED_ITEMS and not self.used:
                     self._stop_if_all_fail(items, frames)
                 continue
@@ -341,7 +353,8 @@ class Worker:
 
         numbers = range(0, len(items), max(1, len(items) // TRIED_ITEMS))
         spread = [items[number : number + 1] for number in numbers]
-        answers = [next(contribute(self.task, self.framer, item)).frames for item in spread]
+        task = self.isolated or self.task
+        answers = [next(contribute(task, self.framer, item)).frames for item in spread]
         if not all(isinstance(answer, Exception) for answer in answers):
             return
 
@@ -379,6 +392,9 @@ class Worker:
         self.dead_letters.add_rest(range_, place, reason, items)
 
     def _add_bug(self, origin: Origin, error: Exception) -> None:
-        """Add a dead letter of an item on which the task failed."""
+        """Add a dead letter of an item on which the task failed, or which ended its worker."""
         item = origin.run.raw(origin.number)
+        if isinstance(error, EndedWorker):
+            self.dead_letters.add_ended(origin.range_, origin.place, error, item)
+            return
         self.dead_letters.add_bug(origin.range_, origin.place, error, self.task.file, item)

@@ -24,15 +24,18 @@ class ShareReference(Value, frozen=True, kw_only=True):
     number: int = 0
     # A failure is the end of its batch.
     is_last: bool = True
+    # Each call of the task is made in a process apart, since workers of this share have ended.
+    is_isolated: bool = False
     # The worker's id in the ledger, a new one for each launch.
     worker: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def arguments(self) -> list[str]:
         """The reference as `python -m workers` takes it."""
-        last = ["--last"] if self.is_last else []
+        flags = {"--last": self.is_last, "--isolated": self.is_isolated}
+        said = [flag for flag, is_set in flags.items() if is_set]
         named = {"--run": self.run, "--share": str(self.number), "--worker": self.worker}
-        return [*(word for pair in named.items() for word in pair), *last]
+        return [*(word for pair in named.items() for word in pair), *said]
 
     def renewed(self) -> "ShareReference":
         """Return the reference for another worker."""

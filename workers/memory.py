@@ -1,6 +1,7 @@
 """The memory of a process: how much it has held, and when Python looks for cycles in it."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,15 @@ def peak_bytes(status: Path = STATUS) -> int:
         return 0
     held = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     return int(held[0]) << 10 if held else 0
+
+
+def held_bytes(pid: int | str = "self") -> int:
+    """Return the memory that a process holds now; 0 where it is gone, or the system is silent."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def forget_peak() -> None:

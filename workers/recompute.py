@@ -158,7 +158,8 @@ def recompute_blocks(
     items_used = 0
     unread: list[UnreadPart] = []
     unique = _Unique(asset, task, ledger) if asset.unique else None
-    for items in _chunks(_items(asset, source, reader, blocks, unread, unique)):
+    deadly = ledger.dead_letters.that_ended_workers(asset.name)
+    for items in _chunks(_items(asset, source, reader, blocks, unread, unique, deadly)):
         observations = _observe_anew(task, items)
         for first, last, frames in contribute(known or task, framer, observations):
             if not isinstance(frames, Exception):
@@ -212,8 +213,12 @@ def _items(
     blocks: Iterable[Block],
     unread: list[UnreadPart],
     unique: _Unique | None,
+    deadly: Mapping[tuple[str, str], Collection[Place]],
 ) -> Iterator[Items]:
-    """Yield the usable items of blocks, by chunks; `unread` gets the blocks that break off."""
+    """Yield the usable items of blocks, by chunks; `unread` gets the blocks that break off.
+
+    Those at deadly places, which would end this process too, are left out.
+    """
     kind = ProfileRange if asset.source else ByteRange
     whole = (
         kind(key=block.key, etag=block.etag, size=block.size, start=0, end=block.size, items=0)
@@ -227,9 +232,17 @@ def _items(
             try:
                 for run in runs:
                     taken = reader.items(run, _ignore)
+                    if places := deadly.get((range_.key, range_.etag)):
+                        taken = _without(taken, places)
                     yield (unique.only(range_, taken) if unique else taken).items
             except Malformed as error:  # what was read before counts; the run keeps a dead letter
                 unread.append(UnreadPart(range_.key, range_.etag, str(error)))
+
+
+def _without(taken: Taken, places: Collection[Place]) -> Taken:
+    """Return the items of a run but for those at some places."""
+    are_kept = [taken.run.place(number) not in places for number in taken.numbers]
+    return taken.only([index for index, is_kept in enumerate(are_kept) if is_kept])
 
 
 def _ignore(_place: Place, _item: bytes, _reason: str) -> None:

@@ -14,19 +14,29 @@ from workers.dealt import Answer, ShareReference
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import FanfoldError, Refused, Unavailable
+from workers.isolation.isolated import LEAST_SECONDS, SLACK, Limits
+from workers.isolation.watch import watch
 from workers.ledger.counts import run_exceeds_tolerance
 from workers.ledger.heartbeat import heartbeat
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors
 from workers.ledger.records import Batch
+from workers.ledger.shares import MAX_PLAIN
+from workers.planning.sizing import batch_seconds, learn
+from workers.planning.slots import memory_of_slots
 from workers.small import Ends, run_together
 from workers.store import BlockStore
+from workers.values import Outcome
 
 TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
 SMALL_BATCH_BYTES = 64 << 10  # bytes of a batch that runs together with others
 GROUP_BATCHES = 32  # small ones that run together; the tolerance is looked at before
 LOOK_SECONDS = 0.5  # between looks at a batch that another worker is at
-MAX_UNANSWERED = 3  # attempts at a batch in a run whose workers ended without a word
+MAX_UNANSWERED = (
+    6  # attempts at a batch whose workers ended without a word: two plain, the others isolated
+)
+OBSERVING_SECONDS = 600.0  # that a batch of a task which observes the world has at least
+UNKNOWN_SLACK = 3  # times the asset's estimate that a batch has where nothing is learned yet
 
 # Begins batches; those that another worker has are left out.
 Begin = Callable[[Sequence[str]], dict[str, Batch]]
@@ -58,10 +68,12 @@ class ShareRunner:
         self.asset, self.ledger, self.store, self.log = asset, ledger, store, log
         self.run_id = reference.run
         self.is_last = reference.is_last
+        self.is_isolated = reference.is_isolated
         self.worker = reference.worker
         self.has_time = has_time
         # A task that observes the world spares its hosts, and does so within a batch.
         self.may_crowd = task.observe is None
+        self.memory = memory_of_slots()
         self.say: Say = log.debug
         self.answers: list[Answer] = []
         self._asked = -TOLERANCE_SECONDS
@@ -74,7 +86,10 @@ class ShareRunner:
         """
         self._enter()
         self.log.info(f"worker {self.worker} runs a share of {len(batch_ids)} batches")
-        with heartbeat(self.ledger, self.worker) as heart:
+        with (
+            heartbeat(self.ledger, self.worker) as heart,
+            watch(self.memory, self.ledger.shares.note) as self.watch,
+        ):
             self.say = heart.say
             try:
                 with_others = self._run_own(batch_ids)
@@ -188,7 +203,7 @@ class ShareRunner:
 
         One that ended its worker runs alone, so that it takes no other along.
         """
-        if not self.may_crowd:
+        if not self.may_crowd or self.is_isolated:
             return list(batch_ids[:1])
         some = batch_ids[:GROUP_BATCHES]
         alone = self.ledger.shares.to_run_alone(SMALL_BATCH_BYTES, some)
@@ -228,10 +243,35 @@ class ShareRunner:
         sound = [batch for batch in batches if batch.id not in ends]
         if len(sound) > 1:
             self.say(f"{len(sound)} small batches from {sound[0].id} on")
-            return ends | run_together(self.ledger, self.store, sound, is_last)
+            with self.watch.over([batch.id for batch in sound], partial(self._allowed, sound)):
+                return ends | run_together(self.ledger, self.store, sound, is_last)
         for batch in sound:
-            ends[batch.id] = run_begun(self.ledger, self.store, batch, is_last, self.say)
+            ends[batch.id] = self._run(batch, is_last)
         return ends
+
+    def _run(self, batch: Batch, is_last: bool) -> Outcome:
+        """Run a batch: where it has ended workers, each call of the task in a process apart."""
+        if self.is_isolated or batch.unanswered > MAX_PLAIN:
+            self.log.warning(f"batch {batch.id}: each call of the task is made in a process apart")
+            limits = Limits(self._seconds_per_item()[0], self.memory.slot_bytes)
+            return run_begun(self.ledger, self.store, batch, is_last, self.say, limits)
+
+        with self.watch.over([batch.id], partial(self._allowed, [batch])):
+            return run_begun(self.ledger, self.store, batch, is_last, self.say)
+
+    def _allowed(self, batches: Sequence[Batch]) -> float:
+        """Return for how long a worker may be at batches before it counts as standing still."""
+        cost, learned_from = self._seconds_per_item()
+        items = sum(batch.items for batch in batches)
+        ranges = sum(len(batch.ranges) for batch in batches)
+        slack = SLACK if learned_from else UNKNOWN_SLACK
+        least = LEAST_SECONDS if self.may_crowd else OBSERVING_SECONDS
+        return max(least, slack * batch_seconds(cost, items, ranges))
+
+    def _seconds_per_item(self) -> tuple[float, int]:
+        """Return what an item is expected to take, and from how many batches that is known."""
+        with mongodb_errors():
+            return learn(self.asset.sizes, self.ledger.history(self.asset.name))
 
     def _give_up(self, batch: Batch) -> Refused:
         """Let a batch fail that ends its workers; return why."""

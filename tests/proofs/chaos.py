@@ -6,8 +6,9 @@
 
 Everything is its own: a folder of state, a mongod, an S3 server. The blocks' content is known, so
 what the profiles should say is known too. Meanwhile an application sets fields of its own on the
-profiles, and puts documents: a write of its that is not there any more counts as lost. The same
-seed makes the same choices; how far a run is when it is hit still depends on the clock.
+profiles, and puts documents: a write of its that is not there any more counts as lost. Some blocks
+have an item that kills its worker, or hangs it: a dead letter is to come of it. The same seed makes
+the same choices; how far a run is when it is hit still depends on the clock.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from tests.proofs.chaos_processes import (
     wait_for_first_op,
     wake,
 )
-from tests.proofs.chaos_record import KINDS, Record, print_report
+from tests.proofs.chaos_record import KINDS, OF_ITEMS, Record, print_report
 from tests.proofs.chaos_workers import Workers
 from tests.support.known_blocks import MAX_USERS, KnownBlocks
 from tests.support.owner import start_owner
@@ -90,10 +91,20 @@ class Chaos:
             change = self.known.change()
             self.record.counts[f"blocks {change}"] += 1
 
+    def put_deadly_item(self) -> str:
+        """Put an item that ends its worker, if one is next on the deck; return its day."""
+        kind = next((kind for kind in self._filled_deck() if kind in OF_ITEMS), None)
+        if kind is None or self.random.random() < 0.5:
+            return ""
+        self.deck.remove(kind)
+        self.record.kills[kind] += 1
+        return self.known.add_deadly(OF_ITEMS[kind])
+
     def play_round(self, max_kills: int) -> None:
         """Start a run or two, kill up to so many times while they work, wait for their end."""
         count = self.random.choice((1, 2))
-        runs = [self.processes.start_run(self._draw_days()) for _ in range(count)]
+        deadly = self.put_deadly_item()
+        runs = [self.processes.start_run(self._draw_days(deadly)) for _ in range(count)]
         wait_for_first_op(runs)
 
         hits = self._kill_several(runs, max_kills)
@@ -106,14 +117,18 @@ class Chaos:
         parts = []
         for run, outcome in zip(runs, outcomes, strict=True):
             parts.append(f"{run.days} days {outcome}")
+        hits += ["a deadly item"] if deadly else []
         self.record.log(
             f"{', '.join(hits) or 'no kill, the runs were over'}: {' and '.join(parts)}"
         )
 
-    def _draw_days(self) -> list[str]:
-        """Return a random range of days, or all."""
+    def _draw_days(self, with_day: str) -> list[str]:
+        """Return a random range of days, or all; with one of them, where that is said."""
         days = self.known.days
         first, last = sorted(self.random.choices(range(len(days)), k=2))
+        if with_day:
+            day = days.index(with_day)
+            first, last = min(first, day), max(last, day)
         return days if self.random.random() < 0.4 else days[first : last + 1]
 
     # Kills
@@ -136,11 +151,8 @@ class Chaos:
 
     def kill(self, runs: list[Run]) -> str | None:
         """Kill the next kind on the deck that is there to be killed; return it."""
-        if not self.deck:
-            kinds = KINDS[self.processes.executor]
-            self.deck = self.random.sample(kinds, len(kinds))
         victims = self._victims(runs)
-        kind = next((kind for kind in self.deck if victims[kind]), None)
+        kind = next((kind for kind in self._filled_deck() if victims.get(kind)), None)
         if kind is None:
             return None
 
@@ -164,6 +176,12 @@ class Chaos:
         elif kind == "worker" and (workers := self.processes.workers):
             self.processes.do_later("up", self._seconds_down(), workers.start)
         return kind
+
+    def _filled_deck(self) -> list[str]:
+        if not self.deck:
+            kinds = KINDS[self.processes.executor]
+            self.deck = self.random.sample(kinds, len(kinds))
+        return self.deck
 
     def _seconds_down(self) -> float:
         return self.random.uniform(0, 4)
@@ -194,7 +212,7 @@ def play(
     """Start servers, kill and check, print the report; return what was seen."""
     random = Random(seed)
     record = Record()
-    environ = own_environment(folder, executor, is_unique)
+    environ = own_environment(folder, executor, ["deadly", *(["unique"] if is_unique else [])])
     workers = Workers(folder, environ, record) if executor == "celery" else None
     processes = Processes(folder, environ, record, workers)
 

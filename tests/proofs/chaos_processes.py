@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +23,12 @@ from pipelines.summaries import failures
 from resources.embedded import server_status
 from tests.proofs.chaos_record import Record
 from tests.proofs.chaos_workers import Workers
+from tests.support.declared import PROJECT, declaring
 from tests.support.owner import OwnerProcess
 from workers.errors import FanfoldError
 from workers.tasks import user_profiles
 
-PROJECT = Path(__file__).parents[2]
 ASSET = user_profiles.asset
-DECLARES_UNIQUE = PROJECT / "tests/support/declares_unique"
 FANFOLD = (sys.executable, "-m", "pipelines.cli.main")
 SERVERS = {"mongod": "mongod", "s3": "seaweedfs", "broker": "redis", "emptied broker": "redis"}
 MAX_RUN_SECONDS = 240  # a run that takes longer hangs,
@@ -38,10 +37,10 @@ MAX_OP_SECONDS = 90  # that an op may outlive its run, awake
 OWN_VARIABLES = ("AWS_", "MONGODB_", "FANFOLD_", "DAGSTER_")
 
 
-def own_environment(folder: Path, executor: str, is_unique: bool = False) -> dict[str, str]:
+def own_environment(folder: Path, executor: str, declared: Sequence[str] = ()) -> dict[str, str]:
     """Return the environment of everything that belongs to this program.
 
-    With `is_unique` the asset says in all of its processes what identifies an event.
+    The asset is declared so in all of its processes: see tests/support/declares.
     """
     config = (PROJECT / "dagster.yaml").read_text()
     (folder / "dagster.yaml").write_text(config.replace(".fanfold/dagster", f"{folder}/dagster"))
@@ -49,9 +48,8 @@ def own_environment(folder: Path, executor: str, is_unique: bool = False) -> dic
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)
     }
-    if is_unique:
-        inherited["PYTHONPATH"] = f"{DECLARES_UNIQUE}{os.pathsep}{PROJECT}"
     return inherited | {
+        **declaring(*declared),
         "FANFOLD_HOME": str(folder / "home"),
         "DAGSTER_HOME": str(folder),
         "FANFOLD_EXECUTOR": executor,

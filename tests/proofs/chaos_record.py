@@ -10,9 +10,11 @@ from rich.table import Table
 
 from tests.support.known_blocks import CHANGES, COPIED, KnownBlocks
 
+# What an item of a new block does to whoever tries it.
+OF_ITEMS = {"item that kills": "kill", "item that hangs": "hang"}
 KINDS = {
-    "local": ("worker", "run", "mongod", "s3"),
-    "celery": ("worker", "child", "broker", "emptied broker", "run", "mongod", "s3"),
+    "local": ("worker", "run", "mongod", "s3", *OF_ITEMS),
+    "celery": ("worker", "child", "broker", "emptied broker", "run", "mongod", "s3", *OF_ITEMS),
 }
 OUTCOMES = ("succeeded", "failed", "killed")
 

@@ -1,11 +1,11 @@
 """Two processes that materialise the same or different partitions at once, again and again.
 
-    python -m tests.proofs.side_by_side [--rounds 50] [--seed 1] [--plain]
+    python -m tests.proofs.side_by_side [--rounds 50] [--seed 1] [--plain] [--unique]
 
 After each round the profiles must match the raw blocks, and hold what an application has set on
 them meanwhile. Each process runs Dagster's jobs, or with --plain the same functions as plain calls.
-Uses the servers, bucket and database of the settings. With tests/support/declares_unique first on
-PYTHONPATH, copies of an event count once, and profiles begin with what documents say before them.
+Uses the servers, bucket and database of the settings. With --unique copies of an
+event count once, and profiles begin with what documents say before them.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from pipelines.fanout import DROP_REMOVED_TAG
 from pipelines.runs import dagster_instance, materialise
 from pipelines.summaries import failures
 from resources.embedded import running_settings
+from tests.support.declared import declaring
 from tests.support.owner import missing_fields, start_owner
 from tests.support.pipeline import Pipeline, event
 from workers.errors import FanfoldError
@@ -163,8 +164,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--unique", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.unique and not ASSET.unique:  # declared where a process begins
+        command = [sys.executable, "-m", "tests.proofs.side_by_side", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | declaring("unique"))
 
     with open_pipeline() as pipeline:
         if options.serve:

@@ -96,6 +96,16 @@ class KnownBlocks:
 
         return change
 
+    def add_deadly(self, item: str) -> str:
+        """Add a small block with an event that ends its worker; return its day."""
+        day = self.random.choice(self.days)
+        self.last_number += 1
+        key = f"events/dt={day}/{self.last_number:04}.jsonl"
+        content = draw_content(self.random, day, key, self.random.randint(10, 60))
+        line = json.dumps(draw_event(self.random, day) | {"item": item}).encode() + b"\n"
+        self._put(key, Content(line + content.body, content.events, content.dead + 1))
+        return day
+
     def users(self) -> Counter[str]:
         """Return how many events each user has, of which copies may count once."""
         if self.is_unique:

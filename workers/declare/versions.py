@@ -26,8 +26,18 @@ OF_NO_NAME = "the statements outside of functions"
 FRAMEWORK = frozenset(
     (
         *("assets", "batch", "contributions", "dealt", "declare", "errors", "examples", "folding"),
-        *("launched", "ledger", "memory", "on_lambda", "planning", "progress", "recompute"),
-        *("rehearsal", "retry", "s3_errors", "settings", "share", "small", "sources", "steps"),
+        *("isolation", "launched", "ledger", "memory", "on_lambda", "planning", "progress"),
+        *(
+            "recompute",
+            "rehearsal",
+            "retry",
+            "s3_errors",
+            "settings",
+            "share",
+            "small",
+            "sources",
+            "steps",
+        ),
         *("store", "values", "verify", "watching"),
     )
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from workers.isolation.trial import EndedWorker
 from workers.ledger.dead_letters import DeadLetter, DeadLetters, dead_letter_id
 from workers.ledger.records import AttemptId, Batch
 from workers.values import BlockWarning, Place, Range
@@ -40,6 +41,10 @@ class AttemptLetters:
     ) -> None:
         """Hold the letter of an item on which the task in this file raised an error."""
         self._add(DeadLetter.bug(self.batch, range_, place, error, file, item))
+
+    def add_ended(self, range_: Range, place: Place, error: EndedWorker, item: bytes) -> None:
+        """Hold the letter of an item that ended the worker which tried it, or would not end."""
+        self._add(DeadLetter.ended(self.batch, range_, place, error, item))
 
     def _add(self, letter: DeadLetter) -> None:
         self.count += 1

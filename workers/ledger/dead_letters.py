@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import msgspec
 from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo import collection as mongo
 
+from workers.isolation.trial import EndedWorker
 from workers.ledger.fingerprint import MAX_REASON_CHARACTERS, cause_of
 from workers.ledger.records import AttemptId, Batch, PartitionKey, Record
 from workers.values import Document, Place, PlaceKind, Range, digest
@@ -38,6 +39,19 @@ class DeadLetterState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class DeadLetterKind(StrEnum):
+    """What is wrong with an item."""
+
+    # It cannot be read.
+    MALFORMED = "malformed"
+    # The task raised an error.
+    BUG = "bug"
+    # It ended the process of the worker, each time.
+    KILLED = "killed"
+    # It did not come to an end.
+    STUCK = "stuck"
+
+
 class DeadLetter(Record, frozen=True, kw_only=True):
     """One item that could not be used."""
 
@@ -54,8 +68,7 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     place: Place
     # Of a rest of a block: about how many items it holds, by its bytes. Else it is the item alone.
     items: int = 1
-    # Whether the item is at fault, or the task that failed on it.
-    kind: Literal["malformed", "bug"]
+    kind: DeadLetterKind
     # The class of the error.
     error: str
     # What went wrong, and what letters of one cause share of it: N stands for numbers.
@@ -82,7 +95,8 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     @classmethod
     def malformed(cls, batch: Batch, range_: Range, place: Place, reason: str, item: bytes) -> Self:
         """Return the letter of an item that cannot be read."""
-        return cls._of_item(batch, range_, place, item, "malformed", "Malformed", reason, [])
+        kind = DeadLetterKind.MALFORMED
+        return cls._of_item(batch, range_, place, item, kind, "Malformed", reason, [])
 
     @classmethod
     def rest(cls, batch: Batch, range_: Range, place: Place, reason: str, items: int) -> Self:
@@ -98,7 +112,16 @@ class DeadLetter(Record, frozen=True, kw_only=True):
         name = type(error).__name__
         reason = f"{name} in the task: {error}"
         lines = task_lines(error, file)
-        return cls._of_item(batch, range_, place, item, "bug", name, reason, lines)
+        return cls._of_item(batch, range_, place, item, DeadLetterKind.BUG, name, reason, lines)
+
+    @classmethod
+    def ended(
+        cls, batch: Batch, range_: Range, place: Place, error: EndedWorker, item: bytes
+    ) -> Self:
+        """Return the letter of an item that ended the worker which tried it, or would not end."""
+        name = type(error).__name__
+        kind = DeadLetterKind(error.kind)
+        return cls._of_item(batch, range_, place, item, kind, name, str(error), [])
 
     @classmethod
     def _of_item(
@@ -107,7 +130,7 @@ class DeadLetter(Record, frozen=True, kw_only=True):
         range_: Range,
         place: Place,
         item: bytes,
-        kind: Literal["malformed", "bug"],
+        kind: DeadLetterKind,
         error: str,
         reason: str,
         lines: list[str],
@@ -226,6 +249,17 @@ class DeadLetters:
         query = {"asset": asset, "state": DeadLetterState.DISCARDED, **OF_RESTS}
         documents = self.collection.find(query, {"block": 1, "etag": 1})
         return {(document["block"], document["etag"]) for document in documents}
+
+    def that_ended_workers(self, asset: str) -> dict[tuple[str, str], set[Place]]:
+        """Return the places of items that end whoever tries them, by key and ETag of the block."""
+        kinds = [DeadLetterKind.KILLED, DeadLetterKind.STUCK]
+        states = [DeadLetterState.OPEN, DeadLetterState.DISCARDED]
+        query = {"asset": asset, "kind": {"$in": kinds}, "state": {"$in": states}}
+        places: dict[tuple[str, str], set[Place]] = {}
+        for document in self.collection.find(query):
+            letter = DeadLetter.from_document(document)
+            places.setdefault((letter.block, letter.etag), set()).add(letter.place)
+        return places
 
     def causes(
         self, attempts: Iterable[AttemptId], most: int, with_rests: bool = True

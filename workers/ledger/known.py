@@ -1,19 +1,29 @@
 """Contributions to profiles that have a document, and no others."""
 
+from typing import Protocol
+
 import numpy as np
 import pandas as pd
 
 from workers.contributions.apart import labelled, labels_of
 from workers.contributions.results import Frames
-from workers.declare.task import Task
 from workers.errors import Refused
 from workers.ledger.profiles import ProfileCollection, unknown_of
+
+
+class ByItem(Protocol):
+    """A task, or what calls one, that says by which item a row of contributions is."""
+
+    @property
+    def by_item(self) -> bool: ...
+
+    def contribute(self, items: pd.DataFrame) -> Frames: ...
 
 
 class KnownOnly:
     """A task whose items say nothing where one of their profiles has no document."""
 
-    def __init__(self, task: Task, profiles: ProfileCollection) -> None:
+    def __init__(self, task: ByItem, profiles: ProfileCollection) -> None:
         self.task, self.profiles = task, profiles
         # Of the latest call: by number of the item, the first of its profiles that is not there.
         self.unknown: dict[int, str] = {}

@@ -387,5 +387,5 @@ def _new_batch(batch: Batch) -> UpdateOne:
     """
     document = batch.to_document()
     document |= {"items": batch.items, "bytes": batch.bytes, "range_count": len(batch.ranges)}
-    document |= {"state": BatchState.PLANNED, "attempts": 0}
+    document |= {"state": BatchState.PLANNED, "attempts": 0, "unanswered": 0}
     return UpdateOne({"_id": batch.id}, {"$setOnInsert": document}, upsert=True)

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pymongo import UpdateMany, UpdateOne
 from pymongo.collection import Collection
 
-from workers.ledger.records import Batch, BatchState, WorkerProcess
+from workers.ledger.records import UNFINISHED_STATES, Batch, BatchState, WorkerProcess
 from workers.values import Document
 
+MAX_PLAIN = 2  # attempts that end without a word, before the next one calls the task apart
 # A batch that nobody has begun, and nothing is said against.
 OPEN = {"state": BatchState.PLANNED, "error": {"$in": [None, ""]}}
 
@@ -25,12 +26,13 @@ class Shares:
     def __init__(self, batches: Collection[Document]) -> None:
         self.batches = batches
 
-    def deal(self, run: str, shares: Sequence[Sequence[str]]) -> None:
-        """Record which batches each worker of a run is to run."""
+    def deal(self, run: str, shares: Sequence[Sequence[str]], first: int = 0) -> None:
+        """Record which batches each worker of a run is to run, by numbers from the first on."""
         writes = []
-        for number, batch_ids in enumerate(shares):
-            dealt = {"dealt": {"run": run, "share": number}, "unanswered": 0}
-            update = {"$set": dealt, "$unset": {"taken_by": ""}}
+        for number, batch_ids in enumerate(shares, first):
+            dealt = {"dealt": {"run": run, "share": number}}
+            # What ended workers of an earlier run is run with care in this one.
+            update = {"$set": dealt, "$min": {"unanswered": MAX_PLAIN}, "$unset": {"taken_by": ""}}
             writes.append(UpdateMany({"_id": {"$in": list(batch_ids)}}, update))
         if writes:
             self.batches.bulk_write(writes, ordered=False)
@@ -41,11 +43,34 @@ class Shares:
         mine = {each["_id"] for each in self.batches.find(query, {"_id": 1})}
         return [batch_id for batch_id in batch_ids if batch_id in mine]
 
+    def left_behind(self, run: str, batch_ids: Sequence[str]) -> list[str]:
+        """Return what is unfinished of the shares of a run whose workers have left a batch begun.
+
+        Those workers are at it, or they ended without a word.
+        """
+        mine = {"_id": {"$in": list(batch_ids)}, "dealt.run": run}
+        begun = self.batches.find({**mine, "state": BatchState.RUNNING}, {"dealt": 1})
+        shares = {each["dealt"]["share"] for each in begun}
+        if not shares:
+            return []
+
+        unfinished = {"state": {"$in": UNFINISHED_STATES}, "dealt.share": {"$in": list(shares)}}
+        left = {each["_id"] for each in self.batches.find({**mine, **unfinished}, {"_id": 1})}
+        return [batch_id for batch_id in batch_ids if batch_id in left]
+
     def to_run_alone(self, size: int, batch_ids: Sequence[str]) -> set[str]:
         """Return those of these batches that read more than so many bytes, or ended a worker."""
         alone = [{"bytes": {"$gt": size}}, {"unanswered": {"$gt": 0}}]
         query = {"_id": {"$in": list(batch_ids)}, "$or": alone}
         return {each["_id"] for each in self.batches.find(query, {"_id": 1})}
+
+    def note(self, batch_ids: Sequence[str], why: str) -> None:
+        """Record why attempts at batches are about to end without an outcome.
+
+        Each counts for two: nothing from outside has ended it.
+        """
+        mine = {"_id": {"$in": list(batch_ids)}, "state": BatchState.RUNNING}
+        self.batches.update_many(mine, {"$set": {"error": why}, "$inc": {"unanswered": 1}})
 
     def running(self, batch_ids: Sequence[str], but_by: str) -> dict[str, str]:
         """Return the workers at which these batches are, by batch, without those of one worker."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workers.errors import Refused
+from workers.isolation.watch import Memory
 from workers.ledger.ledger import Ledger
 
 ROOT = Path("/")
@@ -74,6 +75,12 @@ def within_memory(
         return slots
     needed = f"{limit >> 20:,} MB, and a worker was seen to need {peak_bytes >> 20:,} MB"
     return Slots(number, f"the memory of the {whose} ({needed})")
+
+
+def memory_of_slots() -> Memory:
+    """Return the memory of this machine, or of this container, by its slots."""
+    limit, whose = memory_limit()
+    return Memory(limit // decide_slots().number, limit, whose == "container")
 
 
 def memory_limit(root: Path = ROOT) -> tuple[int, str]:
