@@ -2,9 +2,10 @@
 
 The work inside an op belongs in workers, how servers are reached in resources.
 
-Read: fanout (the graph of every asset), checks, jobs; what starts runs: schedules, sensors; what
-ends badly: errors (the translator to Dagster's), lost_runs; definitions (all of it); executors,
-k8s, processes and preload (who runs ops); runs and summaries (a run by command); the rooms alerts
+Read: fanout (the graph of every asset), doors (to the servers), checks, jobs; what starts runs:
+schedules, sensors; what ends badly: errors (the translator to Dagster's), partial (for some of its
+partitions), lost_runs; definitions (all of it); executors, k8s, processes and preload (who runs
+ops); requested (what runs are for), runs and summaries (a run by command); the rooms alerts
 (messages), launchers (where workers run) and cli (the commands).
 """
 

@@ -13,10 +13,9 @@ from pipelines.alerts.run_records import (
     command_of,
     ended_at,
     failures_of,
-    requested_partitions,
     seconds_of,
-    steps_of,
 )
+from pipelines.requested import requested_partitions, steps_of
 from pipelines.summaries import Summary, adoption_text
 from resources.io_manager import summary_key
 from workers.declare.asset import Asset
