@@ -2,10 +2,10 @@
 
 The work inside an op belongs in workers, how servers are reached in resources.
 
-Read: fanout (the graph of every asset), checks, jobs; what starts runs: schedules, sensors; what
-ends badly: errors (the translator to Dagster's), lost_runs; definitions (all of it); executors,
-k8s, processes and preload (who runs ops); runs and summaries (a run by command); the rooms alerts
-(messages), launchers (where workers run) and cli (the commands).
+Read: fanout (the graph), doors (to servers), checks, jobs, schedules, sensors; what ends badly:
+errors (the translator to Dagster's), partial (in part), lost_runs; definitions (all of it);
+executors, k8s, processes, preload (who runs ops); requested, runs, summaries (a run by command);
+the rooms alerts (messages), launchers (where workers run) and cli (the commands).
 """
 
 import resources  # noqa: F401  says what to install where Dagster is not

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from pipelines.doors import Mongo, Store, after_a_crash
 from pipelines.errors import explained
-from pipelines.fanout import Mongo, Store, after_a_crash
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.errors import Refused
@@ -37,17 +37,23 @@ def fold_checks(asset: Asset) -> dg.AssetChecksDefinition:
     def checks(
         context: dg.AssetCheckExecutionContext, mongo: Mongo, store: Store
     ) -> Iterator[dg.AssetCheckResult]:
-        ledger = Ledger(mongo)
         with explained(context.op_execution_context):
-            plans = folded_plans(asset, ledger, context.run.run_id)
-            results = [
-                nothing_lost(asset, ledger, plans),
-                nothing_twice(asset, ledger, store, plans),
-                within_tolerance(asset, ledger, plans),
-            ]
+            results = evaluate(asset, Ledger(mongo), store, context.run.run_id)
         yield from results
 
     return checks
+
+
+def evaluate(
+    asset: Asset, ledger: Ledger, store: BlockStore, run: str
+) -> list[dg.AssetCheckResult]:
+    """Return what the checks say of the partitions that a run folded."""
+    plans = folded_plans(asset, ledger, run)
+    return [
+        nothing_lost(asset, ledger, plans),
+        nothing_twice(asset, ledger, store, plans),
+        within_tolerance(asset, ledger, plans),
+    ]
 
 
 def folded_plans(asset: Asset, ledger: Ledger, run: str) -> list[Plan]:

@@ -9,33 +9,29 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
-from pymongo.database import Database
 
-from pipelines.errors import RETRIES, explained
+from pipelines.checks import evaluate
+from pipelines.doors import Mongo, Store, after_a_crash, four
+from pipelines.errors import explained
 from pipelines.launchers.attempt import attempt_rest, attempt_share
 from pipelines.launchers.choice import with_few_workers
+from pipelines.partial import evaluation, failure_of, materialised
 from pipelines.processes import executor_name
 from pipelines.summaries import adoption_text, partition_metadata
 from resources.io_manager import summary_key
 from workers import steps
-from workers.assets import assets
 from workers.dealt import Share
 from workers.declare.asset import Asset, Partitions
-from workers.declare.task import Task, load_task
 from workers.folding.fold import FoldedShard, Shard
 from workers.folding.reconcile import Reconciled
 from workers.ledger.ledger import Ledger
 from workers.planning.listing import Group
 from workers.planning.slots import Slots, decide_slots, slots_of_servers
 from workers.sources.slicing import Sliced
-from workers.store import BlockStore
-from workers.values import Document
 
-Mongo = dg.ResourceParam[Database[Document]]
-Store = dg.ResourceParam[BlockStore]
 REDRIVE_TAG = "fanfold/redrive"  # of a run that runs dead letters again
 GENERATION_TAG = "fanfold/generation"  # of a run that makes profiles anew: planning/rebuild.py
 # Of a run in which partitions may lose blocks that their profiles were made of.
@@ -43,9 +39,6 @@ DROP_REMOVED_TAG = "fanfold/drop_removed"
 # A run that Dagster retries by itself, since its process died, runs every step again: from the
 # failure on it would drop mapped steps that never started (dagster issues 19490 and 30077).
 ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
-# An op whose process is killed is tried again, and finds what it did in the ledger. All that goes
-# wrong within an op says itself whether it is (errors.explained).
-AFTER_A_CRASH = dg.RetryPolicy(max_retries=RETRIES, delay=1)
 
 
 def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
@@ -90,15 +83,6 @@ def pod_tags(asset: str, op: str) -> dict[str, Any]:
     return k8s.pod_tags(asset, op)
 
 
-def after_a_crash() -> dg.RetryPolicy | None:
-    """Return how an op is tried again where its process is killed.
-
-    In the run's own process nothing would be left to try it, and Dagster would take a Ctrl-C for
-    such a death.
-    """
-    return None if executor_name() == "in_process" else AFTER_A_CRASH
-
-
 def upstream(asset: Asset) -> dg.AssetIn:
     """Return how the asset hangs on the one whose profiles are its items: on all of them as one."""
     mapping = dg.AllPartitionMapping()
@@ -123,26 +107,6 @@ def slots_of_run(ledger: Ledger) -> Slots:
     if executor_name() == "celery" and (elsewhere := slots_of_servers(ledger)):
         return elsewhere
     return slots()
-
-
-class Four(NamedTuple):
-    """What every step takes first."""
-
-    asset: Asset
-    task: Task
-    ledger: Ledger
-    store: BlockStore
-
-
-def declared(context: dg.OpExecutionContext) -> Asset:
-    """Return the declaration of the asset that the op works for."""
-    return assets()[context.assets_def.key.path[-1]]
-
-
-def four(context: dg.OpExecutionContext, mongo: Mongo, store: Store) -> Four:
-    """Return what the step of an op takes first; Refused where the task cannot be loaded."""
-    asset = declared(context)
-    return Four(asset, load_task(asset.task), Ledger(mongo), store)
 
 
 def purpose_of(tags: Mapping[str, str]) -> steps.Purpose:
@@ -273,39 +237,55 @@ def fold_shard(
     return folded.to_json()
 
 
-@dg.op
+@dg.op(out=dg.Out(dg.Nothing))
 def publish(
     context: dg.AssetExecutionContext,
     reconciled: dict[str, Any],
     folded: list[dict[str, Any]],
     mongo: Mongo,
     store: Store,
-) -> None:
-    """Record that the partitions are folded and say what came of them."""
+) -> Iterator[Any]:
+    """Record that the partitions are folded and say what came of them.
+
+    Where some are not, the others are materialised and checked all the same, and the run fails.
+    """
     op, run_id = context.op_execution_context, context.run.run_id
     answer = Reconciled.of(reconciled)
     shards = [FoldedShard.of(shard) for shard in folded]
 
     with explained(op):
-        first = four(op, mongo, store)
+        asset, _, ledger, _ = first = four(op, mongo, store)
         published = steps.publish(*first, answer, shards)
         summary = {"run_id": run_id, **published.to_json()}
-        store.put_json(summary_key(run_id, first.asset.name), summary)
+        store.put_json(summary_key(run_id, asset.name), summary)
+        results = evaluate(asset, ledger, store, run_id) if published.refused else []
 
+    metadata: dict[str, dict[str, Any]] = {}
     for counts in answer.counts:
+        if counts.partition not in published.partitions_folded:
+            continue
         profiles = sum(shard.profiles.get(counts.partition, 0) for shard in shards)
-        metadata = partition_metadata(counts, profiles)
+        shown = partition_metadata(counts, profiles)
         if adopted := adoption_text(summary):
-            metadata["adopted"] = adopted
-        if not counts.blocks and not first.asset.source:
-            prefix = first.asset.prefixes(counts.partition)[0]
-            metadata["no_block_under"] = f"s3://{store.bucket}/{prefix}"
-        context.add_asset_metadata(metadata, partition_key=counts.partition)
+            shown["adopted"] = adopted
+        if not counts.blocks and not asset.source:
+            prefix = asset.prefixes(counts.partition)[0]
+            shown["no_block_under"] = f"s3://{store.bucket}/{prefix}"
+        metadata[counts.partition] = shown
+
     context.log.info(
         f"{published.items_used} items of {published.items} used, "
         f"{published.dead_letters} dead letters, {published.duplicates} duplicates, "
         f"{published.profiles} profiles"
     )
+    if published.refused:
+        yield from materialised(context, asset, metadata)
+        yield from map(evaluation, results)
+        raise failure_of(asset, published)
+
+    for partition, shown in metadata.items():
+        context.add_asset_metadata(shown, partition_key=partition)
+    yield dg.Output(None)
 
 
 OPS = (list_blocks, slice_blocks, queue_batches, run_batch, reconcile, fold_shard, publish)

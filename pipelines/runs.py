@@ -15,8 +15,9 @@ from pipelines.definitions import definitions
 from pipelines.errors import STOPPED_TEXT, failed_checks, run_error, step_errors, was_stopped
 from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG, job_name
 from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
+from pipelines.partial import is_partial
 from pipelines.processes import enter_home, start_fork_server, stop_fork_server
-from pipelines.summaries import Summary, summary_of_none
+from pipelines.summaries import Summary, refusal_texts, summary_of_none
 from resources.io_manager import RUNS_PREFIX, summary_key
 from resources.s3 import location_settings
 from workers.declare.asset import Asset, span
@@ -32,14 +33,12 @@ COMMAND = "fanfold/command"  # tag by which a command finds the run that it star
 
 def split_partitions(asset: Asset, partitions: Sequence[str]) -> list[list[str]]:
     """Group partitions into runs, oldest first: each a range without gaps, and not too long."""
-    ranges: list[list[str]] = []
-    for partition in sorted(partitions, key=asset.partitions.time):
-        is_next = bool(ranges) and asset.partitions.shift(ranges[-1][-1], 1) == partition
-        if is_next and len(ranges[-1]) < asset.sizes.partitions_per_run:
-            ranges[-1].append(partition)
-        else:
-            ranges.append([partition])
-    return ranges
+    most = asset.sizes.partitions_per_run
+    return [
+        range_[start : start + most]
+        for range_ in asset.partitions.ranges(partitions)
+        for start in range(0, len(range_), most)
+    ]
 
 
 def materialise_all(
@@ -122,11 +121,16 @@ def _summarise(
 ) -> Summary:
     """Return what a run published and which checks did not pass, or what went wrong."""
     summary: Summary = {"run_id": result.run_id, "asset": asset.name, "success": result.success}
-    if result.success:
+    is_partly_folded = is_partial(result.all_events)
+    if result.success or is_partly_folded:
         published: Summary = open_store(settings).get_json(summary_key(result.run_id, asset.name))
         failed = failed_checks(result.get_asset_check_evaluations(), asset.name)
         checks = [check._asdict() for check in failed]
-        return summary | published | {"success": not failed, "checks_failed": checks}
+        summary |= published | {"success": not (failed or is_partly_folded)}
+        summary["checks_failed"] = checks
+        if is_partly_folded:
+            summary["errors"] = refusal_texts(asset, published)
+        return summary
 
     errors = [STOPPED_TEXT] if was_stopped(result.dagster_run) else errors_of(result)
     return summary | {"partitions": list(partitions), "errors": errors}

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from pipelines.doors import Mongo, Store
 from pipelines.errors import in_a_sentence
-from pipelines.fanout import Mongo, Store
 from pipelines.jobs import PARTITION_TAG, job_name
 from workers.assets import assets
 from workers.declare.asset import Asset

@@ -2,7 +2,8 @@
 
 A summary has run_id, asset, success, partitions and seconds. Where the partitions were folded, it
 has the counts that `publish` recorded, and in `checks_failed` the checks that did not pass, for
-which it is no success either; where they were not, `errors`.
+which it is no success either; where they were not, `errors`. Where some were and others were not,
+it has all of these: counts are of `partitions_folded`, errors of `partitions_failed`.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ from workers.values import Counts
 Summary = dict[str, Any]
 # What a person is told only where there is any; see adoption_text.
 OF_ADOPTION = ("documents_adopted", "values_replaced")
-LISTS = ("checks_failed", "warnings")  # what a summary says beside numbers
+LISTS = ("refused", "checks_failed", "warnings")  # what a summary says beside numbers
 
 
 def summary_of_none(asset: Asset, ranges: Sequence[Sequence[str]], why: str) -> Summary:
@@ -39,13 +40,13 @@ def join_summaries(summaries: Sequence[Summary]) -> Summary:
     if len(summaries) == 1:
         return {**summaries[0], "runs": run_ids}
 
-    failed = [summary for summary in summaries if not is_folded(summary)]
     joined: Summary = {
         "run_id": run_ids[-1],
         "asset": summaries[0]["asset"],
         "success": all(summary["success"] for summary in summaries),
-        "partitions": _partitions(summaries),
-        "partitions_failed": _partitions(failed),
+        "partitions": [key for summary in summaries for key in summary["partitions"]],
+        "partitions_folded": [key for summary in summaries for key in partitions_folded(summary)],
+        "partitions_failed": [key for summary in summaries for key in partitions_failed(summary)],
     }
 
     sums: Counter[str] = Counter()
@@ -57,13 +58,25 @@ def join_summaries(summaries: Sequence[Summary]) -> Summary:
     for name in LISTS:
         joined[name] = [entry for summary in summaries for entry in summary.get(name, [])]
 
-    if failed:
-        joined["errors"] = [
-            f"{span(summary['partitions'])}: {error}"
-            for summary in failed
-            for error in summary["errors"]
-        ]
+    errors = [error for summary in summaries for error in _errors_by_partition(summary)]
+    if errors:
+        joined["errors"] = errors
     return joined | {"runs": run_ids}
+
+
+def _errors_by_partition(summary: Summary) -> list[str]:
+    """Return the errors of a run, each with the partitions that it is about."""
+    if summary.get("refused"):
+        return list(summary["errors"])
+    return [f"{span(summary['partitions'])}: {error}" for error in summary.get("errors", [])]
+
+
+def refusal_texts(asset: Asset, summary: Summary) -> list[str]:
+    """Return why partitions of a run are not folded while others are, each reason once."""
+    return [
+        f"{asset.partitions.ranges_text(refusal['partitions'])}: {refusal['why']}"
+        for refusal in summary["refused"]
+    ]
 
 
 def failures(summary: Summary) -> list[str]:
@@ -126,14 +139,23 @@ def _count(number: int, noun: str) -> str:
 
 
 def is_folded(summary: Summary) -> bool:
-    """Tell whether a run folded its partitions, whatever its checks then said."""
+    """Tell whether a run folded all of its partitions, whatever its checks then said."""
     return "errors" not in summary
+
+
+def partitions_folded(summary: Summary) -> list[str]:
+    """Return the partitions that a run folded."""
+    failed = partitions_failed(summary)
+    return [partition for partition in summary["partitions"] if partition not in failed]
+
+
+def partitions_failed(summary: Summary) -> list[str]:
+    """Return the partitions that a run did not fold: some of them, or all."""
+    all_or_none = [] if is_folded(summary) else summary["partitions"]
+    failed: list[str] = summary.get("partitions_failed", all_or_none)
+    return failed
 
 
 def is_number(value: Any) -> bool:
     """Tell whether a value of a summary is one to add up."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _partitions(summaries: Sequence[Summary]) -> list[str]:
-    return [partition for summary in summaries for partition in summary["partitions"]]

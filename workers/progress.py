@@ -72,12 +72,13 @@ def _settled(states: Counter[PlanState]) -> int:
 
 
 def _stage(states: Counter[PlanState], partitions: int, is_unfinished: bool) -> str:
-    if states[PlanState.REFUSED]:
+    to_fold = partitions - states[PlanState.REFUSED]
+    if not to_fold:
         return "refused"
 
     folded = _settled(states)
     if folded:
-        return "publishing" if folded < partitions else "checking"
+        return "publishing" if folded < to_fold else "checking"
     return "working" if is_unfinished and not states[PlanState.FOLDING] else "folding"
 
 

@@ -16,7 +16,7 @@ from workers.declare.task import Task
 from workers.errors import FanfoldError, Refused, Unavailable
 from workers.isolation.isolated import LEAST_SECONDS, SLACK, Limits
 from workers.isolation.watch import watch
-from workers.ledger.counts import run_exceeds_tolerance
+from workers.ledger.counts import lost_batches
 from workers.ledger.heartbeat import heartbeat
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors
@@ -28,7 +28,7 @@ from workers.small import Ends, run_together
 from workers.store import BlockStore
 from workers.values import Outcome
 
-TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks whether the run is lost anyway
+TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks which are lost anyway
 SMALL_BATCH_BYTES = 64 << 10  # bytes of a batch that runs together with others
 GROUP_BATCHES = 32  # small ones that run together; the tolerance is looked at before
 LOOK_SECONDS = 0.5  # between looks at a batch that another worker is at
@@ -77,6 +77,8 @@ class ShareRunner:
         self.say: Say = log.debug
         self.answers: list[Answer] = []
         self._asked = -TOLERANCE_SECONDS
+        # Batches of partitions that will not be folded anyway.
+        self._lost: set[str] = set()
 
     def run(self, batch_ids: Sequence[str]) -> list[Answer]:
         """Run a share to its end, help the others, and return what became of each batch.
@@ -129,21 +131,19 @@ class ShareRunner:
         return self.ledger.shares.begin(free, self.worker, not_taken_in=self.run_id)
 
     def _own_groups(self, batch_ids: Sequence[str]) -> Iterator[list[str]]:
-        """Yield the batches of this share; ShareStopped once the run is lost anyway."""
+        """Yield the batches of this share, but for those that are lost anyway."""
         waiting = list(batch_ids)
-        is_lost = False
         while waiting:
             self._check_time()
             group = waiting[:1]
             try:
                 with mongodb_errors():
-                    is_lost = self._is_lost()
+                    waiting = self._without_lost(waiting)
                     group = self._group(waiting)
             except Exception as error:  # noqa: BLE001  it is raised again, or is an answer
                 self._fail(group[0], error)
-            if is_lost:
-                raise ShareStopped("more bad items than tolerated: the rest is not run")
-            yield group
+            if group:
+                yield group
             waiting = waiting[len(group) :]
 
     def _help(self) -> None:
@@ -156,7 +156,7 @@ class ShareRunner:
             with mongodb_errors():
                 plans = self.ledger.plans_under_way(self.run_id)
                 batch_ids = [batch_id for plan in plans for batch_id in plan.batches]
-                while (group := self._open_group(batch_ids)) and not self._is_lost():
+                while group := self._open_group(batch_ids := self._without_lost(batch_ids)):
                     self._check_time()
                     results = self._attempt(group, take_over, is_last=False)
                     if any(isinstance(result, Exception) for result in results.values()):
@@ -210,12 +210,18 @@ class ShareRunner:
         together = list(takewhile(lambda batch_id: batch_id not in alone, some))
         return together or list(some[:1])
 
-    def _is_lost(self) -> bool:
-        """Tell now and then whether the run has more bad items than are tolerated."""
-        if time.monotonic() - self._asked <= TOLERANCE_SECONDS:
-            return False
-        self._asked = time.monotonic()
-        return run_exceeds_tolerance(self.asset, self.ledger, self.run_id)
+    def _without_lost(self, batch_ids: list[str]) -> list[str]:
+        """Return batches without those of partitions with more bad items than are tolerated.
+
+        Which these are is asked now and then.
+        """
+        if time.monotonic() - self._asked > TOLERANCE_SECONDS:
+            self._asked = time.monotonic()
+            self._lost = lost_batches(self.asset, self.ledger, self.run_id, self._lost)
+        left = [batch_id for batch_id in batch_ids if batch_id not in self._lost]
+        if stopped := len(batch_ids) - len(left):
+            self.log.warning(f"more bad items than tolerated: {stopped} batches are not run")
+        return left
 
     def _attempt(self, group: Sequence[str], begin: Begin, is_last: bool) -> Results:
         """Attempt a batch, or small ones together."""

@@ -255,8 +255,8 @@ def run_batch(
     """Run a worker's share of batches, then help slower ones; each is one line of the answer.
 
     Where this is not the last attempt, an error that another one may mend is raised. In the last
-    one it is an answer, so that reconcile decides. Once the run has more bad items than
-    tolerated, what is left is not started.
+    one it is an answer, so that reconcile decides. Once a partition has more bad items than
+    tolerated, what is left of it is not started.
     """
     return ShareRunner(asset, task, ledger, store, reference, log).run(batch_ids)
 
@@ -268,7 +268,10 @@ def reconcile(
     store: BlockStore,
     plan_ids: Sequence[str],
 ) -> Reconciled:
-    """Hold plans against the ledger's outcomes, then claim them in shards of profiles to fold."""
+    """Hold plans against the ledger's outcomes, then claim them in shards of profiles to fold.
+
+    Those that are not whole are left out; Refused where that leaves none.
+    """
     try:
         return reconcile_plans(asset, ledger, plan_ids)
     except Refused:
@@ -291,7 +294,8 @@ def publish(
     reconciled: Reconciled,
     folded: Sequence[FoldedShard],
 ) -> Published:
-    """Record that the partitions are folded; return the counts of the run."""
+    """Record that the partitions are folded; return the counts of the run, and what is refused."""
     published = record_folded(asset, ledger, reconciled, folded)
-    write_manifests(ledger, store, [counts.plan for counts in reconciled.counts])
+    refused = [plan_id for refusal in reconciled.refused for plan_id in refusal.plans]
+    write_manifests(ledger, store, [*(counts.plan for counts in reconciled.counts), *refused])
     return published

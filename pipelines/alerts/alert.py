@@ -103,8 +103,10 @@ def states_after(report: RunReport) -> dict[str, PartitionState]:
         return {}
 
     states = {}
-    trouble = Health.FAILED if report.outcome is RunOutcome.FAILED else Health.WARNED
+    has_failed = report.outcome is RunOutcome.FAILED
     for partition, cause in report.causes.items():
+        is_folded = not has_failed or partition in report.folded
+        trouble = Health.WARNED if is_folded else Health.FAILED
         health = trouble if cause else Health.WELL
         states[partition] = PartitionState(partition=partition, health=health, cause=cause)
     return states
@@ -115,13 +117,15 @@ def kind_of(report: RunReport, before: Mapping[str, PartitionState]) -> AlertKin
     if report.outcome is RunOutcome.CANCELLED:
         return AlertKind.CANCELLED
 
-    states = states_after(report).values()
-    troubled = [state for state in states if state.health is not Health.WELL]
+    states = states_after(report)
+    troubled = [state for state in states.values() if state.health is not Health.WELL]
     has_news = any(state != before.get(state.partition) for state in troubled)
+    had_failed = [state.partition for state in before.values() if state.health is Health.FAILED]
+    has_recovered = any(states[partition].health is not Health.FAILED for partition in had_failed)
     if report.outcome is RunOutcome.FAILED:
-        return AlertKind.FAILED if has_news else AlertKind.REPEATED
+        return AlertKind.FAILED if has_news or has_recovered else AlertKind.REPEATED
 
-    if any(state.health is Health.FAILED for state in before.values()):
+    if has_recovered:
         return AlertKind.RECOVERED
     return AlertKind.WARNED if has_news else AlertKind.FINISHED
 

@@ -78,10 +78,16 @@ def _span(partitions: Sequence[str]) -> str:
 
 def _sentences(report: RunReport) -> list[str]:
     """Return what went wrong, in a few sentences."""
+    sentences = []
+    if report.folded:
+        count = f"{len(report.folded):,} of {len(report.partitions):,}"
+        sentences.append(f"{count} partitions are folded")
     if report.outcome is RunOutcome.FAILED and report.intolerable:
-        return [_intolerable_sentence(report)]  # reasons and a command follow by themselves
+        sentences.append(_intolerable_sentence(report))
+        if not report.folded:
+            return sentences  # reasons and a command follow by themselves
 
-    sentences = [_shorten(sentence) for sentence in report.sentences[:MAX_SENTENCES]]
+    sentences += [_shorten(sentence) for sentence in report.sentences[:MAX_SENTENCES]]
     more = len(report.sentences) - MAX_SENTENCES
     if more > 0:
         sentences.append(f"and {more} more, in the run's log")
@@ -95,7 +101,8 @@ def _intolerable_sentence(report: RunReport) -> str:
     if more > 0:
         named += f" and {more} more"
     why = why_not_folded(report.asset, report.intolerable)
-    return f"{named}: {why}, so nothing is folded"
+    of_these = f" of {'it' if len(partitions) == 1 else 'them'}" if report.folded else ""
+    return f"{named}: {why}, so nothing{of_these} is folded"
 
 
 def _shorten(sentence: str) -> str:
@@ -150,6 +157,9 @@ def _command(report: RunReport) -> list[str]:
     is_finished = report.outcome is RunOutcome.FINISHED
 
     to_redrive = report.incomplete if is_finished else report.intolerable
+    others = len(report.partitions) - len(report.folded) - len(report.intolerable)
+    if report.folded and others and report.command is Command.RUN:
+        return [f"Again: fanfold run {name} --failed"]
     if to_redrive:
         where = f" --partition {to_redrive[0].partition}" if len(to_redrive) == 1 else ""
         if any(counts.unread_parts for counts in to_redrive):

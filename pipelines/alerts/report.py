@@ -13,10 +13,9 @@ from pipelines.alerts.run_records import (
     command_of,
     ended_at,
     failures_of,
-    requested_partitions,
     seconds_of,
-    steps_of,
 )
+from pipelines.requested import requested_partitions, steps_of
 from pipelines.summaries import Summary, adoption_text
 from resources.io_manager import summary_key
 from workers.declare.asset import Asset
@@ -53,9 +52,12 @@ class RunReport:
     outcome: RunOutcome
     command: Command
     partitions: list[str]
+    # Those of them that are folded although others are not; empty where all are, or none.
+    folded: list[str]
     # From the start of its execution to its end; None where it did not start.
     seconds: float | None
-    # Why steps failed, or which checks did not pass.
+    # Why steps failed, or which checks did not pass. Where some partitions are folded, why others,
+    # that do not lack more than is tolerated, are not.
     sentences: list[str]
     # Of each partition, as far as it was planned.
     counts: list[Counts]
@@ -65,7 +67,7 @@ class RunReport:
     intolerable: list[Counts]
     # The most frequent reasons, with items.
     reasons: list[tuple[str, int]]
-    # Profiles of the asset after a run that finished; None where the run's summary cannot be read.
+    # Profiles that the run folded; None where it folded none, or its summary cannot be read.
     profiles: int | None
     # What the run did to documents of others, in a sentence; "" where it met none.
     adopted: str
@@ -95,9 +97,18 @@ def report_run(
         elif not plans or not all(plan.state.is_settled for plan in plans):
             return None  # another asset's failure came before, and is told with that asset
 
-    if outcome is RunOutcome.FINISHED:
-        sentences = check_failures_of(asset, instance, run)
-    return _report(asset, ledger, store, record, plans, outcome, sentences)
+    checks_failed = []
+    if outcome is RunOutcome.FINISHED or _folded(plans):
+        checks_failed = check_failures_of(asset, instance, run)
+    return _report(asset, ledger, store, record, plans, outcome, sentences, checks_failed)
+
+
+def _folded(plans: Sequence[Plan]) -> list[str]:
+    """Return the folded partitions of a run that left others out; none of a run that broke off."""
+    others = [plan for plan in plans if not plan.state.is_settled]
+    if not others or not all(plan.why for plan in others):
+        return []
+    return [plan.partition for plan in plans if plan.state.is_settled]
 
 
 def _plans(
@@ -121,7 +132,8 @@ def _report(
     record: dg.RunRecord,
     plans: Sequence[Plan],
     outcome: RunOutcome,
-    sentences: list[str],
+    failures: list[str],
+    checks_failed: list[str],
 ) -> RunReport:
     """Return the report of an asset whose outcome is known."""
     run = record.dagster_run
@@ -132,12 +144,23 @@ def _report(
     incomplete = [each for each in counts if each.unused]
     intolerable = _intolerable(asset, by_id, incomplete)
 
-    causes = dict.fromkeys(partitions or [""], fingerprint(sentences))
-    at_fault = intolerable if outcome is RunOutcome.FAILED else incomplete
-    for each in at_fault:
-        causes[each.partition] = _cause(ledger, by_id[each.plan], each, outcome, sentences)
+    folded = _folded(plans) if outcome is RunOutcome.FAILED else []
+    causes = dict.fromkeys(partitions or [""], fingerprint(failures or checks_failed))
+    sentences = [*failures, *checks_failed]
+    if folded:
+        whys = _other_whys(plans, intolerable)
+        causes |= dict.fromkeys(folded, fingerprint(checks_failed))
+        causes |= {partition: fingerprint([why]) for partition, why in whys.items()}
+        sentences = [*dict.fromkeys(whys.values()), *checks_failed]
 
-    summary = _summary(asset, store, run.run_id, outcome)
+    for each in incomplete:
+        is_folded = outcome is not RunOutcome.FAILED or each.partition in folded
+        if is_folded or each in intolerable:
+            plan = by_id[each.plan]
+            causes[each.partition] = _cause(ledger, plan, each, is_folded, checks_failed)
+
+    has_summary = outcome is RunOutcome.FINISHED or bool(folded)
+    summary = _summary(asset, store, run.run_id) if has_summary else {}
     return RunReport(
         asset=asset,
         run=run.run_id,
@@ -145,6 +168,7 @@ def _report(
         outcome=outcome,
         command=command_of(run),
         partitions=partitions,
+        folded=folded,
         seconds=seconds_of(record),
         sentences=sentences,
         counts=counts,
@@ -179,8 +203,18 @@ def _intolerable(
     return [each for each in refused if exceeds_tolerance(asset, each)]
 
 
+def _other_whys(plans: Sequence[Plan], intolerable: Sequence[Counts]) -> dict[str, str]:
+    """Return by partition why it is not folded, but for those that lack too much."""
+    at_fault = {each.plan for each in intolerable}
+    return {
+        plan.partition: plan.why
+        for plan in plans
+        if not plan.state.is_settled and plan.id not in at_fault
+    }
+
+
 def _cause(
-    ledger: Ledger, plan: Plan, counts: Counts, outcome: RunOutcome, sentences: list[str]
+    ledger: Ledger, plan: Plan, counts: Counts, is_folded: bool, checks_failed: list[str]
 ) -> str:
     """Return why items of a partition were not used.
 
@@ -190,16 +224,13 @@ def _cause(
     reasons = fingerprint([reason for reason, _ in ranked])
 
     numbers: list[int | str] = []
-    if outcome is not RunOutcome.FAILED:
-        numbers = [counts.dead, counts.discarded, counts.failed, fingerprint(sentences)]
+    if is_folded:
+        numbers = [counts.dead, counts.discarded, counts.failed, fingerprint(checks_failed)]
     return digest([reasons, numbers])[:CAUSE_CHARACTERS]
 
 
-def _summary(asset: Asset, store: BlockStore, run: str, outcome: RunOutcome) -> Summary:
-    """Return the summary of a run that finished; an empty one where it cannot be read."""
-    if outcome is not RunOutcome.FINISHED:
-        return {}
-
+def _summary(asset: Asset, store: BlockStore, run: str) -> Summary:
+    """Return the summary that a run published; an empty one where it cannot be read."""
     impatient = BlockStore(store.client, store.bucket, patience=0)
     try:
         summary: Summary = impatient.get_json(summary_key(run, asset.name))

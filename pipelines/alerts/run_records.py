@@ -1,6 +1,5 @@
 """What Dagster's records say of a run: whether it is over, what it was to do, why it failed."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -15,8 +14,6 @@ from pipelines.errors import (
     was_stopped,
 )
 from pipelines.fanout import GENERATION_TAG, REDRIVE_TAG
-from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG
-from workers.assets import assets
 from workers.declare.asset import Asset
 
 MAX_RETRY_WAIT = timedelta(minutes=10)  # within which Dagster starts the retry of a failed run
@@ -74,33 +71,6 @@ def retry_status(instance: dg.DagsterInstance, record: dg.RunRecord) -> RetrySta
     is_off = not instance.run_retries_enabled or run.tags.get(WILL_RETRY_TAG) == "false"
     is_old = datetime.now(UTC) - record.update_timestamp > MAX_RETRY_WAIT
     return RetryStatus.OVER if is_off or is_old else RetryStatus.UNDECIDED
-
-
-def assets_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[Asset]:
-    """Return those of our assets that a run was to materialise; none where it only checks them.
-
-    From its steps: not every way to start a run leaves a selection of assets with it.
-    """
-    names = {step.partition(".")[0] for step in steps_of(instance, run)}
-    return [asset for name, asset in assets().items() if name in names]
-
-
-def steps_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[str]:
-    """Return the steps that a run was to execute; of mapped ones the step that they are made of."""
-    snapshot_id = run.execution_plan_snapshot_id
-    if not snapshot_id:
-        return []
-    return instance.get_execution_plan_snapshot(snapshot_id).step_keys_to_execute
-
-
-def requested_partitions(asset: Asset, run: dg.DagsterRun) -> list[str]:
-    """Return the partitions that a run was asked for; none where its tags do not say."""
-    first = run.tags.get(FIRST_PARTITION_TAG)
-    if first:
-        return asset.partitions.between(first, run.tags[LAST_PARTITION_TAG])
-
-    partition = run.tags.get(PARTITION_TAG)
-    return [partition] if partition else []
 
 
 def command_of(run: dg.DagsterRun) -> Command:

@@ -16,9 +16,10 @@ from pipelines.alerts.alert import Alert, Alerts, kind_of, states_after
 from pipelines.alerts.channels import Channel, channels
 from pipelines.alerts.messages import alert_kinds, message_subject, message_text
 from pipelines.alerts.report import RunReport, report_run
-from pipelines.alerts.run_records import RetryStatus, assets_of, ended_at, retry_status
+from pipelines.alerts.run_records import RetryStatus, ended_at, retry_status
+from pipelines.doors import Mongo, Store
 from pipelines.errors import in_a_sentence
-from pipelines.fanout import Mongo, Store
+from pipelines.requested import assets_of
 from workers.errors import Refused, Unavailable
 from workers.ledger.ledger import Ledger
 from workers.store import BlockStore

@@ -20,20 +20,18 @@ from pipelines.cli.console import (
     show,
 )
 from pipelines.cli.display import open_display
+from pipelines.cli.outcome import print_remarks, print_summary
 from pipelines.cli.worker import warn_without_workers
 from pipelines.fanout import DROP_REMOVED_TAG, slots_of_run
-from pipelines.runs import materialise_all
-from pipelines.summaries import (
-    Summary,
-    adoption_text,
-    failed_check_texts,
-    join_summaries,
-    numbers_to_show,
-)
+from pipelines.requested import partitions_at_work
+from pipelines.runs import dagster_instance, materialise_all
+from pipelines.summaries import Summary, adoption_text, join_summaries
 from workers import steps
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
+from workers.errors import Refused
 from workers.ledger.records import Batch, Plan
+from workers.planning.not_folded import partitions_not_folded
 from workers.planning.remarks import nothing_found
 from workers.planning.slots import Slots
 from workers.verify import Verdict, verify_profiles
@@ -47,19 +45,34 @@ BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "er
 @asset_argument
 @partition_option
 @partitions_option
+@click.option("--failed", "is_failed", is_flag=True, help="What its newest run did not fold.")
 @click.option("--drop-removed", is_flag=True, help="Let what is gone take profiles along.")
 @json_option
 def run_command(
-    asset: Asset, partition: str | None, partitions: str | None, drop_removed: bool, as_json: bool
+    asset: Asset,
+    partition: str | None,
+    partitions: str | None,
+    is_failed: bool,
+    drop_removed: bool,
+    as_json: bool,
 ) -> int:
     """Materialise partitions of ASSET in a Dagster run, which the UI shows too.
+
+    Partitions with more bad items than are tolerated, or without a whole result, are named; the
+    others are folded all the same, and the exit code is 1. --failed runs those that their newest
+    run did not fold, and no other run is at.
 
     A range that is too large for one becomes several runs, the oldest partitions first. Where one
     fails, the later ones are run all the same, and the exit code is 1. So it is where a check that
     is no warning does not pass. A run is refused where more than half of the blocks that profiles
     were made of are gone; see --drop-removed.
     """
-    keys = needed_partitions(asset, partition, partitions)
+    if is_failed:
+        keys = _failed_partitions(asset, partition or partitions)
+        if not keys:
+            return _show_up_to_date(asset, as_json)
+    else:
+        keys = needed_partitions(asset, partition, partitions)
     tags = {DROP_REMOVED_TAG: "yes"} if drop_removed else {}
     warn_without_workers()
     with open_display(as_json) as display:
@@ -67,8 +80,28 @@ def run_command(
 
     summary = join_summaries(summaries)
     summary["remarks"] = _remarks(asset, keys, summary)
-    show(as_json, summary, lambda: _print_summary(summary))
+    show(as_json, summary, lambda: print_summary(summary, asset))
     return 0 if summary["success"] else 1
+
+
+def _failed_partitions(asset: Asset, others: str | None) -> list[str]:
+    """Return the partitions that are not up to date, but for those that runs are at."""
+    if others:
+        raise Refused("--failed excludes --partition and --partitions")
+    with servers() as (ledger, _):
+        not_folded = partitions_not_folded(asset, ledger)
+    if not not_folded:
+        return []
+    with dagster_instance() as instance:
+        at_work = partitions_at_work(instance, asset)
+    return [partition for partition in not_folded if partition not in at_work]
+
+
+def _show_up_to_date(asset: Asset, as_json: bool) -> int:
+    document = {"run_id": None, "asset": asset.name, "success": True, "partitions": [], "runs": []}
+    text = f"{asset.name} is up to date: no run left a partition that is not folded, or is at work"
+    show(as_json, document, lambda: out.print(text))
+    return 0
 
 
 def _remarks(asset: Asset, partitions: Sequence[str], summary: Summary) -> list[str]:
@@ -77,48 +110,6 @@ def _remarks(asset: Asset, partitions: Sequence[str], summary: Summary) -> list[
         return [text for text in [adoption_text(summary)] if text]
     with servers() as (_, store):
         return [nothing_found(asset, store, partitions)]
-
-
-def _print_summary(summary: Summary) -> None:
-    if summary.get("errors"):
-        _print_errors(summary)
-        if "items" not in summary:
-            return
-
-    labels = {name: name.replace("_", " ") for name in summary}
-    if len(summary["runs"]) > 1:
-        labels["profiles"] = "profiles, run by run"  # one that two runs folded is counted by both
-
-    rows = [(labels[name], value) for name, value in numbers_to_show(summary).items()]
-    print_table(("", summary["asset"]), rows)
-    _print_sentences("checks failed", failed_check_texts(summary))
-    _print_sentences("warnings", summary.get("warnings", []))
-    _print_remarks(summary["remarks"])
-
-
-def _print_remarks(remarks: Sequence[str]) -> None:
-    for remark in remarks:
-        out.print(f"\n{remark}", markup=False)
-
-
-def _print_errors(summary: Summary) -> None:
-    failed = summary.get("partitions_failed", [])
-    if failed:
-        count = f"{len(failed):,} of {len(summary['partitions']):,}"
-        out.print(f"{count} partitions are not folded:")
-    else:
-        out.print(f"run {summary['run_id']} failed:")
-
-    for error in summary["errors"]:
-        out.print(f"  {error}", markup=False)
-
-
-def _print_sentences(title: str, sentences: Sequence[str]) -> None:
-    """Print sentences under their title, where there are any."""
-    if sentences:
-        out.print(f"\n{title}:")
-    for sentence in sentences:
-        out.print(f"  {sentence}", markup=False)
 
 
 @click.command("plan")
@@ -176,7 +167,7 @@ def _print_plan(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None
             f"{looked['format']}: {blocks}, such as {looked['example']}{reason}", markup=False
         )
     code = summary["code"]["text"]
-    _print_remarks([*([code] if code else []), *summary["remarks"]])
+    print_remarks([*([code] if code else []), *summary["remarks"]])
 
 
 @click.command("batches")

@@ -11,7 +11,7 @@ from workers.dealt import Answer, Share, ShareReference, answers_of
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import FanfoldError
-from workers.ledger.counts import run_exceeds_tolerance
+from workers.ledger.counts import lost_batches
 from workers.ledger.ledger import Ledger
 from workers.ledger.shares import MAX_PLAIN
 from workers.store import BlockStore
@@ -24,9 +24,9 @@ def attempt_share(
 ) -> Sequence[Answer]:
     """Have a worker run a share, and return the outcomes that its batches have.
 
-    Where some have none, and this is not the last attempt, another one is requested; unless the
-    run has more bad items than are tolerated, since the rest is then not run. What ends worker
-    after worker is left to `attempt_rest`, or this op would end with them.
+    Where some have none, and this is not the last attempt, another one is requested; unless their
+    partitions have more bad items than are tolerated, so that they are not run. What
+    ends worker after worker is left to `attempt_rest`, or this op would end with them.
     """
     _, _, ledger, _ = first
     if context.retry_number >= RETRIES:
@@ -77,8 +77,8 @@ def _attempt(
         raise retry_requested(context) from error
 
     answers = answers_of(ledger, share.batches)
-    are_open = len(share.batches) - len(answers)
-    if are_open and not is_last and not run_exceeds_tolerance(asset, ledger, context.run_id):
-        context.log.warning(f"{are_open} of {len(share.batches)} batches have no outcome yet")
+    are_open = set(share.batches) - {answer.batch for answer in answers}
+    if are_open and not is_last and not are_open <= lost_batches(asset, ledger, context.run_id):
+        context.log.warning(f"{len(are_open)} of {len(share.batches)} batches have no outcome yet")
         raise retry_requested(context)
     return answers

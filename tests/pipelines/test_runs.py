@@ -68,11 +68,13 @@ def test_several_runs_are_told_in_sums_and_by_what_failed():
         "asset": "x",
         "success": False,
         "partitions": DAYS[:5],
+        "partitions_folded": [*DAYS[:2], DAYS[4]],
         "partitions_failed": DAYS[2:4],
         "items": 6,
         "profiles": 4,
         "seconds": 3.3,
         "errors": [f"{DAYS[2]}...{DAYS[3]}: no", f"{DAYS[2]}...{DAYS[3]}: never"],
+        "refused": [],
         "checks_failed": [],
         "warnings": [],
         "runs": ["a", "b", "c"],
@@ -80,6 +82,19 @@ def test_several_runs_are_told_in_sums_and_by_what_failed():
     whole = join_summaries([first, last])
     assert (whole["success"], whole["partitions_failed"]) == (True, [])
     assert "errors" not in whole
+
+
+def test_runs_that_folded_some_of_their_partitions_are_told_by_partition():
+    refusal = {"partitions": DAYS[1:2], "plans": ["p"], "why": "no"}
+    counted = {"asset": "x", "success": False, "items": 3, "profiles": 2, "seconds": 1.0}
+    folded = {"partitions_folded": DAYS[:1], "partitions_failed": DAYS[1:2], "refused": [refusal]}
+    partly = {"run_id": "a", "partitions": DAYS[:2], "errors": [f"{DAYS[1]}: no"]}
+    bad = {"run_id": "b", "asset": "x", "success": False, "partitions": DAYS[2:4], "seconds": 1.0}
+    joined = join_summaries([counted | folded | partly, bad | {"errors": ["never"]}])
+    assert joined["partitions_folded"] == DAYS[:1]
+    assert joined["partitions_failed"] == DAYS[1:4]
+    assert joined["errors"] == [f"{DAYS[1]}: no", f"{DAYS[2]}...{DAYS[3]}: never"]
+    assert (joined["items"], joined["refused"]) == (3, [refusal])
 
 
 def test_a_check_that_failed_in_one_of_several_runs_leaves_all_of_them_folded():

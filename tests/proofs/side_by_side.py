@@ -61,12 +61,12 @@ def serve(pipeline: Pipeline, is_plain: bool) -> None:
 
 
 def run_plainly(pipeline: Pipeline, days: list[str]) -> str:
-    """Run some days as plain calls; return "folded", or the error."""
+    """Run some days as plain calls; return "folded", or the errors."""
     try:
-        pipeline.run(*days, drop_removed=True)
+        summary = pipeline.run(*days, drop_removed=True)
     except FanfoldError as error:
         return str(error)
-    return "folded"
+    return "; ".join(refusal["why"] for refusal in summary["refused"]) or "folded"
 
 
 def run_by_dagster(days: list[str]) -> str:

@@ -3,6 +3,7 @@
 import threading
 import time
 import uuid
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -349,8 +350,26 @@ def test_a_batch_that_ends_worker_after_worker_fails_and_costs_the_others_nothin
     assert f"batch {bad} ended its worker 6 times" in error
 
     run.worker(run.fast)
-    with pytest.raises(Refused, match="ended its worker 6 times"):
-        run.pipeline.reconcile(run.work)
+    (refusal,) = run.pipeline.reconcile(run.work).refused
+    assert "ended its worker 6 times" in refusal.why
+    assert refusal.partitions == [run.pipeline.ledger.batch(bad).partition]
+
+
+def test_a_partition_that_is_beyond_tolerance_stops_no_batch_of_others(pipeline, monkeypatch):
+    monkeypatch.setattr(shares, "TOLERANCE_SECONDS", -1)
+    one_by_one(monkeypatch)
+    for name in "abc":
+        pipeline.put([{"user": 1}] * 30, DAYS[0], f"{name}.jsonl")
+        pipeline.put([event("ann")] * 30, DAYS[1], f"{name}.jsonl")
+    run = Run(pipeline.sized(30, max_workers=2))
+    for batch_ids in (run.slow, run.fast):
+        run.worker(batch_ids)
+
+    states = defaultdict(list)
+    for batch in pipeline.ledger.batches_of_asset("user_profiles"):
+        states[batch.partition].append(batch.state)
+    assert sorted(states[DAYS[0]]) == ["done", "planned", "planned"]
+    assert states[DAYS[1]] == ["done"] * 3
 
 
 def test_attempts_that_say_why_they_failed_count_as_answered(run):

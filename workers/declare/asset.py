@@ -3,7 +3,7 @@
 A comment over a field says what the field means for what happens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -70,6 +70,20 @@ class Partitions(Value, frozen=True, kw_only=True):
             time += self.step
         return keys
 
+    def ranges(self, keys: Iterable[str]) -> list[list[str]]:
+        """Group keys into ranges without gaps, oldest first."""
+        ranges: list[list[str]] = []
+        for key in sorted(keys, key=self.time):
+            if ranges and self.shift(ranges[-1][-1], 1) == key:
+                ranges[-1].append(key)
+            else:
+                ranges.append([key])
+        return ranges
+
+    def ranges_text(self, keys: Iterable[str]) -> str:
+        """Return how people write any keys, adjacent ones as first...last."""
+        return ", ".join(span(range_) for range_ in self.ranges(keys))
+
 
 def span(partitions: Sequence[str]) -> str:
     """Return how people write adjacent partitions: the key of the only one, or first...last."""
@@ -95,8 +109,8 @@ class Sizes(Value, frozen=True, kw_only=True):
     max_workers: int = 500
     # Contribution rows one fold op holds at a time; more rows make more shards.
     rows_per_shard: int = 1_500_000
-    # A range of more partitions than this becomes several runs. A run folds all of its partitions
-    # or none, and its steps start once, which costs as much as 200 small partitions.
+    # A range of more partitions than this becomes several runs. Its steps start once for
+    # each, which costs as much as 200 small partitions; what ends a run ends it for all of its.
     partitions_per_run: int = 400
 
 

@@ -1,6 +1,6 @@
 """Record that claims are folded whole, and what came of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -8,6 +8,7 @@ from workers.declare.asset import Asset
 from workers.errors import Refused
 from workers.folding.fold import FoldedShard
 from workers.folding.reconcile import Reconciled
+from workers.folding.review import Refusal
 from workers.ledger.claims import Claim, Fold
 from workers.ledger.counts import counted_attempts, merge_warnings, redriven_letters
 from workers.ledger.ledger import Ledger
@@ -18,10 +19,15 @@ MARKED_AT_ONCE = 50  # claims in a request; between two of them, progress shows 
 
 
 class Published(Value, frozen=True, kw_only=True):
-    """What came of a run, over all of its partitions."""
+    """What came of a run, over all of its partitions that were folded: one at least."""
 
     asset: str
+    # Those that the run was for. All that follows is of the folded ones.
     partitions: list[str]
+    partitions_folded: list[str]
+    partitions_failed: list[str]
+    # Why those are not folded.
+    refused: list[Refusal]
     blocks: int
     bytes: int
     batches: int
@@ -51,21 +57,20 @@ def record_folded(
 ) -> Published:
     """Record that the claims are folded whole; return the run's counts.
 
-    Refused where another run claimed a partition after this one: that run folds it; and where a
-    shard has no answer.
+    Another run may have claimed a partition after this one: that run folds it. Refused where
+    nothing is left that this one folded, and where a shard has no answer.
     """
     _check_shards(asset, shards)
 
-    folded, overtaken = _mark_folded(ledger, reconciled, shards)
+    folded = _mark_folded(ledger, reconciled, shards)
     _settle_dead_letters(ledger, folded)
     outdated = _pass_on(asset, ledger, folded)
-    if overtaken:
-        raise Refused(
-            f"{asset.name}: another run took over {', '.join(overtaken[:MAX_NAMED])} while this "
-            "one folded; the profiles hold that run's result once it succeeds"
-        )
 
-    published = summarise(asset, reconciled.counts, shards)
+    plan_ids = {claim.plan for claim in folded}
+    counts = [partition for partition in reconciled.counts if partition.plan in plan_ids]
+    refused = [*reconciled.refused, *_overtaken(asset, ledger, reconciled, plan_ids)]
+
+    published = summarise(asset, counts, refused, shards)
     if outdated:
         return msgspec.structs.replace(
             published, warnings=[*published.warnings, _to_count_anew(outdated)]
@@ -105,10 +110,36 @@ def _check_shards(asset: Asset, shards: Sequence[FoldedShard]) -> None:
         )
 
 
+def _overtaken(
+    asset: Asset, ledger: Ledger, reconciled: Reconciled, folded: Collection[str]
+) -> list[Refusal]:
+    """Return the partitions that another run claimed, given the plans that this one folded.
+
+    Refused where it folded none.
+    """
+    lost = [partition for partition in reconciled.counts if partition.plan not in folded]
+    if not lost:
+        return []
+
+    names = [partition.partition for partition in lost]
+    why = (
+        f"another run took over {', '.join(names[:MAX_NAMED])} while this "
+        "one folded; the profiles hold that run's result once it succeeds"
+    )
+    if not folded:
+        raise Refused(
+            f"{asset.name}: {'. '.join([why, *(each.why for each in reconciled.refused)])}"
+        )
+
+    plans = [partition.plan for partition in lost]
+    ledger.refuse(dict.fromkeys(plans, f"{asset.name}: {why}"))
+    return [Refusal(plans=plans, partitions=names, why=why)]
+
+
 def _mark_folded(
     ledger: Ledger, reconciled: Reconciled, shards: Sequence[FoldedShard]
-) -> tuple[list[Claim], list[str]]:
-    """Return the claims that are folded now, and the partitions that later claims took over."""
+) -> list[Claim]:
+    """Return the claims that are folded now; later ones took over the others."""
     counts = {partition.plan: partition for partition in reconciled.counts}
     failed_profiles = _failed_profiles(shards)
 
@@ -121,9 +152,7 @@ def _mark_folded(
     for start in range(0, len(folds), MARKED_AT_ONCE):
         marked |= ledger.claims.mark_folded(folds[start : start + MARKED_AT_ONCE])
 
-    folded = [claim for claim in reconciled.claims if claim.plan in marked]
-    overtaken = [claim.partition for claim in reconciled.claims if claim.plan not in marked]
-    return folded, [*reconciled.overtaken, *overtaken]
+    return [claim for claim in reconciled.claims if claim.plan in marked]
 
 
 def _failed_profiles(shards: Sequence[FoldedShard]) -> dict[str, list[FailedProfile]]:
@@ -153,13 +182,23 @@ def _settle_dead_letters(ledger: Ledger, folded: Sequence[Claim]) -> None:
         ledger.dead_letters.settle(claim.key, counted_attempts(batches), redriven)
 
 
-def summarise(asset: Asset, counts: Sequence[Counts], shards: Sequence[FoldedShard]) -> Published:
-    """Return the counts of a run's partitions in all."""
+def summarise(
+    asset: Asset,
+    counts: Sequence[Counts],
+    refused: Sequence[Refusal],
+    shards: Sequence[FoldedShard],
+) -> Published:
+    """Return the counts of a run's folded partitions in all, beside what was refused."""
+    folded = [partition.partition for partition in counts]
+    not_folded = sorted(name for refusal in refused for name in refusal.partitions)
     failed = {profile.profile for shard in shards for profile in shard.failed_profiles}
     warnings = merge_warnings(warning for part in counts for warning in part.warnings)
     return Published(
         asset=asset.name,
-        partitions=[partition.partition for partition in counts],
+        partitions=sorted([*folded, *not_folded]),
+        partitions_folded=folded,
+        partitions_failed=not_folded,
+        refused=list(refused),
         blocks=sum(partition.blocks for partition in counts),
         bytes=sum(partition.bytes for partition in counts),
         batches=sum(partition.batches for partition in counts),

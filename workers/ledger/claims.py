@@ -184,6 +184,7 @@ class Claims:
                 "state": PlanState.FOLDING,
                 "results": dict(results[claim.plan]),
                 "epoch": claim.epoch,
+                "why": "",
             }
             writes.append(UpdateOne({"_id": claim.plan}, {"$set": claimed}))
         if not writes:

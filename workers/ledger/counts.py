@@ -1,6 +1,6 @@
 """What became of a plan's items, as the ledger knows it: used, dead, failed, not run yet."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -148,9 +148,15 @@ def uses_nothing(counts: Counts) -> bool:
     return not (counts.used or counts.duplicates or counts.batches_pending)
 
 
-def run_exceeds_tolerance(asset: Asset, ledger: Ledger, run_id: str) -> bool:
-    """Tell whether a run is beyond tolerance already, so that no worker needs to start."""
-    plans = ledger.plans_under_way(run_id)
+def lost_batches(
+    asset: Asset, ledger: Ledger, run_id: str, known: Collection[str] = ()
+) -> set[str]:
+    """Return the batches of a run whose partitions are beyond tolerance already.
+
+    None of them needs to start. Partitions whose batches are known are not looked at once more.
+    """
+    lost = set(known)
+    plans = [plan for plan in ledger.plans_under_way(run_id) if not lost.issuperset(plan.batches)]
     batch_ids = [batch_id for plan in plans for batch_id in plan.batches]
     unused = ledger.unused_items(batch_ids)
 
@@ -160,5 +166,5 @@ def run_exceeds_tolerance(asset: Asset, ledger: Ledger, run_id: str) -> bool:
         if is_known and sum(batch.items for batch in in_plan) <= asset.tolerance.count:
             continue
         if exceeds_tolerance(asset, count_plan(ledger, plan, ledger.batches_of(plan))):
-            return True
-    return False
+            lost.update(plan.batches)
+    return lost

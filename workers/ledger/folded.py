@@ -1,4 +1,4 @@
-"""What profiles consist of, as plans tell it: those that were folded whole."""
+"""What profiles consist of, and what not yet, as plans tell it: those that were folded whole."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,12 +7,12 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
 from workers.ledger.claims import BY_PARTITION
-from workers.ledger.records import PartitionKey, Plan, PlanState
+from workers.ledger.records import SETTLED_STATES, PartitionKey, Plan, PlanState
 from workers.values import Document
 
 
 class FoldedPlans:
-    """Reads of the plans that were folded."""
+    """Reads of the plans that were folded, or should have been."""
 
     def __init__(self, plans: Collection[Document]) -> None:
         self.plans = plans
@@ -63,6 +63,25 @@ class FoldedPlans:
         oldest_first = [("round", ASCENDING), ("epoch", ASCENDING)]
         plans = self._plans(query, projection={"results": 0}, sort=oldest_first)
         return {plan.partition: plan for plan in plans}
+
+    def unfolded(self, asset: str, generation: int) -> list[Plan]:
+        """Return the newest plan of each partition of which no plan as new is folded.
+
+        A plan is abandoned only where one that is at least as new has come before it. They come
+        without the keys of their results.
+        """
+        considered = {"asset": asset, "generation": generation}
+        not_abandoned = {"state": {"$ne": PlanState.ABANDONED}}
+        newest_first = {"asset": 1, "partition": 1, "listed": -1, "created": -1}
+        first = {"plan": {"$first": "$_id"}, "state": {"$first": "$state"}}
+        pipeline: list[Document] = [
+            {"$match": considered | not_abandoned},
+            {"$sort": newest_first},
+            {"$group": {"_id": "$partition", **first}},
+            {"$match": {"state": {"$nin": SETTLED_STATES}}},
+        ]
+        plan_ids = [group["plan"] for group in self.plans.aggregate(pipeline)]
+        return list(self._plans({"_id": {"$in": plan_ids}}, projection={"results": 0}))
 
     def _plans(self, query: Document, **how: Any) -> Iterator[Plan]:
         return map(Plan.from_document, self.plans.find(query, **how))

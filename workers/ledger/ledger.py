@@ -21,6 +21,7 @@ from workers.ledger.folded import FoldedPlans
 from workers.ledger.mongo import rebuild_collection
 from workers.ledger.profiles import OwnFields, ProfileCollection
 from workers.ledger.records import (
+    SETTLED_STATES,
     Batch,
     BatchState,
     Plan,
@@ -212,13 +213,20 @@ class Ledger:
             if plan.generation == generation and self.stays.outdated(plan.batches)
         )
 
-    def refuse(self, plan_ids: Iterable[str], why: str) -> None:
-        """Record that plans are not folded, and why."""
-        open_states = [PlanState.PLANNED, PlanState.ABANDONED]
-        self.plans.update_many(
-            {"_id": {"$in": list(plan_ids)}, "state": {"$in": open_states}},
-            {"$set": {"state": PlanState.REFUSED, "why": why}},
-        )
+    def refuse(self, whys: Mapping[str, str]) -> None:
+        """Record that plans are not folded, and why of each.
+
+        One that has an epoch keeps its state, which tells that profiles may hold some of it.
+        """
+        open_states = {"$in": [PlanState.PLANNED, PlanState.ABANDONED]}
+        writes = []
+        for plan_id, why in whys.items():
+            unfolded = {"_id": plan_id, "state": {"$nin": SETTLED_STATES}}
+            unclaimed = {"_id": plan_id, "state": open_states, "epoch": {"$exists": False}}
+            writes.append(UpdateOne(unfolded, {"$set": {"why": why}}))
+            writes.append(UpdateOne(unclaimed, {"$set": {"state": PlanState.REFUSED}}))
+        if writes:
+            self.plans.bulk_write(writes)
 
     # Batches
 

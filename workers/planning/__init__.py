@@ -4,5 +4,6 @@ How a block is cut belongs in sources, what is remembered in ledger, what become
 
 Read: listing (what is new in a partition), turnover (blocks that came and left), remarks, sizing
 (items a batch), slots (workers at once), packing (ranges to batches), plans (all of it); redrive
-(dead letters), rebuild (all profiles anew), beginnings (theirs), whereabouts, changed_code (cost).
+(dead letters), not_folded (partitions), rebuild (all profiles anew), beginnings (theirs),
+whereabouts, changed_code (cost).
 """

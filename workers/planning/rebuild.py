@@ -109,7 +109,16 @@ def begin_rebuild(asset: Asset, ledger: Ledger) -> int:
 
 
 def swap(asset: Asset, task: Task, ledger: Ledger, generation: int) -> None:
-    """Put the rebuilt profiles in the place of the old ones."""
+    """Put the rebuilt profiles in the place of the old ones.
+
+    Refused, with the old ones as they were, where one of its partitions is not folded.
+    """
+    if unfolded := ledger.folded.unfolded(asset.name, generation):
+        names = sorted(plan.partition for plan in unfolded)
+        raise Refused(
+            f"{asset.name}: the rebuild did not fold {', '.join(names[:MAX_NAMED])}, so the old "
+            "profiles stay"
+        )
     if not ledger.claims.enter(asset.name, generation, declared_key(asset)):
         raise Refused(
             f"{asset.name}: another rebuild was finished while this one ran; its profiles stay"

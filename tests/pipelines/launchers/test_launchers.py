@@ -16,8 +16,10 @@ from pipelines.errors import STOPPED_TEXT
 from pipelines.runs import dagster_instance, materialise
 from tests.pipelines.launchers.conftest import PAGES_DAY, processes_of
 from tests.support.pipeline import DAY, event
+from tests.support.webhook import redeclare
 from workers.assets import asset_named
 from workers.batch import MAX_UNREADABLE_ITEMS
+from workers.declare.asset import Sizes
 
 DAYS = [DAY, "1998-04-02", "1998-04-03"]
 STOPPED_SECONDS = 15  # within which nothing of a cancelled run is left
@@ -73,20 +75,23 @@ def test_a_batch_that_fails_is_for_reconcile_and_says_why_in_the_runs_log(pipeli
     assert not summary["success"]
     why = f"none of the first {MAX_UNREADABLE_ITEMS:,} items of events/dt={DAYS[1]}/a.jsonl"
     (error,) = summary["errors"]
-    assert error.startswith("user_profiles.reconcile: user_profiles: 1 batch failed, which no")
+    assert error.startswith(f"{DAYS[1]}: 1 batch failed, which no tolerance covers")
     assert why in error
+    assert summary["partitions_folded"] == DAYS[:1]
     assert any(why in message for message in logs_of(summary["run_id"], logging.WARNING))
     assert set(pipeline.ledger.batches.distinct("attempts")) == {1}
 
 
 def test_what_is_not_run_any_more_is_not_tried_again(pipeline, monkeypatch):
     monkeypatch.setattr("workers.share.TOLERANCE_SECONDS", -1)
-    for day in DAYS:
-        pipeline.put([{"user": 1}] * 50, day)
-    summary = materialise(pipeline.asset, DAYS)
+    monkeypatch.setattr("workers.share.SMALL_BATCH_BYTES", -1)
+    for name in "abc":
+        pipeline.put([{"user": 1}] * 50, name=f"{name}.jsonl")
+    asset = redeclare(monkeypatch, pipeline.asset, sizes=Sizes(min_items=50, max_items=50))
+    summary = materialise(asset, [DAY])
     assert not summary["success"]
     messages = logs_of(summary["run_id"])
-    assert "more bad items than tolerated: the rest is not run" in messages
+    assert any("tolerated: " in each and each.endswith(" are not run") for each in messages)
     assert not any("have no outcome yet" in message for message in messages)
 
 

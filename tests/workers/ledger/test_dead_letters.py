@@ -5,7 +5,7 @@ import pytest
 from tests.support.pipeline import DAY, event, fragile
 from workers.batch import MAX_UNREADABLE_ITEMS, TRIED_ITEMS, attempt_batch
 from workers.errors import Refused
-from workers.ledger.counts import run_exceeds_tolerance
+from workers.ledger.counts import lost_batches
 
 NEXT = "1998-04-02"
 
@@ -174,11 +174,11 @@ def test_a_run_beyond_tolerance_does_not_start_more_workers(pipeline):
     work = strict.plan()
     run = work.plans[0].run
     batches = list(work.to_run)
-    assert not run_exceeds_tolerance(strict.asset, strict.ledger, run)
+    assert not lost_batches(strict.asset, strict.ledger, run)
 
     for batch in batches:
         attempt_batch(strict.ledger, strict.store, batch)
-        if run_exceeds_tolerance(strict.asset, strict.ledger, run):
+        if lost_batches(strict.asset, strict.ledger, run):
             break
 
     assert batch != batches[-1]
@@ -195,7 +195,7 @@ def test_what_is_not_counted_yet_does_not_stop_a_run_that_may_end_within_toleran
     work = loose.plan()
 
     for batch in work.to_run:
-        assert not run_exceeds_tolerance(loose.asset, loose.ledger, work.plans[0].run)
+        assert not lost_batches(loose.asset, loose.ledger, work.plans[0].run)
         attempt_batch(loose.ledger, loose.store, batch)
     loose.reconcile(work)
 

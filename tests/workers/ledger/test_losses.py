@@ -8,7 +8,7 @@ import pytest
 from tests.support.pipeline import DAY, event, lines
 from workers.batch import attempt_batch
 from workers.errors import Malformed, Refused
-from workers.ledger.counts import count_plan, merge_warnings, run_exceeds_tolerance
+from workers.ledger.counts import count_plan, lost_batches, merge_warnings
 from workers.ledger.losses import failed_batches
 from workers.ledger.manifest import manifest_key
 from workers.sources.blocks import Blocks
@@ -99,13 +99,17 @@ def test_a_block_put_anew_needs_no_decision(pipeline):
     assert {letter["block"] for letter in pipeline.letters()} == {key}
 
 
-def test_a_rest_of_one_partition_keeps_the_others_of_its_run_from_being_folded(pipeline):
+def test_a_rest_of_one_partition_costs_the_others_of_its_run_nothing(pipeline):
     put_truncated(pipeline)
     pipeline.put([event("ann")], NEXT)
-    with pytest.raises(Refused, match=f"items of {DAY} "):
-        pipeline.run(DAY, NEXT)
-    assert pipeline.profiles.count_documents({}) == 0
-    assert pipeline.run(NEXT)["items_used"] == 1
+    summary = pipeline.run(DAY, NEXT)
+    assert (summary["partitions_folded"], summary["partitions_failed"]) == ([NEXT], [DAY])
+    assert (summary["items"], summary["items_used"], summary["dead_letters"]) == (1, 1, 0)
+
+    (refusal,) = summary["refused"]
+    assert f"so nothing of {DAY} is folded: " in refusal["why"]
+    assert [profile["_id"] for profile in pipeline.profiles.find()] == ["ann"]
+    assert pipeline.verify(NEXT).match
 
 
 def test_verify_names_a_block_that_cannot_be_read_whole(pipeline):
@@ -147,7 +151,7 @@ def test_a_redrive_tries_a_rest_and_is_not_stopped_before_it_did(pipeline):
     with pytest.raises(Refused):
         pipeline.run()
     work = pipeline.plan(is_redrive=True)
-    assert not run_exceeds_tolerance(pipeline.asset, pipeline.ledger, work.plans[0].run)
+    assert not lost_batches(pipeline.asset, pipeline.ledger, work.plans[0].run)
     pipeline.work(work)
     with pytest.raises(Refused, match="1 part of a block was not read"):
         pipeline.reconcile(work)
@@ -176,18 +180,18 @@ def test_documents_of_older_ledgers_are_read(pipeline):
 # Failed batches
 
 
-def test_a_failed_batch_ends_a_run_early(pipeline):
+def test_a_failed_batch_ends_its_partition_early(pipeline):
     for name in "ab":
         pipeline.put([event()] * 10, name=f"{name}.jsonl")
     small = pipeline.sized(10).tolerant(**ALL)
     work = small.plan()
     run = work.plans[0].run
-    assert not run_exceeds_tolerance(small.asset, small.ledger, run)
+    assert not lost_batches(small.asset, small.ledger, run)
 
     first = next(iter(work.to_run))
     small.ledger.begin(first)
     small.ledger.fail(first, "S3 refused access")
-    assert run_exceeds_tolerance(small.asset, small.ledger, run)
+    assert lost_batches(small.asset, small.ledger, run)
     assert [batch.id for batch in failed_batches(small.ledger, "user_profiles")] == [first]
 
     for batch_id in work.to_run:
