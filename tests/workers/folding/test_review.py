@@ -83,6 +83,26 @@ def test_where_no_partition_is_whole_one_sentence_names_what_is_wrong_with_each(
     assert days.profiles.count_documents({}) == 0
 
 
+def test_what_a_run_left_behind_is_not_folded_until_a_run_as_new_folds_it(pipeline):
+    pipeline.put([event("ann")])
+    slow = pipeline.plan()
+    assert not_folded(pipeline) == [DAY]  # its run was killed, for all that is known
+
+    pipeline.put([event("bo")], name="b.jsonl")
+    later = pipeline.plan()
+    pipeline.work(slow)
+    pipeline.work(later)
+    reconciled = pipeline.reconcile(slow)
+    pipeline.fold(reconciled)
+    assert not_folded(pipeline) == [DAY]
+
+    pipeline.finish(later)
+    assert pipeline.ledger.plan(slow.plans[0].id).state == "abandoned"
+    assert not_folded(pipeline) == []
+    pipeline.run()
+    assert not_folded(pipeline) == []
+
+
 def test_a_redrive_folds_what_works_now_and_names_what_does_not(days):
     days.put([{"user": 2}] * 50, DAY, "bad.jsonl")
     with pytest.raises(Refused):

@@ -47,6 +47,18 @@ def test_a_block_that_is_replaced_and_one_that_is_late_ask_for_one_run(pipeline,
     assert scanner.scan() == []
 
 
+def test_a_partition_that_a_run_refused_is_asked_for_again_once_its_blocks_change(
+    pipeline, scanner
+):
+    pipeline.put([{"user": 1}] * 50)
+    pipeline.put([event()], "1998-03-31")
+    assert scanner.scan() == ["1998-03-31", DAY]
+    assert pipeline.run("1998-03-31", DAY)["partitions_failed"] == [DAY]
+    assert scanner.scan() == []
+    pipeline.put([event()])
+    assert scanner.scan() == [DAY]
+
+
 def test_a_block_that_is_removed_asks_for_one_run(pipeline, scanner):
     key = pipeline.put([event()])
     scanner.scan()
