@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import dagster as dg
@@ -29,6 +28,7 @@ from pipelines.runs import (
     partition_tags,
     resolve,
 )
+from tests.support.command import FANFOLD
 from tests.support.pipeline import DAY, event, fragile
 from workers.batch import Worker
 
@@ -189,7 +189,7 @@ def started_run(pipeline):
     days = pipeline.asset.partitions.between("1998-03-01", "1998-04-29")
     for day in days:
         pipeline.put([event(f"user{n}", item=day) for n in range(50)], day)
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
+    command = [*FANFOLD, "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     return days, subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -247,7 +247,7 @@ def test_a_run_is_lost_only_where_its_process_was_here_and_is_gone():
 
 def run_anew(days):
     """Run days in a process of its own; return the summary."""
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
+    command = [*FANFOLD, "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

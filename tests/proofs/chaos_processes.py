@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from pipelines.summaries import failures
 from resources.embedded import server_status
 from tests.proofs.chaos_record import Record
 from tests.proofs.chaos_workers import Workers
+from tests.support.command import FANFOLD
 from tests.support.owner import OwnerProcess
 from workers.errors import FanfoldError
 from workers.tasks import user_profiles
@@ -30,7 +30,6 @@ from workers.tasks import user_profiles
 PROJECT = Path(__file__).parents[2]
 ASSET = user_profiles.asset
 DECLARES_UNIQUE = PROJECT / "tests/support/declares_unique"
-FANFOLD = (sys.executable, "-m", "pipelines.cli.main")
 SERVERS = {"mongod": "mongod", "s3": "seaweedfs", "broker": "redis", "emptied broker": "redis"}
 MAX_RUN_SECONDS = 240  # a run that takes longer hangs,
 MAX_CELERY_SECONDS = 120  # and one whose workers are killed
