@@ -31,6 +31,7 @@ PROJECT = Path(__file__).parents[2]
 ASSET = user_profiles.asset
 DECLARES_UNIQUE = PROJECT / "tests/support/declares_unique"
 SERVERS = {"mongod": "mongod", "s3": "seaweedfs", "broker": "redis", "emptied broker": "redis"}
+LOOK_SECONDS = 0.1  # a look at all processes of the machine takes milliseconds
 MAX_RUN_SECONDS = 240  # a run that takes longer hangs,
 MAX_CELERY_SECONDS = 120  # and one whose workers are killed
 MAX_OP_SECONDS = 90  # that an op may outlive its run, awake
@@ -232,7 +233,7 @@ class Processes:
 def wait_for_first_op(runs: list[Run]) -> None:
     """Wait until one of the runs executes an op, or all have ended."""
     while any(run.is_alive for run in runs) and not any(run.ops() for run in runs):
-        time.sleep(0.02)
+        time.sleep(LOOK_SECONDS)
 
 
 def wait_for_end(server: psutil.Process) -> None:

@@ -1,6 +1,6 @@
 """An application that owns documents: a process that sets fields of its own, without a pause.
 
-    python -m tests.support.owner COLLECTION KEY PREFIX USERS
+    python -m tests.support.owner COLLECTION KEY PREFIX USERS PAUSE_SECONDS
 
 It knows what it set last, so it sees a write that was lost at once: each write returns the document
 as it was before. A line on stdin makes it pause and say what it has seen; another lets it go on.
@@ -122,10 +122,10 @@ class Owner:
         }
 
 
-def serve(owner: Owner) -> None:
+def serve(owner: Owner, pause_seconds: float) -> None:
     """Write until stdin ends; at a line say what was seen, and wait for the next line."""
     while True:
-        if select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
+        if select.select([sys.stdin], [], [], pause_seconds)[0]:
             if not sys.stdin.readline():
                 return
             sys.stdout.write(json.dumps(owner.report()) + "\n")
@@ -170,9 +170,11 @@ def start_owner(
     prefix: str,
     users: int,
     environ: Mapping[str, str] = os.environ,
+    pause_seconds: float = PAUSE_SECONDS,
 ) -> OwnerProcess:
     """Return an application that is at work, over users whose ids are a prefix and a number."""
     command = [sys.executable, "-m", "tests.support.owner", collection, key, prefix, str(users)]
+    command.append(str(pause_seconds))
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, env=environ, text=True, **pipes)
     owner = OwnerProcess(process)
@@ -193,11 +195,12 @@ def missing_fields(documents: Collection[Document], key: str, last: Mapping[str,
 
 
 if __name__ == "__main__":
-    collection_name, key_name, id_prefix, user_count = sys.argv[1:]
+    collection_name, key_name, id_prefix, user_count, pause = sys.argv[1:]
     serve(
         Owner(
             lambda: open_database(read_settings(), patient=False)[collection_name],
             key_name,
             [f"{id_prefix}{number}" for number in range(int(user_count))],
-        )
+        ),
+        float(pause),
     )
