@@ -8,7 +8,7 @@ it did in the ledger and goes on from there.
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -96,7 +96,6 @@ def partitions_definition(partitions: Partitions) -> dg.TimeWindowPartitionsDefi
     return kind(start_date=partitions.start, end_offset=1)
 
 
-@cache
 def slots() -> Slots:
     """Return how many ops run at once on this machine; Refused where nobody can tell."""
     return decide_slots()

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ import pytest
 from pipelines.jobs import redrive_job_name
 from pipelines.runs import materialise
 from tests.conftest import PROJECT
+from tests.support.command import FANFOLD
 from tests.support.scenarios import BAD, SCENARIOS
 from tests.support.web import serving
 from workers.assets import assets
@@ -82,7 +82,7 @@ def test_a_bad_item_is_left_out_and_redriven_and_a_replay_changes_nothing(
 
 
 def test_a_run_killed_in_the_middle_is_completed_by_the_next(prepared, name, scenario):
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", name, "--json"]
+    command = [*FANFOLD, "run", name, "--json"]
     command += ["--partition", scenario.partition]
     killed = subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.DEVNULL, start_new_session=True

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import pytest
 
 from tests.conftest import PROJECT
+from tests.support.command import FANFOLD
 from workers.declare import Asset, Partitions, Sizes, Tolerance
 from workers.sources.formats.format import format_of
 
@@ -54,7 +56,7 @@ def project(tmp_path):
     """A copy of the project, set up as `make setup` would."""
     for room in ("workers", "resources", "pipelines"):
         shutil.copytree(PROJECT / room, tmp_path / room)
-    for file in ("pyproject.toml", "workspace.yaml", "dagster.yaml"):
+    for file in ("fanfold.py", "pyproject.toml", "workspace.yaml", "dagster.yaml"):
         shutil.copy(PROJECT / file, tmp_path)
     for file in (FILE, OBSERVING_FILE):
         (tmp_path / file).unlink(missing_ok=True)
@@ -65,7 +67,7 @@ def project(tmp_path):
     for name, command in {
         "make": "true",
         "python": f'exec {sys.executable} "$@"',
-        "fanfold": f'exec {sys.executable} -m pipelines.cli.main "$@"',
+        "fanfold": f'exec {shlex.join(FANFOLD)} "$@"',
     }.items():
         (binaries / name).write_text(f"#!/bin/sh\n{command}\n")
         (binaries / name).chmod(0o700)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import dagster as dg
@@ -29,6 +28,7 @@ from pipelines.runs import (
     partition_tags,
     resolve,
 )
+from tests.support.command import FANFOLD
 from tests.support.pipeline import DAY, event, fragile
 from workers.batch import Worker
 
@@ -200,14 +200,21 @@ def test_a_redrive_brings_a_partition_back_within_tolerance(pipeline, monkeypatc
 
 
 def started_run(pipeline):
-    """Run sixty days in real processes; return the days and the run's process."""
+    """Run sixty days in real processes; return the days and the run's process.
+
+    Not by our environment: the jobs of our own process are built once, for whoever is first.
+    """
     days = pipeline.asset.partitions.between("1998-03-01", "1998-04-29")
     for day in days:
         pipeline.put([event(f"user{n}", item=day) for n in range(50)], day)
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
+    command = [*FANFOLD, "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     return days, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | {"FANFOLD_EXECUTOR": "local"},
     )
 
 
@@ -260,16 +267,8 @@ def test_a_run_is_lost_only_where_its_process_was_here_and_is_gone():
     assert not is_process_lost(f"elsewhere {2**22 + 1} {born}")
 
 
-def run_anew(days):
-    """Run days in a process of its own; return the summary."""
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
-    command += ["--partitions", f"{days[0]}...{days[-1]}"]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 @pytest.mark.parametrize("step", ["share", "fold"])
-def test_a_run_goes_on_after_an_op_of_it_is_killed(pipeline, monkeypatch, step):
-    monkeypatch.setenv("FANFOLD_EXECUTOR", "local")
+def test_a_run_goes_on_after_an_op_of_it_is_killed(pipeline, step):
     _, run = started_run(pipeline)
 
     reconciling = []
@@ -294,11 +293,8 @@ def children_of_fork_server(run):
     return [op.pid for server in servers for op in server.children()]
 
 
-def test_a_killed_run_executed_from_its_failure_fails_loudly_and_a_new_run_completes(
-    pipeline, monkeypatch
-):
+def test_a_killed_run_executed_from_its_failure_fails_loudly_and_a_new_run_completes(pipeline):
     """Dagster drops mapped steps that never started; the ledger knows of them."""
-    monkeypatch.setenv("FANFOLD_EXECUTOR", "local")
     days, run_id = killed_run(
         pipeline, lambda: pipeline.ledger.batches.count_documents({"state": "done"}) >= 5
     )
@@ -309,14 +305,11 @@ def test_a_killed_run_executed_from_its_failure_fails_loudly_and_a_new_run_compl
     folded = [partition for partition, plan in plans.items() if plan.state == "folded"]
     assert 5 <= len(folded) < len(days)
     assert pipeline.verify(*sorted(folded)).match
-    assert run_anew(days)["batches_reused"] >= 5
+    assert materialise(pipeline.asset, days)["batches_reused"] >= 5
     assert pipeline.verify().match
 
 
-def test_a_run_killed_before_its_fold_and_executed_from_its_failure_is_whole_or_fails(
-    pipeline, monkeypatch
-):
-    monkeypatch.setenv("FANFOLD_EXECUTOR", "local")
+def test_a_run_killed_before_its_fold_and_executed_from_its_failure_is_whole_or_fails(pipeline):
     days, run_id = killed_run(
         pipeline, lambda: pipeline.ledger.plans.count_documents({"state": "folding"}) > 0
     )
@@ -325,7 +318,7 @@ def test_a_run_killed_before_its_fold_and_executed_from_its_failure_is_whole_or_
         errors
     )
     assert success == pipeline.verify().match
-    run_anew(days)
+    assert materialise(pipeline.asset, days)["success"]
     assert pipeline.verify().match
 
 

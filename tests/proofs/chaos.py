@@ -2,7 +2,7 @@
 
     make chaos KILLS=200 SEED=1 EXECUTOR=celery
     python -m tests.proofs.chaos [--kills 40] [--seed 1] [--days 8] [--executor celery]
-                                 [--unique]
+                                 [--unique] [--pause 0.0005]
 
 Everything is its own: a folder of state, a mongod, an S3 server. The blocks' content is known, so
 what the profiles should say is known too. Meanwhile an application sets fields of its own on the
@@ -39,7 +39,7 @@ from tests.proofs.chaos_processes import (
 from tests.proofs.chaos_record import KINDS, OF_ITEMS, Record, print_report
 from tests.proofs.chaos_workers import Workers
 from tests.support.known_blocks import MAX_USERS, KnownBlocks
-from tests.support.owner import start_owner
+from tests.support.owner import PAUSE_SECONDS, start_owner
 from workers.settings import read_settings
 from workers.store import open_store
 
@@ -207,7 +207,13 @@ class Chaos:
 
 
 def play(
-    folder: Path, kills: int, seed: int, days: int, executor: str, is_unique: bool = False
+    folder: Path,
+    kills: int,
+    seed: int,
+    days: int,
+    executor: str,
+    is_unique: bool = False,
+    pause_seconds: float = PAUSE_SECONDS,
 ) -> Record:
     """Start servers, kill and check, print the report; return what was seen."""
     random = Random(seed)
@@ -220,9 +226,8 @@ def play(
         start_servers(environ)
         if workers:
             workers.start()
-        processes.owner = start_owner(
-            ASSET.name, "_id", "user ", MAX_USERS + 1, environ, begins=is_unique
-        )
+        whose = (ASSET.name, "_id", "user ", MAX_USERS + 1, environ)
+        processes.owner = start_owner(*whose, pause_seconds, begins=is_unique)
         last_day = ASSET.partitions.shift(FIRST_DAY, days - 1)
         partitions = ASSET.partitions.between(FIRST_DAY, last_day)
         store = open_store(read_settings(processes.environ))
@@ -250,13 +255,16 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=8)
     parser.add_argument("--executor", choices=KINDS, default="local")
     parser.add_argument("--unique", action="store_true", help="copies of an event count once")
+    parser.add_argument(
+        "--pause", type=float, default=PAUSE_SECONDS, help="of the application between two writes"
+    )
     options = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the ends below are reached
     folder = Path(tempfile.mkdtemp(prefix="fanfold-chaos-"))
     try:
         how = (options.kills, options.seed, options.days, options.executor, options.unique)
-        record = play(folder, *how)
+        record = play(folder, *how, options.pause)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if record.is_clean else 1

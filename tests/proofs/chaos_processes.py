@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,14 +22,15 @@ from pipelines.summaries import failures
 from resources.embedded import server_status
 from tests.proofs.chaos_record import Record
 from tests.proofs.chaos_workers import Workers
+from tests.support.command import FANFOLD
 from tests.support.declared import PROJECT, declaring
 from tests.support.owner import OwnerProcess
 from workers.errors import FanfoldError
 from workers.tasks import user_profiles
 
 ASSET = user_profiles.asset
-FANFOLD = (sys.executable, "-m", "pipelines.cli.main")
 SERVERS = {"mongod": "mongod", "s3": "seaweedfs", "broker": "redis", "emptied broker": "redis"}
+LOOK_SECONDS = 0.1  # a look at all processes of the machine takes milliseconds
 MAX_RUN_SECONDS = 240  # a run that takes longer hangs,
 MAX_CELERY_SECONDS = 120  # and one whose workers are killed
 MAX_OP_SECONDS = 90  # that an op may outlive its run, awake
@@ -231,7 +231,7 @@ class Processes:
 def wait_for_first_op(runs: list[Run]) -> None:
     """Wait until one of the runs executes an op, or all have ended."""
     while any(run.is_alive for run in runs) and not any(run.ops() for run in runs):
-        time.sleep(0.02)
+        time.sleep(LOOK_SECONDS)
 
 
 def wait_for_end(server: psutil.Process) -> None:

@@ -1,7 +1,6 @@
 """The processes of `fanfold worker` that chaos kills, where the executor is celery."""
 
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pymongo.errors import PyMongoError
 
 from pipelines.celery.handler import STEP
 from tests.proofs.chaos_record import Record
+from tests.support.command import FANFOLD
 from workers.errors import FanfoldError
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import open_database
@@ -37,7 +37,7 @@ class Workers:
         while len(self.processes) < COUNT:
             self.record.counts["workers started"] += 1
             log = self.folder / f"worker-{self.record.counts['workers started']:03}.log"
-            command = [sys.executable, "-m", "pipelines.cli.main", "worker", "--slots", "2"]
+            command = [*FANFOLD, "worker", "--slots", "2"]
             with log.open("wb") as file:
                 self.processes.append(
                     subprocess.Popen(

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.proofs.chaos_processes import FANFOLD, PROJECT
+from tests.proofs.chaos_processes import PROJECT
 from tests.support.aws import aws_on_loopback
 from tests.support.cluster import open_cluster
 from tests.support.cluster_runs import secret_of, started_run
+from tests.support.command import FANFOLD
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import open_database
 from workers.planning.slots import SERVES

@@ -266,16 +266,17 @@ class Fuzz:
         return {rest["block"]: rest["place"]["position"] for rest in rests}  # the first comes last
 
 
-def fuzz(settings: Settings, blocks: int, seed: int) -> tuple[dict[str, Any], list[str]]:
+def fuzz(
+    settings: Settings, blocks: int, seed: int, pool: Executor
+) -> tuple[dict[str, Any], list[str]]:
     """Run the whole of it; return the counts, and the traceback of each batch that raised."""
     started = time.monotonic()
 
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        run = Fuzz(settings, pool, seed)
-        run.run_small_blocks(blocks)
-        run.run_large_blocks(blocks_per_format=3)
-        run.run_csv_lines(blocks=10)
-        summary = run.summary()
+    run = Fuzz(settings, pool, seed)
+    run.run_small_blocks(blocks)
+    run.run_large_blocks(blocks_per_format=3)
+    run.run_csv_lines(blocks=10)
+    summary = run.summary()
 
     return summary | {"seconds": round(time.monotonic() - started)}, run.tracebacks
 
@@ -302,7 +303,8 @@ def main() -> None:
     pipeline = connected(settings)
     pipeline.store.ensure()
     try:
-        summary, tracebacks = fuzz(settings, options.blocks, options.seed)
+        with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+            summary, tracebacks = fuzz(settings, options.blocks, options.seed, pool)
     finally:
         pipeline.database.client.drop_database(name)
         delete_all(pipeline)

@@ -19,6 +19,7 @@ from workers.settings import Settings
 from workers.store import open_store
 from workers.tasks.user_profiles import Event
 
+MANY_ITEMS = 100
 PIPELINES: dict[str, Pipeline] = {}
 
 sys.modules["workers.tasks.cheap_task"] = cheap_task  # where workers look for a task
@@ -62,9 +63,14 @@ def put_block(settings: Settings, job: BlockToPut) -> tuple[str, Case]:
 
 
 def read_both_ways(_settings: Settings, job: BlockToPut) -> BothWays:
-    """Read the items of a block by columns where that is done, and one by one; compare them."""
+    """Read the items of a block by columns where that is done, and one by one; compare them.
+
+    Each line of a small block is a chunk of its own once more; those of large ones are no other.
+    """
     case = drawn(job.kind, job.seed, job.items, job.suffixes)
-    return Reader(Event).read_block(case.suffix, case.body) if case.body else BothWays()
+    if not case.body:
+        return BothWays()
+    return Reader(Event).read_block(case.suffix, case.body, by_line=max(job.items) < MANY_ITEMS)
 
 
 def run_batch(settings: Settings, batch_id: str) -> str:

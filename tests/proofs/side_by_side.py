@@ -24,7 +24,7 @@ from pipelines.runs import dagster_instance, materialise
 from pipelines.summaries import failures
 from resources.embedded import running_settings
 from tests.support.declared import declaring
-from tests.support.owner import missing_fields, start_owner
+from tests.support.owner import PAUSE_SECONDS, missing_fields, start_owner
 from tests.support.pipeline import Pipeline, event
 from workers.errors import FanfoldError
 from workers.ledger.ledger import Ledger
@@ -121,7 +121,9 @@ def draw_days(random: Random) -> list[str]:
     return DAYS[first : last + 1]
 
 
-def play(pipeline: Pipeline, rounds: int, seed: int, is_plain: bool) -> Counter[str]:
+def play(
+    pipeline: Pipeline, rounds: int, seed: int, is_plain: bool, pause: float = PAUSE_SECONDS
+) -> Counter[str]:
     """Play the rounds; return how often what happened."""
     random = Random(seed)
     counts: Counter[str] = Counter()
@@ -129,7 +131,8 @@ def play(pipeline: Pipeline, rounds: int, seed: int, is_plain: bool) -> Counter[
         dagster_instance().dispose()  # Dagster cannot make its tables in two processes at once
 
     processes = [start(is_plain), start(is_plain)]
-    owner = start_owner(ASSET.name, "_id", "user", USERS, begins=bool(ASSET.unique))
+    begins = bool(ASSET.unique)
+    owner = start_owner(ASSET.name, "_id", "user", USERS, pause_seconds=pause, begins=begins)
     try:
         for number in range(rounds):
             change_blocks(pipeline, random)

@@ -11,7 +11,7 @@ SECONDS = 600  # many times what it takes; a machine that does other things is s
 def test_six_kills_lose_nothing_and_count_nothing_twice(servers):
     """A short run of tests/proofs/chaos.py, which has servers of its own."""
     command = [sys.executable, "-m", "tests.proofs.chaos"]
-    command += ["--kills", "6", "--days", "2", "--seed", "4"]
+    command += ["--kills", "6", "--days", "2", "--seed", "4", "--pause", "0.01"]
     chaos = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
 
     try:

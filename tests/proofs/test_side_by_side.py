@@ -10,7 +10,7 @@ from tests.proofs.side_by_side import play
 
 @pytest.mark.parametrize(("rounds", "is_plain"), [(20, True), (4, False)], ids=["plain", "dagster"])
 def test_after_each_round_the_profiles_match_the_raw_blocks(pipeline, rounds, is_plain):
-    counts = play(pipeline, rounds, seed=2, is_plain=is_plain)
+    counts = play(pipeline, rounds, seed=2, is_plain=is_plain, pause=0.01)
 
     assert counts["matches"] == rounds, counts
     assert counts["matches at the end"] == 1, counts

@@ -69,21 +69,22 @@ class Reader:
         return BothWays(1, () if is_same else (shown,))
 
     def read_with_lines(self, content: bytes) -> BothWays:
-        """Read a chunk, and each of its lines as a chunk of its own."""
+        """Read a chunk, and each different line of it as a chunk of its own."""
         read = self.read(content)
-        for line in content.split(b"\n"):
+        for line in dict.fromkeys(content.split(b"\n")):
             read = read.and_(self.read(line))
         return read
 
-    def read_block(self, key: str, body: bytes) -> BothWays:
+    def read_block(self, key: str, body: bytes, by_line: bool = True) -> BothWays:
         """Read the chunks of a block, as far as it can be read, and the lines of JSON in them."""
+        read_chunk = self.read_with_lines if by_line else self.read
         read = BothWays()
         with patch.object(csv_chunks, "MIN_BYTES", 1):
             for run in self._runs(key, body):
                 if isinstance(run.content, pa.RecordBatch):
                     read = read.and_(self.read_rows(run.content, run.is_text))
                 elif isinstance(run.content, bytes):
-                    read = read.and_(self.read_with_lines(run.content))
+                    read = read.and_(read_chunk(run.content))
             if ".csv" in key:
                 read = read.and_(self._read_csv(key, body))
         return read

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.support.cluster import Cluster
+from tests.support.command import FANFOLD
 from workers.settings import Settings, to_environ
+
+HASTY = (sys.executable, "-m", "tests.support.hasty")
 
 
 def secret_of(settings: Settings, **more: str) -> dict[str, str]:
@@ -26,8 +29,8 @@ def started_run(
     One that is hasty looks for what came of its pods in a tenth of the time, and whether they live
     each second.
     """
-    program = "tests.support.hasty" if is_hasty else "pipelines.cli.main"
-    command = [sys.executable, "-m", program, "run", asset, "--json"]
+    program = HASTY if is_hasty else FANFOLD
+    command = [*program, "run", asset, "--json"]
     environ = os.environ | cluster.secrets["fanfold"]
     environ["DAGSTER_HOME"] = str(cluster.dagster_home())
     with subprocess.Popen(

@@ -1,6 +1,6 @@
 """An application that owns documents: a process that sets fields of its own, without a pause.
 
-    python -m tests.support.owner COLLECTION KEY PREFIX USERS [begins]
+    python -m tests.support.owner COLLECTION KEY PREFIX USERS PAUSE_SECONDS [begins]
 
 It knows what it set last, so it sees a write that was lost at once: each write returns the document
 as it was before. Where profiles begin with the events of documents, those that it makes have some
@@ -137,10 +137,10 @@ class Owner:
         }
 
 
-def serve(owner: Owner) -> None:
+def serve(owner: Owner, pause_seconds: float) -> None:
     """Write until stdin ends; at a line say what was seen, and wait for the next line."""
     while True:
-        if select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
+        if select.select([sys.stdin], [], [], pause_seconds)[0]:
             if not sys.stdin.readline():
                 return
             sys.stdout.write(json.dumps(owner.report()) + "\n")
@@ -185,11 +185,12 @@ def start_owner(
     prefix: str,
     users: int,
     environ: Mapping[str, str] = os.environ,
+    pause_seconds: float = PAUSE_SECONDS,
     begins: bool = False,
 ) -> OwnerProcess:
     """Return an application that is at work, over users whose ids are a prefix and a number."""
     command = [sys.executable, "-m", "tests.support.owner", collection, key, prefix, str(users)]
-    command += ["begins"] if begins else []
+    command += [str(pause_seconds), *(["begins"] if begins else [])]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, env=environ, text=True, **pipes)
     owner = OwnerProcess(process)
@@ -222,12 +223,13 @@ def missing_fields(documents: Collection[Document], key: str, last: Mapping[str,
 
 
 if __name__ == "__main__":
-    collection_name, key_name, id_prefix, user_count, *more = sys.argv[1:]
+    collection_name, key_name, id_prefix, user_count, pause, *more = sys.argv[1:]
     serve(
         Owner(
             lambda: open_database(read_settings(), patient=False)[collection_name],
             key_name,
             [f"{id_prefix}{number}" for number in range(int(user_count))],
             begins="begins" in more,
-        )
+        ),
+        float(pause),
     )

@@ -8,7 +8,8 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +74,27 @@ def visit_pages(pages: Sequence[Page], rules: Rules) -> list[Visit | Exception]:
 
     It takes as long as its busiest host: there a page starts once its turn has come, and has then
     `page_seconds`.
+
+    It happens in a thread: asyncio swallows the exception by which a signal interrupts its own
+    work, unless that is KeyboardInterrupt, and Dagster's is not.
     """
-    return asyncio.run(_visit_all(pages, rules))
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
+
+    async def visit() -> list[Visit | Exception]:
+        task = asyncio.current_task()
+        assert task
+        begun.set_result((asyncio.get_running_loop(), task))
+        return await _visit_all(pages, rules)
+
+    with ThreadPoolExecutor(1, "visits") as thread:
+        visits = thread.submit(lambda: asyncio.run(visit()))
+        try:
+            return visits.result()
+        except BaseException:
+            loop, task = begun.result()
+            with suppress(RuntimeError):  # the loop is closed: the error was its own
+                loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 async def _visit_all(pages: Sequence[Page], rules: Rules) -> list[Visit | Exception]:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -14,6 +13,7 @@ import pytest
 
 from pipelines.celery import executor, handler
 from resources.embedded import running_settings, server_status, start_servers
+from tests.support.command import FANFOLD
 from tests.support.waiting import execute
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import open_database
@@ -44,7 +44,7 @@ class Cluster:
     def start_worker(self, slots=1):
         """Start a worker, and wait until it takes steps."""
         before = self.serving()
-        command = [sys.executable, "-m", "pipelines.cli.main", "worker", "--slots", str(slots)]
+        command = [*FANFOLD, "worker", "--slots", str(slots)]
         with (self.folder / f"worker-{len(self.workers)}.log").open("wb") as log:
             worker = subprocess.Popen(command, cwd=PROJECT, stderr=log, stdout=log)
         self.workers.append(worker)

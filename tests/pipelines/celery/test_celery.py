@@ -16,6 +16,7 @@ from pipelines.celery.handler import STEP
 from resources.embedded import running_settings, start_servers
 from tests.conftest import PROJECT
 from tests.pipelines.celery.conftest import until
+from tests.support.command import FANFOLD
 from tests.support.pipeline import Pipeline, event
 from workers.ledger import workers as at_work
 from workers.store import open_store
@@ -195,7 +196,7 @@ def test_days_are_materialised_by_workers_and_match_the_raw_blocks(cluster):
     days = pipeline.asset.partitions.between("1998-03-01", "1998-03-12")
     for day in days:
         pipeline.put([event(f"user{n}", item=day) for n in range(50)], day)
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
+    command = [*FANFOLD, "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     summary = json.loads(done.stdout)

@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -16,6 +15,7 @@ from pipelines.cli import progress
 from pipelines.cli.display import Bars, Lines, View, open_display, to_bars, to_line
 from pipelines.cli.progress import Follower, follow_run
 from pipelines.runs import materialise
+from tests.support.command import FANFOLD
 from tests.support.pipeline import DAY, event
 from workers import steps
 from workers.batch import Worker
@@ -308,7 +308,7 @@ def test_the_time_left_waits_for_enough_batches_and_work_of_this_run():
 def test_a_terminal_gets_bars_even_beside_json_and_ops_logs_stay_clean(pipeline, home):
     """A real terminal, and ops in the process of the command, whose output Dagster captures."""
     pipeline.put([event("ann")])
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
+    command = [*FANFOLD, "run", "user_profiles", "--json"]
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*command, "--partition", DAY],

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from tests.pipelines.conftest import told
+from tests.support.command import FANFOLD
 from tests.support.pipeline import DAY, USER_TASK, event, lines
 from workers.assets import assets, broken_assets
 from workers.declare import Task
@@ -349,7 +350,7 @@ def test_a_killed_run_is_finished_by_a_new_one_that_reuses_its_batches(pipeline,
     days = pipeline.asset.partitions.between("1998-03-01", "1998-04-29")
     for day in days:
         pipeline.put([event(f"user{n}", item=day) for n in range(50)], day)
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", "user_profiles", "--json"]
+    command = [*FANFOLD, "run", "user_profiles", "--json"]
     command += ["--partitions", f"{days[0]}...{days[-1]}"]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     done = {"state": BatchState.DONE}

@@ -6,7 +6,6 @@ from contextlib import ExitStack, suppress
 import psutil
 import pytest
 
-from pipelines import fanout
 from tests.support.aws import aws_on_loopback
 from tests.support.web import serving
 
@@ -19,9 +18,6 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr("workers.retry.uniform", lambda low, high: 0.0)
     monkeypatch.setattr("pipelines.launchers.ecs_task.POLL_SECONDS", 0.1)
     monkeypatch.setenv("FANFOLD_SLOTS", "1")
-    fanout.slots.cache_clear()
-    yield
-    fanout.slots.cache_clear()
 
 
 @pytest.fixture

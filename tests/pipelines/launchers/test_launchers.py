@@ -15,6 +15,7 @@ import pytest
 from pipelines.errors import STOPPED_TEXT
 from pipelines.runs import dagster_instance, materialise
 from tests.pipelines.launchers.conftest import PAGES_DAY, processes_of
+from tests.support.command import FANFOLD
 from tests.support.pipeline import DAY, event
 from tests.support.webhook import redeclare
 from workers.assets import asset_named
@@ -33,7 +34,7 @@ def logs_of(run_id, level=logging.INFO):
 
 def started_run():
     """Start a run of the pages in processes of its own."""
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", "page_profiles", "--json"]
+    command = [*FANFOLD, "run", "page_profiles", "--json"]
     return subprocess.Popen(
         [*command, "--partition", PAGES_DAY],
         stdout=subprocess.PIPE,

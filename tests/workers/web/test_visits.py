@@ -1,6 +1,8 @@
 import asyncio
 import gzip
 import hashlib
+import os
+import signal
 import socket
 import time
 
@@ -384,6 +386,36 @@ def test_running_out_of_file_descriptors_is_an_error_of_ours(web, monkeypatch):
 
     monkeypatch.setattr(visits, "guarded_socket", lambda _: none_left)
     assert isinstance(visit(web.page("/a")), OSError)
+
+
+class Interrupt(BaseException):
+    """What a signal means to whoever runs us."""
+
+
+@pytest.fixture
+def interruptible():
+    """A signal raises an exception that asyncio does not know of, as in Dagster's ops."""
+
+    def interrupt(*_):
+        raise Interrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_visits_even_in_the_middle_of_what_asyncio_does(
+    web, monkeypatch, interruptible
+):
+    async def read(*_):
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(visits, "read_answer", read)
+    started = time.monotonic()
+    with pytest.raises(Interrupt):
+        visit(web.page("/a"))
+    assert time.monotonic() - started < 30
 
 
 # Politeness
