@@ -5,13 +5,10 @@ from typing import Any
 import dagster as dg
 
 from pipelines.fanout import ALL_STEPS, REDRIVE_TAG
+from resources.run_queue import ASSET_TAG
 from workers.declare.asset import Asset
 
-# Runs with the same value of this tag wait for each other: see dagster.yaml.
-ASSET_TAG = "fanfold/asset"
-# Dagster's own: the partition that a run is for, or the first and the last of a range.
-PARTITION_TAG = "dagster/partition"
-FIRST_PARTITION_TAG = "dagster/asset_partition_range_start"
+# Dagster's own: the last partition of the range that a run is for.
 LAST_PARTITION_TAG = "dagster/asset_partition_range_end"
 
 

@@ -13,12 +13,13 @@ from pipelines.cli.display import Display
 from pipelines.cli.progress import follow_run
 from pipelines.definitions import definitions
 from pipelines.errors import STOPPED_TEXT, failed_checks, run_error, step_errors, was_stopped
-from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG, job_name
+from pipelines.jobs import LAST_PARTITION_TAG, job_name
 from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
 from pipelines.partial import is_partial
 from pipelines.processes import enter_home, start_fork_server, stop_fork_server
 from pipelines.summaries import Summary, refusal_texts, summary_of_none
 from resources.io_manager import RUNS_PREFIX, summary_key
+from resources.run_queue import FIRST_PARTITION_TAG, PARTITION_TAG
 from resources.s3 import location_settings
 from workers.declare.asset import Asset, span
 from workers.errors import Unavailable

@@ -5,6 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from pipelines.jobs import job_name
+from resources.run_queue import NEWEST, PRIORITY_TAG
 from workers.declare.asset import Asset
 
 # A quarter of an hour after each partition ended.
@@ -33,7 +34,8 @@ def asset_schedule(asset: Asset) -> dg.ScheduleDefinition:
         partition = asset.partitions.key(now)
         if not asset.schedule.current_partition:
             partition = asset.partitions.shift(partition, -1)
-        return dg.RunRequest(partition_key=partition, run_key=now.isoformat())
+        tags = {PRIORITY_TAG: str(NEWEST)}
+        return dg.RunRequest(partition_key=partition, run_key=now.isoformat(), tags=tags)
 
     return schedule
 

@@ -7,7 +7,8 @@ import dagster as dg
 
 from pipelines.doors import Mongo, Store
 from pipelines.errors import in_a_sentence
-from pipelines.jobs import PARTITION_TAG, job_name
+from pipelines.jobs import job_name
+from resources.run_queue import NEWEST, OLD, PARTITION_TAG, PRIORITY_TAG, RECENT
 from workers.assets import assets
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
@@ -43,7 +44,11 @@ def changes_sensor(asset: Asset) -> dg.SensorDefinition:
             result = _scan(asset, Ledger(mongo), store, context)
 
         requests = [
-            dg.RunRequest(partition_key=partition, run_key=run_key)
+            dg.RunRequest(
+                partition_key=partition,
+                run_key=run_key,
+                tags={PRIORITY_TAG: str(priority_of(asset, partition))},
+            )
             for partition, run_key in result.requests.items()
         ]
         reason = "; ".join(result.waits) or "no block is new, replaced or gone"
@@ -80,6 +85,16 @@ def _scan(
     for warning in [*warnings, *result.warnings]:
         context.log.warning(warning)
     return result
+
+
+def priority_of(asset: Asset, partition: str, now: datetime | None = None) -> int:
+    """Return the priority of a run: the newest partitions, then the window, then what is older."""
+    now = now or datetime.now(UTC)
+    newest = asset.partitions.key(now)
+    if partition >= asset.partitions.shift(newest, -1):
+        return NEWEST
+    is_recent = partition >= asset.partitions.shift(newest, -asset.watch.look_back_partitions)
+    return RECENT if is_recent else OLD
 
 
 def is_queued(instance: dg.DagsterInstance, asset: Asset, partition: str) -> bool:

@@ -33,7 +33,7 @@ LAYERS = (
         "examples",
         "assets",
     ),
-    ("small", "dealt"),
+    ("small", "dealt", "giving_way"),
     ("share",),
     ("launched", "steps"),
     ("__main__", "on_lambda"),

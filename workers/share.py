@@ -14,6 +14,7 @@ from workers.dealt import Answer, ShareReference
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.errors import FanfoldError, Refused, Unavailable
+from workers.giving_way import GivingWay
 from workers.isolation.isolated import LEAST_SECONDS, SLACK, Limits
 from workers.isolation.watch import watch
 from workers.ledger.counts import lost_batches
@@ -74,6 +75,7 @@ class ShareRunner:
         # A task that observes the world spares its hosts, and does so within a batch.
         self.may_crowd = task.observe is None
         self.memory = memory_of_slots()
+        self.giving_way = GivingWay(ledger, asset.name, reference.run)
         self.say: Say = log.debug
         self.answers: list[Answer] = []
         self._asked = -TOLERANCE_SECONDS
@@ -138,6 +140,7 @@ class ShareRunner:
             group = waiting[:1]
             try:
                 with mongodb_errors():
+                    self.giving_way.pause(self.say)
                     waiting = self._without_lost(waiting)
                     group = self._group(waiting)
             except Exception as error:  # noqa: BLE001  it is raised again, or is an answer
@@ -157,6 +160,7 @@ class ShareRunner:
                 plans = self.ledger.plans_under_way(self.run_id)
                 batch_ids = [batch_id for plan in plans for batch_id in plan.batches]
                 while group := self._open_group(batch_ids := self._without_lost(batch_ids)):
+                    self.giving_way.pause(self.say)
                     self._check_time()
                     results = self._attempt(group, take_over, is_last=False)
                     if any(isinstance(result, Exception) for result in results.values()):

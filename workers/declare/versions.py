@@ -26,19 +26,9 @@ OF_NO_NAME = "the statements outside of functions"
 FRAMEWORK = frozenset(
     (
         *("assets", "batch", "contributions", "dealt", "declare", "errors", "examples", "folding"),
-        *("isolation", "launched", "ledger", "memory", "on_lambda", "planning", "progress"),
-        *(
-            "recompute",
-            "rehearsal",
-            "retry",
-            "s3_errors",
-            "settings",
-            "share",
-            "small",
-            "sources",
-            "steps",
-        ),
-        *("store", "values", "verify", "watching"),
+        *("giving_way", "isolation", "launched", "ledger", "memory", "on_lambda", "planning"),
+        *("progress", "recompute", "rehearsal", "retry", "s3_errors", "settings", "share", "small"),
+        *("sources", "steps", "store", "values", "verify", "watching"),
     )
 )
 # Of nodes: how something is written rather than what it is.

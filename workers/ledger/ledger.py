@@ -5,7 +5,7 @@ moves them, are in records.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
@@ -32,6 +32,7 @@ from workers.ledger.stays import Stays
 from workers.ledger.workers import Workers
 from workers.values import BatchCost, Document, Outcome, Value
 
+JUST_MADE_SECONDS = 20  # for which a plan counts as at work, whoever is heard of
 HISTORY_BATCHES = 200  # finished batches that sizes are learned from
 IDS_PER_QUERY = 50_000  # far below the 16 MB that a query may have
 HISTORY_FIELDS = ("outcome.items", "outcome.seconds", "outcome.peak_bytes")
@@ -142,6 +143,30 @@ class Ledger:
         """Return the plans that a run made, without what reconcile and publish record of them."""
         left_out = dict.fromkeys(("results", "counts", "failed_profiles"), 0)
         return [Plan.from_document(plan) for plan in self.plans.find({"run": run}, left_out)]
+
+    def newest_of_run(self, run: str) -> str:
+        """Return the newest partition that a run has planned; "" where there is none."""
+        plan = self.plans.find_one({"run": run}, {"partition": 1}, sort=[("partition", DESCENDING)])
+        return plan["partition"] if plan else ""
+
+    def newer_at_work(self, asset: str, partition: str, run: str) -> str | None:
+        """Return a partition after this one that another run is at work on; None where none is.
+
+        A plan that was just made counts before its first worker is heard of.
+        """
+        query = {
+            "asset": asset,
+            "partition": {"$gt": partition},
+            "state": {"$in": [PlanState.PLANNED, PlanState.FOLDING]},
+            "run": {"$ne": run},
+        }
+        lately = datetime.now(UTC) - timedelta(seconds=JUST_MADE_SECONDS)
+        for plan in self.plans.find(query, {"partition": 1, "run": 1, "created": 1}):
+            made: datetime = plan["created"].replace(tzinfo=plan["created"].tzinfo or UTC)
+            if made > lately or self.workers.alive_in(plan["run"]):
+                newer: str = plan["partition"]
+                return newer
+        return None
 
     def last_plan(self, asset: str, partition: str, **where: Any) -> Plan | None:
         """Return the newest plan of a partition, whatever became of it."""

@@ -105,6 +105,10 @@ class Workers:
         """Return those of these workers that were heard of lately, and have not ended."""
         return self._alive({"_id": {"$in": list(ids)}}) if ids else []
 
+    def alive_in(self, run: str) -> list[WorkerRecord]:
+        """Return the workers of a run that are alive."""
+        return self._alive({"run": run})
+
     def alive_at(self, step: str) -> list[WorkerRecord]:
         """Return the workers of a kind of step that are alive, of whatever run."""
         return self._alive({"step": step})

@@ -1,8 +1,9 @@
 """What is new: partitions whose blocks differ from those that their newest plan saw.
 
 A scan of an asset goes through the window of its latest partitions, and those that a notification
-named, oldest first. Each is listed by its prefixes alone; those of a `re:` template say no time,
-so with it every partition costs a listing of all that share the prefix.
+named, newest first: what is new does not wait for what is old. Each is listed by its prefixes
+alone; those of a `re:` template say no time, so with it every partition costs a listing of all that
+share the prefix.
 """
 
 import time
@@ -29,7 +30,7 @@ NOTIFIED_SCAN_SECONDS = 3600  # between scans of the window where notifications 
 class Scan(NamedTuple):
     """Which runs to request after a scan, and where the next one goes on."""
 
-    # Run keys by partition, the oldest first.
+    # Run keys by partition, the newest first.
     requests: dict[str, str]
     cursor: Cursor
     # Why partitions with changes are not requested now.
@@ -112,12 +113,23 @@ def scan(
 
 
 def _due(asset: Asset, cursor: Cursor, partitions: Collection[str], newest: str) -> list[str]:
-    """Return the partitions to scan, those that the scan before left first."""
-    first = asset.partitions.start
-    ordered = sorted(partition for partition in partitions if first <= partition <= newest)
+    """Return the partitions to scan, newest first, and in front of others what the last scan left.
 
-    behind = [partition for partition in ordered if partition > cursor.after]
-    return behind + ordered[: len(ordered) - len(behind)]
+    The newest ones are in front of all: a scan that goes on with old ones looks at them too.
+    """
+    first = asset.partitions.start
+    known = (partition for partition in partitions if first <= partition <= newest)
+    ordered = sorted(known, reverse=True)
+
+    ahead = [each for each in ordered if each >= _first_ahead(asset, newest)]
+    others = ordered[len(ahead) :]
+    left = [each for each in others if each < cursor.after] if cursor.after else others
+    return ahead + left + others[: len(others) - len(left)]
+
+
+def _first_ahead(asset: Asset, newest: str) -> str:
+    """Return the first of the partitions that each scan begins with: the one that closed last."""
+    return asset.partitions.shift(newest, -1)
 
 
 def _changes(
@@ -133,11 +145,14 @@ def _changes(
     generation = ledger.claims.generation(asset.name)
     deadline = time.monotonic() + SCAN_SECONDS
     most = asset.watch.look_back_partitions + 1 + MORE_PARTITIONS
+    first_ahead = _first_ahead(asset, asset.partitions.key(now))
 
     changes: dict[str, Change] = {}
     requests = 0
     for partition in due[:most]:
-        is_late = changes and time.monotonic() > deadline
+        # However slow, a scan comes to one of those that are not looked at each time.
+        has_others = any(name < first_ahead for name in changes)
+        is_late = has_others and time.monotonic() > deadline
         if is_late or requests >= asset.watch.requests_per_tick:
             break
 
@@ -208,12 +223,13 @@ def _next_cursor(
     """Return the cursor for the next scan, after one that left the rest of what was due."""
     first = cursor.first
     scanned = cursor.scanned
+    others = [name for name in changes if name < _first_ahead(asset, asset.partitions.key(now))]
     if window:
         first = window_start(asset, window[-1])
-        if window[-1] in changes or not rest:
-            scanned = now.timestamp()
+        if left := set(window).intersection(rest):
+            first = min(*left, first)
         else:
-            first = min(max(min(rest), window[0]), first)
+            scanned = now.timestamp()
 
     requested = dict(cursor.requested)
     waiting = {name: since for name, since in cursor.waiting.items() if name in rest}
@@ -228,7 +244,7 @@ def _next_cursor(
 
     return Cursor(
         first=first,
-        after=list(changes)[-1] if rest else "",
+        after=others[-1] if rest and others else "",
         scanned=scanned,
         requested={
             partition: listed

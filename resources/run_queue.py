@@ -1,0 +1,67 @@
+"""Dagster's queue of runs, in which the newest partition of an asset overtakes its backfill.
+
+Every run of an asset gets the tags that say so, whoever starts it: a sensor, a schedule, the
+catalogue or a backfill. dagster.yaml limits how many of one tag run at once.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+
+FIRST_STEP = ".list_blocks"  # of a run of ours, behind the name of its asset
+# Runs with the same value of this tag wait for each other.
+ASSET_TAG = "fanfold/asset"
+# Dagster's own.
+PRIORITY_TAG = "dagster/priority"
+PARTITION_TAG = "dagster/partition"
+BACKFILL_TAG = "dagster/backfill"
+FIRST_PARTITION_TAG = "dagster/asset_partition_range_start"
+# By Dagster's priorities: 0 where nothing is said, the highest first.
+NEWEST, RECENT, OLD = 2, 1, -1
+# How keys of partitions are written, by their length.
+UNITS = {10: ("%Y-%m-%d", timedelta(days=1)), 16: ("%Y-%m-%d-%H:00", timedelta(hours=1))}
+
+
+class RunQueue(QueuedRunCoordinator):
+    """A queue whose runs carry what tells the newest partitions of an asset from the others."""
+
+    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+        """Tag a run of ours, and queue it."""
+        run = context.dagster_run
+        if tags := tags_of(run.tags, self._assets_of(run), datetime.now(UTC)):
+            self._instance.add_run_tags(run.run_id, tags)
+        return super().submit_run(context)
+
+    def _assets_of(self, run: dg.DagsterRun) -> list[str]:
+        """Return the names of the assets that a run makes, of those that fan out."""
+        if not run.execution_plan_snapshot_id:
+            return []
+        plan = self._instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+        steps = plan.step_keys_to_execute
+        return sorted(step.removesuffix(FIRST_STEP) for step in steps if step.endswith(FIRST_STEP))
+
+
+def tags_of(tags: Mapping[str, str], assets: list[str], now: datetime) -> dict[str, str]:
+    """Return what a run's tags lack, or say otherwise than they should; {} for one of others.
+
+    A run of several assets waits for those of the first.
+    """
+    if not assets:
+        return {}
+
+    is_newest = is_new(tags.get(PARTITION_TAG, ""), now)
+    wanted = {ASSET_TAG: f"{assets[0]}.newest" if is_newest else assets[0]}
+    if PRIORITY_TAG not in tags:
+        is_old = BACKFILL_TAG in tags or FIRST_PARTITION_TAG in tags
+        wanted[PRIORITY_TAG] = str(NEWEST if is_newest else OLD if is_old else RECENT)
+    return {name: value for name, value in wanted.items() if tags.get(name) != value}
+
+
+def is_new(partition: str, now: datetime) -> bool:
+    """Tell whether a partition is the one that time is in, or the one that closed last."""
+    if len(partition) not in UNITS:
+        return False
+    pattern, unit = UNITS[len(partition)]
+    return partition >= (now - unit).strftime(pattern)
