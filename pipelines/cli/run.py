@@ -99,7 +99,7 @@ def _failed_partitions(asset: Asset, others: str | None) -> list[str]:
 
 def _show_up_to_date(asset: Asset, as_json: bool) -> int:
     document = {"run_id": None, "asset": asset.name, "success": True, "partitions": [], "runs": []}
-    text = f"{asset.name} is up to date: no run left a partition that is not folded, or is at work"
+    text = f"{asset.name} is up to date: each partition is folded as planned, or a run is at it"
     show(as_json, document, lambda: out.print(text))
     return 0
 
