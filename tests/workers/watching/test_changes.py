@@ -52,7 +52,7 @@ def test_a_partition_that_a_run_refused_is_asked_for_again_once_its_blocks_chang
 ):
     pipeline.put([{"user": 1}] * 50)
     pipeline.put([event()], "1998-03-31")
-    assert scanner.scan() == ["1998-03-31", DAY]
+    assert scanner.scan() == [DAY, "1998-03-31"]
     assert pipeline.run("1998-03-31", DAY)["partitions_failed"] == [DAY]
     assert scanner.scan() == []
     pipeline.put([event()])
