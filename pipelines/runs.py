@@ -12,7 +12,14 @@ import dagster as dg
 from pipelines.cli.display import Display
 from pipelines.cli.progress import follow_run
 from pipelines.definitions import definitions
-from pipelines.errors import STOPPED_TEXT, failed_checks, run_error, step_errors, was_stopped
+from pipelines.errors import (
+    STOPPED_TEXT,
+    failed_checks,
+    run_error,
+    step_errors,
+    unusual_sentences,
+    was_stopped,
+)
 from pipelines.jobs import FIRST_PARTITION_TAG, LAST_PARTITION_TAG, PARTITION_TAG, job_name
 from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
 from pipelines.processes import enter_home, start_fork_server, stop_fork_server
@@ -124,9 +131,12 @@ def _summarise(
     summary: Summary = {"run_id": result.run_id, "asset": asset.name, "success": result.success}
     if result.success:
         published: Summary = open_store(settings).get_json(summary_key(result.run_id, asset.name))
-        failed = failed_checks(result.get_asset_check_evaluations(), asset.name)
+        evaluations = result.get_asset_check_evaluations()
+        failed = failed_checks(evaluations, asset.name)
         checks = [check._asdict() for check in failed]
-        return summary | published | {"success": not failed, "checks_failed": checks}
+        warnings = [*published["warnings"], *unusual_sentences(evaluations, asset.name)]
+        told = {"success": not failed, "checks_failed": checks, "warnings": warnings}
+        return summary | published | told
 
     errors = [STOPPED_TEXT] if was_stopped(result.dagster_run) else errors_of(result)
     return summary | {"partitions": list(partitions), "errors": errors}

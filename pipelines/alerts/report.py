@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import dagster as dg
 
@@ -16,7 +17,9 @@ from pipelines.alerts.run_records import (
     requested_partitions,
     seconds_of,
     steps_of,
+    unusual_of,
 )
+from pipelines.errors import joined_texts
 from pipelines.summaries import Summary, adoption_text
 from resources.io_manager import summary_key
 from workers.declare.asset import Asset
@@ -69,6 +72,8 @@ class RunReport:
     profiles: int | None
     # What the run did to documents of others, in a sentence; "" where it met none.
     adopted: str
+    # The partitions whose numbers are not as usual, with these.
+    unusual: dict[str, str]
     # What is wrong with each partition: equal texts are the same trouble. "" where nothing is.
     causes: dict[str, str]
 
@@ -95,9 +100,11 @@ def report_run(
         elif not plans or not all(plan.state.is_settled for plan in plans):
             return None  # another asset's failure came before, and is told with that asset
 
+    unusual = {}
     if outcome is RunOutcome.FINISHED:
         sentences = check_failures_of(asset, instance, run)
-    return _report(asset, ledger, store, record, plans, outcome, sentences)
+        unusual = unusual_of(asset, instance, run)
+    return _report(asset, ledger, store, record, plans, outcome, sentences, unusual)
 
 
 def _plans(
@@ -122,6 +129,7 @@ def _report(
     plans: Sequence[Plan],
     outcome: RunOutcome,
     sentences: list[str],
+    unusual: Mapping[str, list[dict[str, Any]]],
 ) -> RunReport:
     """Return the report of an asset whose outcome is known."""
     run = record.dagster_run
@@ -136,6 +144,10 @@ def _report(
     at_fault = intolerable if outcome is RunOutcome.FAILED else incomplete
     for each in at_fault:
         causes[each.partition] = _cause(ledger, by_id[each.plan], each, outcome, sentences)
+
+    for partition, numbers in unusual.items():
+        measures = [number["measure"] for number in numbers]
+        causes[partition] = digest([causes.get(partition, ""), measures])[:CAUSE_CHARACTERS]
 
     summary = _summary(asset, store, run.run_id, outcome)
     return RunReport(
@@ -153,6 +165,7 @@ def _report(
         reasons=frequent_reasons(ledger, [by_id[each.plan] for each in incomplete]),
         profiles=summary.get("profiles"),
         adopted=adoption_text(summary),
+        unusual={partition: joined_texts(numbers) for partition, numbers in unusual.items()},
         causes=causes,
     )
 

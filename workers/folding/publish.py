@@ -109,7 +109,7 @@ def _mark_folded(
     ledger: Ledger, reconciled: Reconciled, shards: Sequence[FoldedShard]
 ) -> tuple[list[Claim], list[str]]:
     """Return the claims that are folded now, and the partitions that later claims took over."""
-    counts = {partition.plan: partition for partition in reconciled.counts}
+    counts = {partition.plan: _with_profiles(partition, shards) for partition in reconciled.counts}
     failed_profiles = _failed_profiles(shards)
 
     folds = [
@@ -124,6 +124,12 @@ def _mark_folded(
     folded = [claim for claim in reconciled.claims if claim.plan in marked]
     overtaken = [claim.partition for claim in reconciled.claims if claim.plan not in marked]
     return folded, [*reconciled.overtaken, *overtaken]
+
+
+def _with_profiles(counts: Counts, shards: Sequence[FoldedShard]) -> Counts:
+    """Return a partition's counts with the number of profiles that it says something of."""
+    profiles = sum(shard.profiles.get(counts.partition, 0) for shard in shards)
+    return msgspec.structs.replace(counts, profiles=profiles)
 
 
 def _failed_profiles(shards: Sequence[FoldedShard]) -> dict[str, list[FailedProfile]]:
