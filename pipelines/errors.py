@@ -17,6 +17,9 @@ OUR_ERRORS = {error.__name__ for error in FanfoldError.__subclasses__()}
 FAILURE_EVENTS = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 REASON_TAG = "dagster/failure_reason"
 STOPPED_REASON = "UNEXPECTED_TERMINATION"  # what Dagster calls a Ctrl-C or a SIGTERM, in that tag
+# Of the metadata of the check `as_usual`: numbers by partition, and fields of the first blocks.
+UNUSUAL = "unusual"
+FIRST_FIELDS = "unknown_fields"
 
 START_AGAIN = "Start a new run of the same partitions: it reuses every finished batch"
 STOPPED_TEXT = f"it was stopped before its end. {START_AGAIN}"
@@ -83,6 +86,36 @@ def failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation], asset: str) ->
         for evaluation in evaluations
         if evaluation.asset_key == key and not evaluation.passed and evaluation.severity == is_error
     ]
+
+
+def unusual_numbers(
+    evaluations: Iterable[dg.AssetCheckEvaluation], asset: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what an asset's check `as_usual` warns of, by partition."""
+    numbers: dict[str, list[dict[str, Any]]] = _of_as_usual(evaluations, asset, UNUSUAL) or {}
+    return numbers
+
+
+def unusual_sentences(evaluations: Iterable[dg.AssetCheckEvaluation], asset: str) -> list[str]:
+    """Return what an asset's check `as_usual` tells, in sentences."""
+    evaluations = list(evaluations)
+    fields: list[str] = _of_as_usual(evaluations, asset, FIRST_FIELDS) or []
+    numbers = unusual_numbers(evaluations, asset)
+    return [*(f"{name}: {joined_texts(numbers[name])}" for name in numbers), *fields]
+
+
+def joined_texts(numbers: Iterable[dict[str, Any]]) -> str:
+    """Return the numbers of a partition that are not as usual, in a sentence."""
+    return ", ".join(number["text"] for number in numbers)
+
+
+def _of_as_usual(evaluations: Iterable[dg.AssetCheckEvaluation], asset: str, name: str) -> Any:
+    """Return metadata of an asset's check `as_usual`; None where it was not evaluated."""
+    key = dg.AssetKey(asset)
+    for evaluation in evaluations:
+        if evaluation.asset_key == key and evaluation.check_name == "as_usual":
+            return evaluation.metadata[name].value
+    return None
 
 
 def was_stopped(run: dg.DagsterRun) -> bool:

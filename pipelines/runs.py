@@ -12,7 +12,14 @@ import dagster as dg
 from pipelines.cli.display import Display
 from pipelines.cli.progress import follow_run
 from pipelines.definitions import definitions
-from pipelines.errors import STOPPED_TEXT, failed_checks, run_error, step_errors, was_stopped
+from pipelines.errors import (
+    STOPPED_TEXT,
+    failed_checks,
+    run_error,
+    step_errors,
+    unusual_sentences,
+    was_stopped,
+)
 from pipelines.jobs import LAST_PARTITION_TAG, job_name
 from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
 from pipelines.partial import is_partial
@@ -125,10 +132,12 @@ def _summarise(
     is_partly_folded = is_partial(result.all_events)
     if result.success or is_partly_folded:
         published: Summary = open_store(settings).get_json(summary_key(result.run_id, asset.name))
-        failed = failed_checks(result.get_asset_check_evaluations(), asset.name)
+        evaluations = result.get_asset_check_evaluations()
+        failed = failed_checks(evaluations, asset.name)
         checks = [check._asdict() for check in failed]
         summary |= published | {"success": not (failed or is_partly_folded)}
         summary["checks_failed"] = checks
+        summary["warnings"] += unusual_sentences(evaluations, asset.name)
         if is_partly_folded:
             summary["errors"] = refusal_texts(asset, published)
         return summary

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-from workers.contributions.results import Merger, Parts, profiles_of, to_parquet
+import pandas as pd
+
+from workers.contributions.results import Frames, Merger, Parts, profiles_of, to_parquet
 from workers.declare.task import Task, load_task
 from workers.errors import FanfoldError, Malformed, Refused, Unavailable
 from workers.isolation.isolated import Isolated, Limits
@@ -16,6 +18,7 @@ from workers.ledger.attempt import AttemptLetters, AttemptWarnings
 from workers.ledger.dead_letters import task_lines
 from workers.ledger.known import KnownOnly
 from workers.ledger.ledger import Ledger
+from workers.ledger.moments import Moments
 from workers.ledger.mongo import mongodb_errors
 from workers.ledger.profiles import known_of
 from workers.ledger.records import AttemptId, Batch
@@ -24,7 +27,7 @@ from workers.sources.columns.frames import Items
 from workers.sources.formats.lines import Lines
 from workers.sources.formats.rows import Rows
 from workers.sources.heads import NONE_ASKED, AskedHeads
-from workers.sources.items import Reject, contribute, reader_of
+from workers.sources.items import Contributing, Reject, contribute, reader_of
 from workers.sources.rests import Density, items_of_rest
 from workers.sources.source import source_of
 from workers.sources.taken import Origin, Part, Waiting
@@ -116,6 +119,17 @@ def result_key(batch: Batch, attempt_id: AttemptId) -> str:
     return f"{folder}/{attempt_id.batch}-{attempt_id.number}.parquet"
 
 
+class Timed(NamedTuple):
+    """A task that notes when the items are of that contribute."""
+
+    task: Contributing
+    moments: Moments
+
+    def contribute(self, items: pd.DataFrame) -> Frames:
+        self.moments.add(items)
+        return self.task.contribute(items)
+
+
 class Result(NamedTuple):
     """What one attempt at a batch says, before its object is in S3."""
 
@@ -169,6 +183,7 @@ class Worker:
         # visited once, and hosts have their pauses.
         self.unobserved: list[tuple[Any, Origin]] = []
         self.warnings = AttemptWarnings()
+        self.moments = Moments(batch.partition, self.task.observation_type)
 
     def run(self) -> Outcome:
         """Read all ranges and write the result; return the outcome."""
@@ -217,6 +232,7 @@ class Worker:
             attempt=self.attempt_id.number,
             peak_bytes=peak_bytes(),
             warnings=self.warnings.listed(),
+            moments=self.moments.text,
         )
         return Result(body, outcome)
 
@@ -306,7 +322,7 @@ class Worker:
 
     def _contribute(self, items: Items, origin_of: Callable[[int], Origin]) -> None:
         """Take in what items contribute; `origin_of` tells where each was read."""
-        task = self.known or self.isolated or self.task
+        task = Timed(self.known or self.isolated or self.task, self.moments)
         for first, last, frames in contribute(task, self.framer, items):
             if isinstance(frames, Exception):
                 self._add_bug(origin_of(first), frames)

@@ -10,6 +10,8 @@ from functools import partial
 from itertools import accumulate
 from typing import TypeVar
 
+import pandas as pd
+
 from workers.batch import Worker, failure_recorded, finish_batches
 from workers.contributions.apart import labelled, tell_apart
 from workers.contributions.results import Parts
@@ -126,6 +128,18 @@ def _contributions(workers: Sequence[Worker]) -> list[Parts] | None:
     items = [item for worker in workers for item in worker.waiting.read_singly]
     ends = list(accumulate(worker.waiting.items for worker in workers))
     try:
-        return tell_apart(task.contribute(labelled(framer.frame(items))), task.fields, ends)
+        frame = framer.frame(items)
+        _note_moments(workers, frame, ends)
+        return tell_apart(task.contribute(labelled(frame)), task.fields, ends)
     except Exception:  # noqa: BLE001  it is met again, and told of, where each is by itself
         return None
+
+
+def _note_moments(workers: Sequence[Worker], frame: pd.DataFrame, ends: Sequence[int]) -> None:
+    """Let each worker note when the items are of that it read."""
+    field = workers[0].moments.field
+    if not field:
+        return
+    times = frame[field].to_numpy()
+    for worker, start, end in zip(workers, [0, *ends], ends, strict=False):
+        worker.moments.add_times(times[start:end])

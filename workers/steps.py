@@ -35,7 +35,12 @@ from workers.planning.packing import share
 from workers.planning.plans import Work, describe_work, expected_batch_items, make_plans
 from workers.planning.rebuild import finish_swap, keeps_observations, list_observed
 from workers.planning.redrive import list_redrive
-from workers.planning.remarks import describe_formats, describe_listings, remarks_on
+from workers.planning.remarks import (
+    describe_formats,
+    describe_listings,
+    describe_unknown,
+    remarks_on,
+)
 from workers.planning.slots import Slots, within_memory
 from workers.planning.turnover import record_stays
 from workers.planning.whereabouts import settle_profiles, why_not_there
@@ -191,6 +196,9 @@ def queue_batches(
     ledger.save(work.plans, new, work.again)
     queued = _shared(asset, ledger, listed, sliced, work, slots)
     ledger.shares.deal(run_id, queued.shares)
+    if any(listing.blocks for listing in listed.listings):
+        met = [field for part in sliced for field in part.unknown]
+        ledger.unknown_fields.add(asset.name, run_id, met)
     return queued
 
 
@@ -239,6 +247,8 @@ def plan(
     ]
     work = make_plans(asset, task, ledger, store, "preview", listings, sliced, slots)
     queued = _shared(asset, ledger, listed, sliced, work, slots)
+    known = {field.name for field in ledger.unknown_fields.of(asset.name)}
+    queued.summary["remarks"] += describe_unknown(sliced, known)
     queued.summary["code"] = code_change(asset, task, ledger, work).to_json()
     return queued
 

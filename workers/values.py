@@ -201,6 +201,20 @@ class BlockWarning(Value, frozen=True, kw_only=True):
         return f"{self.block}: {self.sentence}{and_more}"
 
 
+class UnknownField(Value, frozen=True, kw_only=True):
+    """A field of items that their type does not know."""
+
+    name: str
+    # A value of it, shortened, and the key of the block that it is in.
+    example: str
+    block: str
+    # Since the first look at any block of the asset: so its data are, and nothing has changed.
+    is_first: bool = False
+
+    def __str__(self) -> str:
+        return f"`{self.name}` (such as {self.example!r} in {self.block})"
+
+
 class Outcome(Value, frozen=True, kw_only=True):
     """What a worker says of a finished batch. items = used + dead + duplicates, always."""
 
@@ -228,6 +242,8 @@ class Outcome(Value, frozen=True, kw_only=True):
     # the system does not say.
     peak_bytes: int = 0
     warnings: list[BlockWarning] = []
+    # The moments of the partition that have items: see ledger/moments. "" is not known.
+    moments: str = ""
 
     def taking(self, seconds: float) -> "Outcome":
         """Return the outcome of a batch that took so long."""
@@ -280,6 +296,10 @@ class Counts(Value, frozen=True, kw_only=True):
     # Seconds of work over all its batches, whichever run did them.
     work_seconds: float
     warnings: list[BlockWarning] = []
+    # The most seconds without an item; how many profiles it says something of, once it is folded.
+    # None is not known.
+    widest_gap: float | None = None
+    profiles: int | None = None
 
     @property
     def unused(self) -> int:

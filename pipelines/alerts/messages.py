@@ -91,7 +91,16 @@ def _sentences(report: RunReport) -> list[str]:
     more = len(report.sentences) - MAX_SENTENCES
     if more > 0:
         sentences.append(f"and {more} more, in the run's log")
-    return sentences
+    return sentences + _unusual_sentences(report)
+
+
+def _unusual_sentences(report: RunReport) -> list[str]:
+    """Return the numbers of partitions that are not as usual."""
+    told = [f"{name}: {_shorten(text)}" for name, text in report.unusual.items()]
+    more = len(told) - MAX_SENTENCES
+    if more > 0:
+        told[MAX_SENTENCES:] = [f"and {more} more partitions that are not as usual"]
+    return told
 
 
 def _intolerable_sentence(report: RunReport) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 import dagster as dg
 
@@ -14,7 +15,9 @@ from pipelines.alerts.run_records import (
     ended_at,
     failures_of,
     seconds_of,
+    unusual_of,
 )
+from pipelines.errors import joined_texts
 from pipelines.requested import requested_partitions, steps_of
 from pipelines.summaries import Summary, adoption_text
 from resources.io_manager import summary_key
@@ -71,8 +74,19 @@ class RunReport:
     profiles: int | None
     # What the run did to documents of others, in a sentence; "" where it met none.
     adopted: str
+    # The partitions whose numbers are not as usual, with these.
+    unusual: dict[str, str]
     # What is wrong with each partition: equal texts are the same trouble. "" where nothing is.
     causes: dict[str, str]
+
+
+class Checked(NamedTuple):
+    """What checks say of a run's partitions."""
+
+    # Those that did not pass, in sentences.
+    failed: list[str]
+    # By partition, the numbers that are not as usual.
+    unusual: Mapping[str, list[dict[str, Any]]]
 
 
 def report_run(
@@ -97,10 +111,11 @@ def report_run(
         elif not plans or not all(plan.state.is_settled for plan in plans):
             return None  # another asset's failure came before, and is told with that asset
 
-    checks_failed = []
+    checked = Checked([], {})
     if outcome is RunOutcome.FINISHED or _folded(plans):
-        checks_failed = check_failures_of(asset, instance, run)
-    return _report(asset, ledger, store, record, plans, outcome, sentences, checks_failed)
+        failed = check_failures_of(asset, instance, run)
+        checked = Checked(failed, unusual_of(asset, instance, run))
+    return _report(asset, ledger, store, record, plans, outcome, sentences, checked)
 
 
 def _folded(plans: Sequence[Plan]) -> list[str]:
@@ -133,9 +148,10 @@ def _report(
     plans: Sequence[Plan],
     outcome: RunOutcome,
     failures: list[str],
-    checks_failed: list[str],
+    checked: Checked,
 ) -> RunReport:
     """Return the report of an asset whose outcome is known."""
+    checks_failed, unusual = checked
     run = record.dagster_run
     partitions = requested_partitions(asset, run) or sorted(plan.partition for plan in plans)
 
@@ -159,6 +175,10 @@ def _report(
             plan = by_id[each.plan]
             causes[each.partition] = _cause(ledger, plan, each, is_folded, checks_failed)
 
+    for partition, numbers in unusual.items():
+        measures = [number["measure"] for number in numbers]
+        causes[partition] = digest([causes.get(partition, ""), measures])[:CAUSE_CHARACTERS]
+
     has_summary = outcome is RunOutcome.FINISHED or bool(folded)
     summary = _summary(asset, store, run.run_id) if has_summary else {}
     return RunReport(
@@ -177,6 +197,7 @@ def _report(
         reasons=frequent_reasons(ledger, [by_id[each.plan] for each in incomplete]),
         profiles=summary.get("profiles"),
         adopted=adoption_text(summary),
+        unusual={partition: joined_texts(numbers) for partition, numbers in unusual.items()},
         causes=causes,
     )
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import dagster as dg
 
@@ -11,6 +12,7 @@ from pipelines.errors import (
     failed_checks,
     run_error,
     step_errors,
+    unusual_numbers,
     was_stopped,
 )
 from pipelines.fanout import GENERATION_TAG, REDRIVE_TAG
@@ -97,10 +99,19 @@ def failures_of(asset: Asset, instance: dg.DagsterInstance, run: dg.DagsterRun) 
 
 def check_failures_of(asset: Asset, instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     """Return the sentences of an asset's checks that did not pass; without those that warn."""
+    failed = failed_checks(_evaluations(instance, run), asset.name)
+    return [f"{check} did not pass: {text}" for check, text in failed]
+
+
+def unusual_of(
+    asset: Asset, instance: dg.DagsterInstance, run: dg.DagsterRun
+) -> dict[str, list[dict[str, Any]]]:
+    """Return which numbers of an asset's partitions are not as usual, by partition."""
+    return unusual_numbers(_evaluations(instance, run), asset.name)
+
+
+def _evaluations(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.AssetCheckEvaluation]:
     check_events = dg.DagsterEventType.ASSET_CHECK_EVALUATION
     entries = instance.all_logs(run.run_id, of_type=check_events)
     events = [entry.dagster_event for entry in entries if entry.dagster_event]
-
-    evaluations = [event.asset_check_evaluation_data for event in events]
-    failed = failed_checks(evaluations, asset.name)
-    return [f"{check} did not pass: {text}" for check, text in failed]
+    return [event.asset_check_evaluation_data for event in events]

@@ -140,7 +140,7 @@ def _mark_folded(
     ledger: Ledger, reconciled: Reconciled, shards: Sequence[FoldedShard]
 ) -> list[Claim]:
     """Return the claims that are folded now; later ones took over the others."""
-    counts = {partition.plan: partition for partition in reconciled.counts}
+    counts = {partition.plan: _with_profiles(partition, shards) for partition in reconciled.counts}
     failed_profiles = _failed_profiles(shards)
 
     folds = [
@@ -153,6 +153,12 @@ def _mark_folded(
         marked |= ledger.claims.mark_folded(folds[start : start + MARKED_AT_ONCE])
 
     return [claim for claim in reconciled.claims if claim.plan in marked]
+
+
+def _with_profiles(counts: Counts, shards: Sequence[FoldedShard]) -> Counts:
+    """Return a partition's counts with the number of profiles that it says something of."""
+    profiles = sum(shard.profiles.get(counts.partition, 0) for shard in shards)
+    return msgspec.structs.replace(counts, profiles=profiles)
 
 
 def _failed_profiles(shards: Sequence[FoldedShard]) -> dict[str, list[FailedProfile]]:

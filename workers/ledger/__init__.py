@@ -2,8 +2,8 @@
 
 What a run should do belongs in planning; when profiles are written, and how, in folding.
 
-Read: mongo (the connection), rights (of its user), records (plans, batches), ledger, shares (of
-batches), workers and heartbeat (who is at work), claims (who may fold), profiles, profile_writes,
-known (ids), stays (of blocks), copies (which count), dead_letters, attempt (a worker's), counts,
-losses (in words), removals, manifest (a run's record), fingerprint, folded, code_parts.
+Read: mongo (the connection), rights (its user's), records (plans, batches), ledger, shares, workers
+and heartbeat, claims (who may fold), profiles, profile_writes, known (ids), stays (of blocks),
+copies, dead_letters, attempt (a worker's), moments (with items), unknown (fields), counts, losses,
+measures and usual (what is), removals, manifest, fingerprint (of sentences), folded, code_parts.
 """

@@ -8,6 +8,7 @@ from workers.declare.asset import Asset
 from workers.errors import Refused
 from workers.ledger.dead_letters import DeadLetter, DeadLetterState
 from workers.ledger.ledger import Ledger
+from workers.ledger.moments import widest_gap
 from workers.ledger.records import UNFINISHED_STATES, AttemptId, Batch, Plan
 from workers.values import BlockWarning, Counts, Outcome
 
@@ -67,6 +68,7 @@ def _count(ledger: Ledger, plan: Plan, batches: Sequence[Batch]) -> Counts:
         redrivable=sum(len(batch.redrives) for batch in pending),
         work_seconds=round(sum(o.seconds for o in [*outcomes, *redriven_outcomes]), 3),
         warnings=merge_warnings(warning for o in outcomes for warning in o.warnings),
+        widest_gap=widest_gap(plan.partition, (outcome.moments for outcome in outcomes)),
     )
 
 

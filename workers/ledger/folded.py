@@ -6,8 +6,11 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
+from workers.declare.asset import Asset
 from workers.ledger.claims import BY_PARTITION
+from workers.ledger.measures import Numbers
 from workers.ledger.records import SETTLED_STATES, PartitionKey, Plan, PlanState
+from workers.ledger.usual import WINDOW, History
 from workers.values import Document
 
 
@@ -82,6 +85,26 @@ class FoldedPlans:
         ]
         plan_ids = [group["plan"] for group in self.plans.aggregate(pipeline)]
         return list(self._plans({"_id": {"$in": plan_ids}}, projection={"results": 0}))
+
+    def history(self, asset: Asset, generation: int, first: str, last: str) -> History:
+        """Return the numbers of partitions from first to last, and of those around that matter.
+
+        That is one query, whatever the range.
+        """
+        partitions = asset.partitions
+        window = WINDOW[partitions.every] * 2  # what is around those around tells how far is far
+        earliest = partitions.time(first) - window
+        latest = partitions.time(last) + window
+        between = {"$gte": partitions.key(earliest), "$lte": partitions.key(latest)}
+
+        query: Document = {"asset": asset.name, "generation": generation, "partition": between}
+        query |= {"state": PlanState.FOLDED}
+        shown = {"_id": 0, "partition": 1, "listed": 1}
+        shown |= {f"counts.{name}": 1 for name in Numbers.COUNTED}
+        oldest_first = [("round", ASCENDING), ("epoch", ASCENDING)]
+        plans = self.plans.find(query, shown, sort=oldest_first)
+        newest = {plan["partition"]: plan for plan in plans}
+        return History(partitions, [Numbers.of_plan(partitions, each) for each in newest.values()])
 
     def _plans(self, query: Document, **how: Any) -> Iterator[Plan]:
         return map(Plan.from_document, self.plans.find(query, **how))

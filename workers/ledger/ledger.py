@@ -29,6 +29,7 @@ from workers.ledger.records import (
 )
 from workers.ledger.shares import Shares
 from workers.ledger.stays import Stays
+from workers.ledger.unknown import UnknownFields
 from workers.ledger.workers import Workers
 from workers.values import BatchCost, Document, Outcome, Value
 
@@ -76,6 +77,7 @@ class Ledger:
         self.stays = Stays(database["stays"], self.batches)
         self.workers = Workers(database["workers"])
         self.code_parts = CodeParts(database["code"])
+        self.unknown_fields = UnknownFields(database["assets"])
         self.dead_letters = DeadLetters(database["dead_letters"])
 
     def profiles(self, asset: str, generation: int | None = None) -> ProfileCollection:

@@ -3,7 +3,7 @@
 These are sentences; nothing depends on them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from workers.declare.asset import Asset
 from workers.errors import FanfoldError
 from workers.ledger.losses import MAX_NAMED
+from workers.ledger.unknown import unknown_text
 from workers.planning.listing import Listing
 from workers.sources.formats.look import without_beginning
 from workers.sources.slicing import Looked, Sliced
@@ -111,3 +112,10 @@ def describe_formats(sliced: Iterable[Sliced]) -> list[dict[str, Any]]:
 
     ranked = sorted(merged.values(), key=lambda looked: -looked.blocks)
     return [looked.to_json() for looked in ranked[:MAX_FORMATS]]
+
+
+def describe_unknown(sliced: Iterable[Sliced], known: Collection[str]) -> list[str]:
+    """Return which fields the items' type does not know, but for those that were told before."""
+    fields = {field.name: field for part in sliced for field in part.unknown}
+    new = [fields[name] for name in fields if name not in known]
+    return [unknown_text(new)] if new else []

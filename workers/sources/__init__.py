@@ -2,8 +2,8 @@
 
 What a run needs of them belongs in planning, the client of S3 in workers/store.py.
 
-Read: source (what both kinds can do), objects (which are blocks), together (of many partitions at
-once), blocks, profiles, heads (first bytes, asked for ahead), slicing (gaps to ranges, by
-sampling), segments (of what cannot be cut), items (typed, or rejected), taken (and where each was
-read), unique (copies left out), rests (items that an unread one may hold); formats, columns.
+Read: source (what both kinds can do), objects (which are blocks), together (of many partitions),
+blocks, profiles, heads (first bytes), slicing (gaps to ranges, by sampling), segments (of what
+cannot be cut), items (typed, or rejected), unknown (fields), taken (and where each was read),
+unique (copies left out), rests (items that an unread one may hold); formats, columns.
 """

@@ -48,6 +48,7 @@ def columns_of(item: type[msgspec.Struct]) -> Columns:
         required=frozenset(field.encode_name for field in fields if field.required),
         is_array=item.__struct_config__.array_like,
         verbatim=frozenset(field.encode_name for field in fields if _is_verbatim(field.type)),
+        tag=item.__struct_config__.tag_field or "",
     )
 
 

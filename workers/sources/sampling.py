@@ -33,6 +33,8 @@ class Sample(NamedTuple):
     read_bytes: int = 0
     items: float = 0
     plain_bytes: int = 0
+    # The first of them that are plain; none of containers.
+    text: bytes = b""
 
 
 def take_sample(head: Head, declared: str, columns: Columns) -> Sample:
@@ -56,7 +58,7 @@ def take_sample(head: Head, declared: str, columns: Columns) -> Sample:
     except Malformed:
         pass  # a sample breaks off by nature; a block that does is for the worker to say
     items = _count_items(text, form, head.is_whole)
-    return Sample(form, read_bytes=read_bytes, items=items, plain_bytes=len(text))
+    return Sample(form, read_bytes=read_bytes, items=items, plain_bytes=len(text), text=text)
 
 
 def density_of(samples: Iterable[Sample]) -> Density:

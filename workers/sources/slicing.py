@@ -16,11 +16,12 @@ from workers.sources.formats.look import HEAD_BYTES, describe
 from workers.sources.formats.plain.compression import decompress
 from workers.sources.formats.values import split_values
 from workers.sources.gaps import Gap, cut_evenly
-from workers.sources.heads import read_heads
+from workers.sources.heads import Head, read_heads
 from workers.sources.sampling import Density, Sample, density_of, take_sample
 from workers.sources.segments import cut_segments, segments_key
+from workers.sources.unknown import unknown_fields
 from workers.store import BlockStore, Opener
-from workers.values import Block, ByteRange, Range, Value
+from workers.values import Block, ByteRange, Range, UnknownField, Value
 
 NOT_READ = "not read"  # in place of a format
 SAMPLED_BLOCKS = 16  # blocks of a kind that a slicer samples
@@ -44,6 +45,8 @@ class Sliced(Value, frozen=True, kw_only=True):
     ranges: dict[str, list[Range]]
     plain_bytes: int
     looked: list[Looked]
+    # Fields that the items' type does not know, each once.
+    unknown: list[UnknownField] = msgspec.field(default_factory=list)
 
 
 def slice_gaps(
@@ -101,6 +104,7 @@ class Slicer:
         # Blocks by what they seem to be, and the first key of each kind.
         self._looked: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], str] = {}
+        self._unknown: dict[str, UnknownField] = {}
 
     def sliced(self) -> Sliced:
         """Return what was cut."""
@@ -109,7 +113,12 @@ class Slicer:
             for (name, reason), blocks in self._looked.most_common()
         ]
         plain_bytes = round(self._plain_bytes)
-        return Sliced(ranges=self._ranges, plain_bytes=plain_bytes, looked=looked)
+        return Sliced(
+            ranges=self._ranges,
+            plain_bytes=plain_bytes,
+            looked=looked,
+            unknown=list(self._unknown.values()),
+        )
 
     def slice(self, alike: Sequence[Gap]) -> None:
         """Cut gaps whose keys say the same of their format.
@@ -137,10 +146,18 @@ class Slicer:
 
     def _look(self, gaps: Sequence[Gap]) -> dict[Block, Sample]:
         blocks = list(dict.fromkeys(gap.block for gap in gaps))
-        samples = {}
+        samples: dict[Block, Sample] = {}
         for head in read_heads(self.store, blocks):
-            samples[head.block] = take_sample(head, self.declared, self.columns)
+            sample = take_sample(head, self.declared, self.columns)
+            self._note_unknown(head, sample, is_first=not samples)
+            samples[head.block] = sample._replace(text=b"")
         return samples
+
+    def _note_unknown(self, head: Head, sample: Sample, is_first: bool) -> None:
+        """Note the fields that no item has; of containers in one block, as that is a request."""
+        if sample.form and (is_first or sample.text):
+            for field in unknown_fields(head, sample.form, sample.text, self.columns):
+                self._unknown.setdefault(field.name, field)
 
     def _note(self, gap: Gap, name: tuple[str, str]) -> None:
         self._looked[name] += 1

@@ -208,7 +208,14 @@ def test_a_kind_that_does_not_exist_is_named(pipeline, watch, monkeypatch):
 
 
 def test_long_and_many_sentences_are_cut(pipeline):
-    nothing = {"folded": [], "counts": [], "incomplete": [], "intolerable": [], "reasons": []}
+    nothing = {
+        "folded": [],
+        "counts": [],
+        "incomplete": [],
+        "intolerable": [],
+        "reasons": [],
+        "unusual": {},
+    }
     report = RunReport(
         asset=pipeline.asset,
         run="r1",

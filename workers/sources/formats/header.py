@@ -25,6 +25,8 @@ class Columns(msgspec.Struct, frozen=True):
     is_array: bool = False
     # Those whose type takes dates or bytes as they are: others get midnights, and text.
     verbatim: frozenset[str] = frozenset()
+    # The field that says which type an item is of; "" where none does.
+    tag: str = ""
 
     def without(self, names: Collection[str]) -> "Columns":
         """Return the columns but for some, which come from elsewhere."""
@@ -35,6 +37,7 @@ class Columns(msgspec.Struct, frozen=True):
             required=self.required.difference(names),
             is_array=self.is_array,
             verbatim=self.verbatim,
+            tag=self.tag,
         )
 
 
