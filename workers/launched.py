@@ -12,7 +12,7 @@ from workers.errors import FanfoldError, Refused
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors, open_database
 from workers.settings import read_settings
-from workers.share import HasTime, ShareRunner
+from workers.share import HasTime, ShareRunner, always
 from workers.store import BlockStore, open_store
 from workers.values import Value
 
@@ -33,7 +33,7 @@ class Ended(Value, frozen=True, kw_only=True):
     error: str = ""
 
 
-def run_launched(reference: ShareReference, has_time: HasTime = lambda: True) -> Ended:
+def run_launched(reference: ShareReference, has_time: HasTime = always) -> Ended:
     """Run a share, as long as there is time; an error of ours is said, any other is raised."""
     try:
         settings = read_settings()

@@ -49,6 +49,11 @@ HasTime = Callable[[], bool]
 Results = Mapping[str, Answer | Exception | None]
 
 
+def always() -> bool:
+    """Say that there is time, where nothing bounds it."""
+    return True
+
+
 class ShareStopped(Exception):
     """What is left of a share is not started."""
 
@@ -64,7 +69,7 @@ class ShareRunner:
         store: BlockStore,
         reference: ShareReference,
         log: logging.Logger,
-        has_time: HasTime = lambda: True,
+        has_time: HasTime = always,
     ) -> None:
         self.asset, self.ledger, self.store, self.log = asset, ledger, store, log
         self.run_id = reference.run
@@ -75,7 +80,10 @@ class ShareRunner:
         # A task that observes the world spares its hosts, and does so within a batch.
         self.may_crowd = task.observe is None
         self.memory = memory_of_slots()
-        self.giving_way = GivingWay(ledger, asset.name, reference.run)
+        # Whose time is bounded has a machine of its own, and would only lose it.
+        self.giving_way = None
+        if has_time is always:
+            self.giving_way = GivingWay(ledger, asset.name, reference.run, log)
         self.say: Say = log.debug
         self.answers: list[Answer] = []
         self._asked = -TOLERANCE_SECONDS
@@ -140,7 +148,7 @@ class ShareRunner:
             group = waiting[:1]
             try:
                 with mongodb_errors():
-                    self.giving_way.pause(self.say)
+                    self._give_way()
                     waiting = self._without_lost(waiting)
                     group = self._group(waiting)
             except Exception as error:  # noqa: BLE001  it is raised again, or is an answer
@@ -160,7 +168,7 @@ class ShareRunner:
                 plans = self.ledger.plans_under_way(self.run_id)
                 batch_ids = [batch_id for plan in plans for batch_id in plan.batches]
                 while group := self._open_group(batch_ids := self._without_lost(batch_ids)):
-                    self.giving_way.pause(self.say)
+                    self._give_way()
                     self._check_time()
                     results = self._attempt(group, take_over, is_last=False)
                     if any(isinstance(result, Exception) for result in results.values()):
@@ -189,6 +197,10 @@ class ShareRunner:
         """ShareStopped where there is no time to begin another batch."""
         if not self.has_time():
             raise ShareStopped("too little time is left for another batch")
+
+    def _give_way(self) -> None:
+        if self.giving_way:
+            self.giving_way.pause(self.say)
 
     def _begin_any(self, batch_ids: Sequence[str]) -> dict[str, Batch]:
         """Begin batches, whoever took them over."""

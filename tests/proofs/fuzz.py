@@ -161,13 +161,11 @@ class Fuzz:
         dead_letters = self.pipeline.ledger.dead_letters
         name = self.pipeline.asset.name
 
-        rests = [letter.id for letter in dead_letters.find(name, is_unread=True)]
+        rests = dead_letters.find(name, is_unread=True)
         if rests:
-            try:
-                self.pipeline.reconcile(work)
-                self.green_losses += 1
-            except Refused:
-                dead_letters.discard(rests, "given up")
+            folded = self._folded(work)
+            self.green_losses += len({letter.partition for letter in rests} & folded)
+            dead_letters.discard([letter.id for letter in rests], "given up")
 
         used: Counter[str] = Counter()
         for batch in self.pipeline.ledger.batches_of_asset(name):
@@ -176,6 +174,14 @@ class Fuzz:
             if not used[day]:  # of such a day every letter is to be given up
                 letters = dead_letters.find(name, day)
                 dead_letters.discard({letter.id for letter in letters}, "given up")
+
+    def _folded(self, work: Work) -> set[str]:
+        """Return the days that would be folded as they are."""
+        try:
+            claims = self.pipeline.reconcile(work).claims
+        except Refused:  # there is none
+            return set()
+        return {claim.partition for claim in claims}
 
     def _map(
         self, function: Callable[[Settings, Any], Any], jobs: Iterable[Any], chunk_size: int = 1

@@ -6,6 +6,7 @@ from tests.support.pipeline import DAY, event
 from workers import giving_way, steps
 from workers.dealt import ShareReference
 from workers.giving_way import GivingWay
+from workers.share import ShareRunner
 
 NEXT = "1998-04-02"
 
@@ -26,7 +27,8 @@ def plans(pipeline):
 
 def said_by(pipeline, work):
     said = []
-    GivingWay(pipeline.ledger, pipeline.asset.name, work.plans[0].run).pause(said.append)
+    run = work.plans[0].run
+    GivingWay(pipeline.ledger, pipeline.asset.name, run, steps.log).pause(said.append)
     return set(said)
 
 
@@ -64,9 +66,24 @@ def test_a_worker_that_gives_way_goes_on_after_a_while(pipeline, plans):
     assert answer.items == 1
 
 
+def test_the_log_of_the_run_tells_once_to_what_it_gives_way(pipeline, plans, caplog):
+    caplog.set_level("INFO")
+    older, _ = plans
+    said_by(pipeline, older)
+    (told,) = [each for each in caplog.messages if "giving way" in each]
+    assert told == f"giving way to {NEXT}, a newer partition that is at work"
+
+
+def test_a_worker_whose_time_is_bounded_loses_none_of_it(pipeline, plans):
+    older, _ = plans
+    reference = ShareReference(run=older.plans[0].run)
+    runner = ShareRunner(*pipeline.four, reference, steps.log, has_time=lambda: True)
+    assert runner.giving_way is None
+
+
 def test_a_worker_asks_only_now_and_then(pipeline, plans, monkeypatch):
     older, _ = plans
-    way = GivingWay(pipeline.ledger, pipeline.asset.name, older.plans[0].run)
+    way = GivingWay(pipeline.ledger, pipeline.asset.name, older.plans[0].run, steps.log)
     way.pause(lambda _: None)
     monkeypatch.setattr(pipeline.ledger, "newer_at_work", None)
     way.pause(lambda _: None)

@@ -163,12 +163,15 @@ class Ledger:
             "run": {"$ne": run},
         }
         lately = datetime.now(UTC) - timedelta(seconds=JUST_MADE_SECONDS)
+        newer: dict[str, str] = {}
         for plan in self.plans.find(query, {"partition": 1, "run": 1, "created": 1}):
-            made: datetime = plan["created"].replace(tzinfo=plan["created"].tzinfo or UTC)
-            if made > lately or self.workers.alive_in(plan["run"]):
-                newer: str = plan["partition"]
-                return newer
-        return None
+            made: datetime = plan["created"].replace(tzinfo=UTC)
+            if made > lately:
+                of_plan: str = plan["partition"]
+                return of_plan
+            newer[plan["run"]] = plan["partition"]
+        alive = self.workers.alive_in(newer)
+        return newer[alive[0].run] if alive else None
 
     def last_plan(self, asset: str, partition: str, **where: Any) -> Plan | None:
         """Return the newest plan of a partition, whatever became of it."""

@@ -105,9 +105,10 @@ class Workers:
         """Return those of these workers that were heard of lately, and have not ended."""
         return self._alive({"_id": {"$in": list(ids)}}) if ids else []
 
-    def alive_in(self, run: str) -> list[WorkerRecord]:
-        """Return the workers of a run that are alive."""
-        return self._alive({"run": run})
+    def alive_in(self, runs: Iterable[str]) -> list[WorkerRecord]:
+        """Return the workers of runs that are alive."""
+        ids = list(runs)
+        return self._alive({"run": {"$in": ids}}) if ids else []
 
     def alive_at(self, step: str) -> list[WorkerRecord]:
         """Return the workers of a kind of step that are alive, of whatever run."""
