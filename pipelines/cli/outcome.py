@@ -39,7 +39,7 @@ def _print_errors(summary: Summary, asset: Asset) -> None:
     folded = summary.get("partitions_folded", [])
     if failed:
         count = f"{len(failed):,} of {len(summary['partitions']):,}"
-        out.print(f"{count} partitions are not folded:")
+        out.print(f"{count} partitions {'is' if len(failed) == 1 else 'are'} not folded:")
     else:
         out.print(f"run {summary['run_id']} failed:")
 

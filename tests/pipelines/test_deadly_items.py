@@ -38,5 +38,5 @@ def test_a_run_goes_on_without_the_items_that_end_its_workers(pipeline, run_dead
     letters = pipeline.ledger.dead_letters.find("user_profiles", DAY)
     assert {(letter.kind, letter.reason, letter.place.position > 0) for letter in letters} == {
         ("killed", "ended the worker with signal 9", True),
-        ("stuck", "took longer than 16 s", True),
+        ("stuck", "took longer than 10 s", True),
     }

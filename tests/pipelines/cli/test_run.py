@@ -120,7 +120,7 @@ def test_several_runs_are_told_to_people_one_after_the_other_and_then_together(
         f"2/3 user_profiles {NEXT}",
         "3/3 user_profiles 1998-04-03",
     ]
-    assert out.startswith("1 of 3 partitions are not folded:\n  1998-04-02: ")
+    assert out.startswith("1 of 3 partitions is not folded:\n  1998-04-02: ")
     assert re.search(r"^items used +3$", out, re.MULTILINE)
     assert re.search(r"^profiles, run by run +3$", out, re.MULTILINE)
     letters = pipeline.ledger.dead_letters.find("user_profiles")

@@ -17,7 +17,7 @@ import time
 
 UNIQUE = ("user", "action", "item", "ts")
 DEADLY_ITEMS = ("kill", "hang")
-HURRY = {"LEAST_SECONDS": 8.0, "QUICK_SECONDS": 1.0}
+HURRY = {"LEAST_SECONDS": 5.0, "QUICK_SECONDS": 1.0}
 
 
 def make_unique(module):
