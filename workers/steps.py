@@ -29,6 +29,7 @@ from workers.folding.reconcile import Reconciled, reconcile_plans
 from workers.ledger.ledger import Ledger
 from workers.ledger.manifest import write_manifests
 from workers.ledger.records import Removed
+from workers.ledger.removals import exceeds_share
 from workers.planning.changed_code import code_change
 from workers.planning.listing import Group, Listing, groups_of, held_back, list_partitions
 from workers.planning.packing import share
@@ -105,8 +106,8 @@ def list_blocks(
     """List partitions and group what is not planned yet for slicers.
 
     A redrive lists dead letters and failed batches instead of blocks. Refused where too much of
-    what profiles were made of is gone, unless the purpose says that it is meant; and, before
-    anything is written, where profiles cannot be where they are to be.
+    what profiles were made of is gone from all partitions, unless the purpose says that it is
+    meant; and, before anything is written, where profiles cannot be where they are to be.
     """
     if why := why_not_there(asset, ledger):
         raise Refused(why)
@@ -129,11 +130,22 @@ def list_blocks(
         listings = list_partitions(asset, task, ledger, store, partitions, generation)
         if purpose.drop_removed:
             listings = [msgspec.structs.replace(each, removed=Removed()) for each in listings]
-        if why := held_back(asset, listings, is_rebuild=bool(purpose.generation)):
+        if why := _why_held_back(asset, listings, is_rebuild=bool(purpose.generation)):
             raise Refused(why)
 
     remarks = [] if purpose.is_redrive else remarks_on(asset, store, listings)
     return _grouped(asset, ledger, listings, slots, remarks)
+
+
+def _why_held_back(asset: Asset, listings: Sequence[Listing], is_rebuild: bool) -> str:
+    """Return why a run is held back whole; "" where partitions of it are left for reconcile.
+
+    What leaves an asset with `unique` lets copies elsewhere count, so there it is all or nothing.
+    """
+    are_held_back = [exceeds_share(listing.removed) for listing in listings]
+    if all(are_held_back) or is_rebuild or asset.unique:
+        return held_back(asset, listings, is_rebuild)
+    return ""
 
 
 def _grouped(

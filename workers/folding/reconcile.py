@@ -32,10 +32,12 @@ class Reconciled(Value, frozen=True, kw_only=True):
 def reconcile_plans(asset: Asset, ledger: Ledger, plan_ids: Sequence[str]) -> Reconciled:
     """Check every planned batch, then claim the partitions that are to be folded.
 
-    A partition is left out where a batch has no outcome or it lacks more than it tolerates, on
-    record; Refused, with nothing claimed, where that leaves none. A rebuild folds all or nothing.
+    A partition is left out where too much of it is gone, a batch has no outcome or it lacks more
+    than it tolerates, on record; Refused, with nothing claimed, where that leaves none. A rebuild
+    folds all or nothing.
     """
     review = Review(asset, ledger, ledger.plans_by_id(plan_ids))
+    review.check_removals()
     review.check_outcomes()
     review.check_copies()
 

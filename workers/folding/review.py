@@ -13,6 +13,7 @@ from workers.ledger.counts import count_plans, exceeds_tolerance
 from workers.ledger.ledger import Ledger
 from workers.ledger.losses import MAX_NAMED, explain_unused, why_not_folded
 from workers.ledger.records import Batch, Plan
+from workers.ledger.removals import exceeds_share, explain_removals
 from workers.values import Counts, Value
 
 NOTHING = "nothing"  # of a whole run, as sentences say it
@@ -68,6 +69,12 @@ class Review:
             )
             for flaw in self.flaws
         ]
+
+    def check_removals(self) -> None:
+        """Leave out plans of partitions of which too much is gone. Refused where none is left."""
+        gone = [plan.id for plan in self.whole if exceeds_share(plan.removed)]
+        self._leave_out(gone, self._explain_removed)
+        self._record()
 
     def check_outcomes(self) -> None:
         """Leave out plans that lack more than is tolerated, or the outcome of a batch.
@@ -127,6 +134,11 @@ class Review:
 
     def _counts_of(self, plans: Sequence[Plan]) -> list[Counts]:
         return [self._counts[plan.id] for plan in plans]
+
+    def _explain_removed(self, plans: Sequence[Plan], _nothing: str) -> str:
+        removals = [(plan.partition, plan.removed) for plan in plans]
+        text = explain_removals(self.asset, removals, self._is_rebuild)
+        return text.removeprefix(self._sentence(""))
 
     def _explain_intolerable(self, plans: Sequence[Plan], nothing: str) -> str:
         counts = self._counts_of(plans)

@@ -1,5 +1,7 @@
 """What goes from a folded partition, and when a run is held back for it."""
 
+import re
+
 import pytest
 
 from tests.support.pipeline import DAY, event
@@ -136,11 +138,52 @@ def test_a_run_over_several_partitions_names_those_that_are_held_back(pipeline, 
     pipeline.run(NEXT)
     for key in keys:
         pipeline.remove(key)
-    with pytest.raises(Refused, match=f"gone: {DAY} \\(.*--partition {DAY} --drop-removed"):
-        pipeline.run(DAY, NEXT)
+    summary = pipeline.run(DAY, NEXT)
+    assert (summary["partitions_folded"], summary["partitions_failed"]) == ([NEXT], [DAY])
+    (refusal,) = summary["refused"]
+    assert re.search(f"gone: {DAY} \\(.*--partition {DAY} --drop-removed", refusal["why"])
     (remark, rest) = pipeline.preview(DAY, NEXT).summary["remarks"]
     assert "held back" in remark
     assert rest == f"1 of 2 partitions have no block: {DAY}"
+
+
+def test_what_is_held_back_beside_others_stays_until_a_person_says_that_it_is_meant(pipeline, keys):
+    put_blocks(pipeline, 2, NEXT)
+    pipeline.run(NEXT)
+    before = pipeline.profiles.count_documents({})
+    for key in keys[1:]:
+        pipeline.remove(key)
+    pipeline.run(DAY, NEXT)
+    assert pipeline.profiles.count_documents({}) == before
+    with pytest.raises(Refused, match="held back"):
+        pipeline.run(DAY)
+    with pytest.raises(Refused, match="held back"):
+        pipeline.run(DAY, is_redrive=True)
+
+    summary = pipeline.run(DAY, NEXT, drop_removed=True)
+    assert summary["partitions_failed"] == []
+    assert pipeline.verify().match
+
+
+def test_what_is_held_back_beside_others_folds_once_its_blocks_are_back(pipeline, keys):
+    put_blocks(pipeline, 2, NEXT)
+    for key in keys:
+        pipeline.remove(key)
+    pipeline.run(DAY, NEXT)
+    put_blocks(pipeline, 10)
+    summary = pipeline.run(DAY, NEXT)
+    assert summary["partitions_failed"] == []
+    assert pipeline.verify().match
+
+
+def test_with_copies_that_count_once_a_run_is_held_back_whole(pipeline):
+    once = pipeline.changed(unique=("user", "action", "ts"))
+    key = once.put([event("ann")])
+    once.put([event("bo")], NEXT)
+    once.run(DAY, NEXT)
+    once.remove(key)
+    with pytest.raises(Refused, match="held back"):
+        once.run(DAY, NEXT)
 
 
 def test_a_partition_without_an_item_has_nothing_to_lose(pipeline):
