@@ -1,13 +1,11 @@
 """What runs were asked for: which of our assets, and which partitions; and which are at work."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from pipelines.jobs import LAST_PARTITION_TAG
 from pipelines.lost_runs import is_lost
-from resources.run_queue import FIRST_PARTITION_TAG, PARTITION_TAG
+from resources.run_queue import FIRST_PARTITION_TAG, PARTITION_TAG, steps_of
 from workers.assets import assets
 from workers.declare.asset import Asset
 
@@ -19,14 +17,6 @@ def assets_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[Asset]:
     """
     names = {step.partition(".")[0] for step in steps_of(instance, run)}
     return [asset for name, asset in assets().items() if name in names]
-
-
-def steps_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[str]:
-    """Return the steps that a run was to execute; of mapped ones the step that they are made of."""
-    snapshot_id = run.execution_plan_snapshot_id
-    if not snapshot_id:
-        return []
-    return instance.get_execution_plan_snapshot(snapshot_id).step_keys_to_execute
 
 
 def requested_partitions(asset: Asset, run: dg.DagsterRun) -> list[str]:

@@ -8,7 +8,7 @@ import dagster as dg
 from pipelines.doors import Mongo, Store
 from pipelines.errors import in_a_sentence
 from pipelines.jobs import job_name
-from resources.run_queue import NEWEST, OLD, PARTITION_TAG, PRIORITY_TAG, RECENT
+from resources.run_queue import NEWEST, OLD, PARTITION_TAG, PRIORITY_TAG, RECENT, is_new
 from workers.assets import assets
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
@@ -87,12 +87,12 @@ def _scan(
     return result
 
 
-def priority_of(asset: Asset, partition: str, now: datetime | None = None) -> int:
+def priority_of(asset: Asset, partition: str) -> int:
     """Return the priority of a run: the newest partitions, then the window, then what is older."""
-    now = now or datetime.now(UTC)
-    newest = asset.partitions.key(now)
-    if partition >= asset.partitions.shift(newest, -1):
+    now = datetime.now(UTC)
+    if is_new(partition, now):
         return NEWEST
+    newest = asset.partitions.key(now)
     is_recent = partition >= asset.partitions.shift(newest, -asset.watch.look_back_partitions)
     return RECENT if is_recent else OLD
 

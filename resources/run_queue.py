@@ -4,7 +4,7 @@ Every run of an asset gets the tags that say so, whoever starts it: a sensor, a 
 catalogue or a backfill. dagster.yaml limits how many of one tag run at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -36,11 +36,16 @@ class RunQueue(QueuedRunCoordinator):
 
     def _assets_of(self, run: dg.DagsterRun) -> list[str]:
         """Return the names of the assets that a run makes, of those that fan out."""
-        if not run.execution_plan_snapshot_id:
-            return []
-        plan = self._instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-        steps = plan.step_keys_to_execute
+        steps = steps_of(self._instance, run)
         return sorted(step.removesuffix(FIRST_STEP) for step in steps if step.endswith(FIRST_STEP))
+
+
+def steps_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[str]:
+    """Return the steps that a run was to execute; of mapped ones the step that they are made of."""
+    snapshot_id = run.execution_plan_snapshot_id
+    if not snapshot_id:
+        return []
+    return instance.get_execution_plan_snapshot(snapshot_id).step_keys_to_execute
 
 
 def tags_of(tags: Mapping[str, str], assets: list[str], now: datetime) -> dict[str, str]:

@@ -33,9 +33,8 @@ TOLERANCE_SECONDS = 5.0  # how often a worker with many batches asks which are l
 SMALL_BATCH_BYTES = 64 << 10  # bytes of a batch that runs together with others
 GROUP_BATCHES = 32  # small ones that run together; the tolerance is looked at before
 LOOK_SECONDS = 0.5  # between looks at a batch that another worker is at
-MAX_UNANSWERED = (
-    6  # attempts at a batch whose workers ended without a word: two plain, the others isolated
-)
+# Attempts at a batch whose workers ended without a word: two plain, the others isolated.
+MAX_UNANSWERED = 6
 OBSERVING_SECONDS = 600.0  # that a batch of a task which observes the world has at least
 UNKNOWN_SLACK = 3  # times the asset's estimate that a batch has where nothing is learned yet
 

@@ -18,9 +18,10 @@ from pipelines.alerts.run_records import (
     unusual_of,
 )
 from pipelines.errors import joined_texts
-from pipelines.requested import requested_partitions, steps_of
+from pipelines.requested import requested_partitions
 from pipelines.summaries import Summary, adoption_text
 from resources.io_manager import summary_key
+from resources.run_queue import steps_of
 from workers.declare.asset import Asset
 from workers.errors import FanfoldError, Refused
 from workers.ledger.counts import count_plan, exceeds_tolerance
