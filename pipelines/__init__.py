@@ -2,8 +2,8 @@
 
 The work inside an op belongs in workers, how servers are reached in resources.
 
-Read: fanout (the graph), doors (to servers), checks, jobs, schedules, sensors; what ends badly:
-errors (the translator to Dagster's), partial (in part), lost_runs; definitions (all of it);
+Read: fanout (the graph), doors (to servers), checks, usual, jobs, schedules, sensors; definitions
+(all of it); what ends badly: errors (the translator to Dagster's), partial (in part), lost_runs;
 executors, k8s, processes, preload (who runs ops); requested, runs, summaries (a run by command);
 the rooms alerts (messages), launchers (where workers run) and cli (the commands).
 """

@@ -1,4 +1,4 @@
-"""What tests of documents that others own share: their collection, and a rebuild beside them."""
+"""What tests of documents that others own share: their collection, and what fields begin with."""
 
 from dataclasses import replace
 
@@ -6,14 +6,6 @@ import pytest
 
 from tests.support.pipeline import USER_TASK
 from workers.declare import Task
-from workers.planning.rebuild import begin_rebuild, partitions_to_rebuild, swap
-
-
-def rebuild(pipeline):
-    todo = partitions_to_rebuild(*pipeline.four, drop_removed=True)
-    generation = begin_rebuild(pipeline.asset, pipeline.ledger)
-    pipeline.run(*todo, generation=generation, drop_removed=True)
-    swap(pipeline.asset, pipeline.task, pipeline.ledger, generation)
 
 
 def beginning(monkeypatch, *names):

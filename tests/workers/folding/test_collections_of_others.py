@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.support.anew import rebuild
 from tests.support.pipeline import DAY, USER_TASK, event
-from tests.workers.folding.conftest import beginning, rebuild, user_of
+from tests.workers.folding.conftest import beginning, user_of
 from workers.declare import Task
 from workers.errors import Refused
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.support.anew import rebuild
 from tests.support.pipeline import DAY, USER_TASK, event
-from tests.workers.folding.conftest import beginning, rebuild
+from tests.workers.folding.conftest import beginning
 from workers.contributions.fields import Latest, LatestBy, Max, Min, Set, Sum, SumBy
 from workers.declare import Task
 

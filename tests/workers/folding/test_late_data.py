@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.anew import forget
 from tests.support.pipeline import event
 from workers.ledger import profile_writes
 
@@ -86,10 +87,7 @@ ARRIVALS = st.lists(
 )
 @given(ARRIVALS)
 def test_blocks_may_come_change_and_go_in_any_order_of_days(pipeline, arrivals):
-    for each in pipeline.store.list("events/"):
-        pipeline.store.delete(each.key)
-    for name in pipeline.database.list_collection_names():
-        pipeline.database[name].delete_many({})
+    forget(pipeline)
 
     days = pipeline.asset.partitions.between("1998-04-01", "1998-04-06")
     for number, name, users in arrivals:

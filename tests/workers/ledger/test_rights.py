@@ -5,8 +5,8 @@ from contextlib import contextmanager
 import pytest
 from pymongo.errors import OperationFailure
 
+from tests.support.anew import rebuild
 from tests.support.pipeline import Pipeline, event
-from tests.workers.folding.conftest import rebuild
 from workers.errors import Refused
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors, open_database
