@@ -8,17 +8,18 @@ BENCH := .venv-bench/bin
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 # File by file in the order of the folders: long proofs come early, many short files at the end.
 # Three for two cores, as tests wait for servers and processes a quarter of the time.
-PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/ui
 
 # Else each process that a test starts would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo dev chaos worker-env bench test tests coverage lint types clean
+.PHONY: help setup demo dev chaos worker-env bench test tests test-ui coverage lint types clean
 
 help:
 	@echo "make demo   real data from S3 to verified profiles, in minutes; FANFOLD_EXECUTOR=celery"
 	@echo "make dev    the Dagster UI on http://127.0.0.1:3000, with the servers it needs"
 	@echo "make test   lint, types and tests: what CI runs"
+	@echo "make test-ui  drives the UI with a browser: headless Chromium, as Debian has it"
 	@echo "make coverage  the tests, and which lines none of them runs"
 	@echo "make chaos  kills workers, runs and servers, and counts what is lost: KILLS=200 SEED=1,"
 	@echo "            EXECUTOR=celery its broker too"
@@ -89,6 +90,17 @@ test: lint
 
 tests: .venv/ready-to-test
 	$(PYTEST)
+
+# The browser is the system's; where nobody may install it, this says so.
+.venv/ready-to-look: .venv/ready-to-test
+	@$(INSTALL) -e '.[dev,ui]'
+	@command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq \
+		&& apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core > /dev/null; } \
+		|| { echo "make test-ui needs Chromium: sudo apt-get install chromium"; exit 1; }
+	@touch $@
+
+test-ui: .venv/ready-to-look
+	$(BIN)/pytest tests/ui
 
 coverage: .venv/ready-to-test
 	$(PYTEST) --cov --cov-report=term:skip-covered

@@ -9,26 +9,20 @@ today's profile shows after more than a minute, or the backfill takes more than 
 """
 
 import argparse
-import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
-from urllib.request import Request, urlopen
 
 from resources.embedded import start_servers, stop_servers
-from resources.servers import HOST, free_ports
 from tests.proofs.chaos_processes import ASSET, own_environment
 from tests.support.command import FANFOLD
+from tests.support.dagster_dev import Dagster, dagster_dev, until
 from tests.support.declared import PROJECT
 from tests.support.pipeline import event, lines
 from workers.ledger.ledger import Ledger
@@ -36,43 +30,7 @@ from workers.ledger.mongo import open_database
 from workers.settings import read_settings
 from workers.store import open_store
 
-WAIT_SECONDS = 1_800
 MAX_SECONDS, MAX_RATIO = 60, 1.1
-LOOK_SECONDS = 0.5
-LAUNCH = """mutation($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}"""
-STATUS = """query($id: String!) {
-  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } }
-}"""
-
-
-class Dagster:
-    """The webserver of `make dev`, asked as the UI asks it."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://{HOST}:{port}/graphql"
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        """Return what a GraphQL query answers."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = Request(self.url, body, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=60) as answer:
-            return json.load(answer)["data"]
-
-    def backfill(self, days: list[str]) -> str:
-        """Start a backfill of days as the catalogue does; return its id."""
-        key = {"path": [ASSET.name]}
-        params = {"assetSelection": [key], "partitionNames": days, "fromFailure": False}
-        answer = self.ask(LAUNCH, params=params)["launchPartitionBackfill"]
-        if "backfillId" not in answer:
-            raise SystemExit(f"no backfill was started: {answer}")
-        backfill: str = answer["backfillId"]
-        return backfill
 
 
 class Backfill:
@@ -80,14 +38,11 @@ class Backfill:
 
     def __init__(self, dagster: Dagster, days: list[str]) -> None:
         self.dagster = dagster
-        self.id = dagster.backfill(days)
+        self.id = dagster.backfill(ASSET.name, days)
 
     def is_over(self) -> bool:
         """Tell whether it has ended well; one that has failed ends the program."""
-        status = self.dagster.ask(STATUS, id=self.id)["partitionBackfillOrError"]["status"]
-        if "FAIL" in status or "CANCEL" in status:
-            raise SystemExit(f"the backfill is {status}")
-        return "SUCCESS" in status or status == "COMPLETED"
+        return self.dagster.is_backfill_over(self.id)
 
 
 class Command:
@@ -105,45 +60,6 @@ class Command:
         if code:
             raise SystemExit(f"the command ended with {code}")
         return code == 0
-
-
-@contextmanager
-def dagster_dev(environ: dict[str, str]) -> Iterator[Dagster]:
-    """Run what `make dev` runs."""
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "dagster", "dev", "--host", HOST, "--port", str(port)]
-    process = subprocess.Popen(
-        [*command, "--log-level", "warning"],
-        cwd=PROJECT,
-        env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    dagster = Dagster(port)
-    try:
-        until(lambda: answers(dagster))
-        yield dagster
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-
-
-def answers(dagster: Dagster) -> bool:
-    """Tell whether the webserver answers, and has loaded the code."""
-    try:
-        return bool(dagster.ask("{ repositoriesOrError { __typename } }"))
-    except OSError:
-        return False
-
-
-def until(is_so: Any) -> float:
-    """Wait until something is so; return the seconds that it took."""
-    began = time.monotonic()
-    while not is_so():
-        if time.monotonic() - began > WAIT_SECONDS:
-            raise SystemExit("it takes too long")
-        time.sleep(LOOK_SECONDS)
-    return time.monotonic() - began
 
 
 def put_days(environ: dict[str, str], days: list[str], events: int) -> None:
