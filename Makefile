@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tes
 # Else each process that a test starts would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo dev chaos worker-env bench test tests test-ui coverage lint types clean
+.PHONY: help setup demo dev chaos worker-env bench test tests test-ui docs coverage lint types clean
 
 help:
 	@echo "make demo   real data from S3 to verified profiles, in minutes; FANFOLD_EXECUTOR=celery"
@@ -101,6 +101,10 @@ tests: .venv/ready-to-test
 
 test-ui: .venv/ready-to-look
 	$(BIN)/pytest tests/ui
+
+# What documents take from the code.
+docs: .venv/ready-to-test
+	@$(BIN)/python -m tests.support.generated
 
 coverage: .venv/ready-to-test
 	$(PYTEST) --cov --cov-report=term:skip-covered

@@ -69,7 +69,7 @@ OLD_WORDS = (
     "Union",
     "wording",
 )
-MAX_README_WORDS = 900
+MAX_README_WORDS = 600
 MAX_GLOSSARY_WORDS = 25
 
 FILES = sorted(
@@ -200,7 +200,7 @@ def test_a_charter_names_each_file_of_its_room(room):
     assert {name for name in files if not re.search(rf"\b{name}\b", charter)} == set()
 
 
-def test_the_readme_has_at_most_900_words():
+def test_the_readme_has_at_most_600_words():
     assert len((PROJECT / "README.md").read_text().split()) <= MAX_README_WORDS
 
 

@@ -20,7 +20,9 @@ EXAMPLE_TIME = datetime(1998, 4, 1, tzinfo=UTC)  # messages show how its partiti
 class Partitions(Value, frozen=True, kw_only=True):
     """The coarse units of an asset: every day or every hour since `start` (UTC)."""
 
+    # "day" or "hour".
     every: Literal["day", "hour"] = "day"
+    # The key of the first one: 2024-01-01, or 2024-01-01-00:00 for hours.
     start: str
 
     def __post_init__(self) -> None:
@@ -95,8 +97,11 @@ def span(partitions: Sequence[str]) -> str:
 class Sizes(Value, frozen=True, kw_only=True):
     """How much work goes into a batch. Defaults suit items that take a while, such as a page."""
 
+    # Items of a batch, at least; the last one of a partition may have fewer.
     min_items: int = 20
+    # Items of a batch, at most.
     max_items: int = 1_000
+    # How long a batch should take a worker, by the seconds an item that the ledger has learned.
     target_seconds: float = 120.0
     # The cost of one item, for as long as the ledger has no history.
     seconds_per_item: float = 0.1
@@ -123,7 +128,9 @@ class Tolerance(Value, frozen=True, kw_only=True):
     not one item was used.
     """
 
+    # Items, whatever a partition has.
     count: int = 0
+    # A part of a partition's items, such as 0.01; of both, whichever allows more.
     rate: float = 0.0
 
     def allows(self, unused: int, items: int) -> bool:
@@ -169,14 +176,15 @@ class Asset(Value, frozen=True, kw_only=True):
     name: str
     # What the catalogue shows: the docstring of its file.
     description: str
+    # Its coarse units: see `Partitions`.
     partitions: Partitions
     # The module under workers/tasks/ that holds its `task`; where empty, its own file.
     task: str = ""
-    # Where the blocks of a partition lie in the bucket; see workers/declare/template.py.
+    # Where the blocks of a partition lie in the bucket: events/dt={partition}/; see docs/data.md.
     template: str = ""
     # In place of a template: the asset whose profiles are the items of this one.
     source: str = ""
-    # How blocks are written, where the suffix of a key does not say; see docs/data.md.
+    # How blocks are written, where their bytes and suffixes do not say; see docs/formats.md.
     format: str = ""
     # What lies beside data counts as data too: objects without a byte, and those that other tools
     # hide (a name in the path begins with `_` or `.`, or the key ends in `.crc` or `_$folder$`).
