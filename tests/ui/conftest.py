@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.ui.world import World, world
+from tests.ui.world import WAIT_SECONDS, World, world
 
 # As root Chromium has no sandbox; and it is to ask nobody outside for anything.
 FLAGS = [
@@ -20,14 +20,13 @@ FLAGS = [
     "--no-first-run",
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
-WAIT_SECONDS = 180  # for what a run does on a busy machine
 expect.set_options(timeout=WAIT_SECONDS * 1_000)
 
 
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Servers, webserver and daemon."""
-    with world(tmp_path_factory.mktemp("ui")) as live:
+    with world(tmp_path_factory.mktemp("ui"), "raising") as live:
         yield live
 
 

@@ -5,8 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.support.dagster_dev import until
-from tests.ui.conftest import WAIT_SECONDS
-from tests.ui.world import ASSET, ITEMS, SENSOR, USERS, World, day, events
+from tests.ui.world import ASSET, ITEMS, SENSOR, USERS, WAIT_SECONDS, World, day, events
 
 OLD = [day(back) for back in range(34, 29, -1)]  # days that no sensor looks at
 

@@ -12,7 +12,7 @@ from pymongo.database import Database
 from resources.embedded import start_servers, stop_servers
 from tests.proofs.chaos_processes import own_environment
 from tests.support.command import FANFOLD
-from tests.support.dagster_dev import Dagster, dagster_dev
+from tests.support.dagster_dev import Dagster, dagster_dev, until
 from tests.support.declared import PROJECT
 from tests.support.pipeline import event, lines
 from workers.ledger.mongo import open_database
@@ -24,6 +24,7 @@ from workers.values import Document
 ASSET = user_profiles.asset.name
 SENSOR = f"{ASSET}_sensor"
 ITEMS, USERS = 300, 40  # of a day
+WAIT_SECONDS = 180  # for what a run does on a busy machine
 
 
 @dataclass
@@ -49,6 +50,11 @@ class World:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def has_plan(self, partition: str) -> bool:
+        """Tell whether a run has planned a day, and so is at its batches."""
+        with self.database() as database:
+            return bool(database.plans.count_documents({"partition": partition}))
 
     @contextmanager
     def database(self) -> Iterator[Database[Document]]:
@@ -84,3 +90,27 @@ def events(of: str) -> list[Document]:
     """Return the events of a day, all of them good."""
     times = [f"{of}T{hour:02}:15:00Z" for hour in range(24)]
     return [event(f"user{n % USERS}", item=f"film {n % 7}", ts=times[n % 24]) for n in range(ITEMS)]
+
+
+def bad_days(world: World) -> dict[str, str]:
+    """Have `fanfold run` meet what goes wrong, a day each; return the days by what it is."""
+    days = {
+        "a batch raised": day(11),
+        "an item was dead": day(12),
+        "too many were dead": day(13),
+        "a run was killed": day(14),
+    }
+    raised, dead, beyond, killed = days.values()
+    world.put(raised, [{**each, "item": "boom"} for each in events(raised)], "bad")
+    world.put(raised, events(raised), "good")
+    world.put(dead, [*events(dead), {"user": "ann", "action": "like"}])
+    world.put(beyond, [*events(beyond), *[{"user": "ann", "action": "like"}] * 60])
+    world.put(killed, events(killed))
+
+    killing = world.start("run", ASSET, "--partition", killed)
+    until(lambda: world.has_plan(killed), WAIT_SECONDS)
+    killing.kill()
+    killing.communicate()
+    for each in (raised, dead, beyond):
+        world.start("run", ASSET, "--partition", each).communicate()
+    return days

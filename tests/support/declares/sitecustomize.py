@@ -1,7 +1,8 @@
 """Found first on PYTHONPATH: `user_profiles` is declared otherwise in the processes of a proof.
 
 TESTS_DECLARE names what is so: `unique` (copies of an event count once, and profiles begin with the
-events of documents that are there before them), `deadly` (some events end their worker).
+events of documents that are there before them), `deadly` (some events end their worker), `raising`
+(the task knows no film called boom).
 
 Nothing is imported before its time: a module is changed once its file is loaded.
 """
@@ -44,6 +45,19 @@ def make_deadly(module):
     module.task = dataclasses.replace(module.task, contributions=deadly)
 
 
+def make_raising(module):
+    """Let the task raise for a film that it does not know."""
+    contributions = module.task.contributions
+
+    @functools.wraps(contributions)
+    def raising(items):
+        if (items["item"] == "boom").any():
+            raise LookupError("no such film: boom")
+        return contributions(items)
+
+    module.task = dataclasses.replace(module.task, contributions=raising)
+
+
 def hurry(module):
     """Let little time pass before a call counts as stuck."""
     for name, seconds in HURRY.items():
@@ -53,6 +67,7 @@ def hurry(module):
 ASSET = "workers.tasks.user_profiles"
 CHANGES = {
     "unique": [(ASSET, make_unique)],
+    "raising": [(ASSET, make_raising)],
     "deadly": [(ASSET, make_deadly), ("workers.isolation.isolated", hurry)],
 }
 
