@@ -104,7 +104,7 @@ def verify_command(**given: Any) -> int:
         "fanfold dead-letters user_profiles",
         "fanfold dead-letters user_profiles --id 3f1c2a90",
         'fanfold dead-letters user_profiles --reason "`ts`" --all',
-        f"fanfold dead-letters user_profiles {DAY} --discard 'test data'",
+        "fanfold dead-letters user_profiles --id 3f1c2a90 --discard 'a test'",
     ),
 )
 @asset_argument

@@ -9,11 +9,11 @@ import re
 import click
 from click.shell_completion import get_completion_class
 
+from pipelines.cli.start import COMPLETION
 from workers import tasks
 from workers.errors import FanfoldError
 from workers.settings import read_settings
 
-VARIABLE = "_FANFOLD_COMPLETE"  # by which a shell asks, as click has it
 ANSWER_SECONDS = 0.7  # that MongoDB has for an answer
 SHOWN = 400  # partitions, the newest
 
@@ -35,7 +35,9 @@ def complete_partition(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[str]:
     """Return the partitions that begin so, of those that the ledger knows of the asset."""
-    return _known_partitions(context.params.get("asset"), incomplete)
+    # Where an option still lacks its value, click has taken no word before it for an argument.
+    asset = context.params.get("asset") or next(iter(context.args), None)
+    return _known_partitions(asset, incomplete) if asset else []
 
 
 def complete_range(
@@ -49,7 +51,7 @@ def complete_range(
     return [f"{key}..." for key in partitions]
 
 
-def _known_partitions(asset: str | None, prefix: str) -> list[str]:
+def _known_partitions(asset: str, prefix: str) -> list[str]:
     """Return the newest partitions of an asset that begin so; none where nobody can say."""
     import pymongo  # noqa: PLC0415  assets are completed without
     from pymongo.errors import PyMongoError  # noqa: PLC0415
@@ -71,4 +73,4 @@ def print_script(shell: str) -> None:
     root = click.get_current_context().find_root()
     of_shell = get_completion_class(shell)
     assert of_shell is not None
-    click.echo(of_shell(root.command, {}, str(root.info_name), VARIABLE).source())
+    click.echo(of_shell(root.command, {}, str(root.info_name), COMPLETION).source())

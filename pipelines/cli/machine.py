@@ -57,7 +57,9 @@ def sample_group() -> None:
 
 
 @sample_group.command(
-    "load", epilog=examples("fanfold sample load movielens", "fanfold sample load weather --json")
+    "load",
+    short_help="Fetch a sample and put it into S3.",
+    epilog=examples("fanfold sample load movielens", "fanfold sample load weather --json"),
 )
 @click.argument("name")
 @json_option

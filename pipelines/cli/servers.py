@@ -14,7 +14,8 @@ from workers.ledger.mongo import mongodb_errors, open_database
 from workers.settings import Settings, read_settings
 from workers.store import OWN_PREFIX, open_store
 
-ANSWER_SECONDS = 3  # that a server has to say that it is there
+ANSWER_SECONDS = 2  # that MongoDB has to answer
+WAIT_SECONDS = 3  # for which any server is waited for
 STOPPED = "stopped"
 
 
@@ -68,7 +69,7 @@ class Ask(threading.Thread):
         self.is_embedded, self.is_running = is_embedded, is_running
         self.where, self._ask = server or ("", lambda: None)
         self._is_known = server is not None
-        self._state = f"no answer within {ANSWER_SECONDS} s"
+        self._state = f"no answer within {WAIT_SECONDS} s"
 
     def run(self) -> None:
         """Ask it."""
@@ -82,7 +83,7 @@ class Ask(threading.Thread):
 
     def server(self, name: str) -> ServerInUse:
         """Return what is known of it by now."""
-        self.join(ANSWER_SECONDS)
+        self.join(WAIT_SECONDS)
         if self.is_embedded and not self.is_running:
             return ServerInUse(name, STOPPED, "embedded", is_embedded=True)
         where = f"{self.where} (embedded)" if self.is_embedded else self.where
