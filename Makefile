@@ -29,14 +29,13 @@ help:
 
 setup: .venv/ready
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt pipelines/dagster_code_location.pth
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fanfold needs Python 3.11 or newer; say which: make PYTHON=python3.12 ...")'
 	@echo "Setting up .venv: a minute, once"
 	@$(PYTHON) -m venv .venv
 	@$(INSTALL) -e '.[embedded]'
 	@# `dagster asset materialize` does not read workspace.yaml; this names the code location for it.
-	@echo 'import os; os.environ.setdefault("DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME", "pipelines.definitions")' \
-		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dagster_code_location.pth"
+	@cp pipelines/dagster_code_location.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
 
 # What tests and checks need beside that.
@@ -57,7 +56,9 @@ demo: setup $(EXECUTOR_EXTRA:%=.venv/ready-for-%)
 dev: setup
 	$(BIN)/fanfold up
 	@echo "The UI: http://127.0.0.1:3000 in some seconds; what runs do shows here too. Ctrl-C stops it."
-	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000 --log-level warning
+	@# `dg dev`, which it would advise, is of another package and reads no workspace.yaml.
+	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded:FutureWarning' \
+		DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev --host 127.0.0.1 --port 3000 --log-level warning
 
 chaos: .venv/ready-to-test
 	$(BIN)/python -m tests.proofs.chaos --kills $(KILLS) --seed $(SEED) --executor $(EXECUTOR) \

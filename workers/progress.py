@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from workers.ledger.ledger import BatchSums, Ledger
-from workers.ledger.records import UNFINISHED_STATES, BatchState, PlanState
+from workers.ledger.records import UNFINISHED_STATES, BatchState, Plan, PlanState
 from workers.planning.sizing import BATCH_SECONDS, RANGE_SECONDS
-from workers.values import Value
+from workers.values import BUCKETS, Value
 
 
 class Figures(Value, frozen=True, kw_only=True):
@@ -27,6 +27,9 @@ class Figures(Value, frozen=True, kw_only=True):
     items_done: int = 0
     dead: int = 0
     duplicates: int = 0
+    # Of a fold that takes a while: those folded, and about how many there are.
+    profiles_folded: int = 0
+    profiles: int = 0
     # Seconds of work that the done batches took, and that the unfinished ones will take.
     work_done: float = 0.0
     work_left: float = 0.0
@@ -47,6 +50,7 @@ def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
     planned_items = sum(row.planned for row in [*failed, *unfinished] if not row.is_redrive)
     items_done = sum(row.items for row in done if not row.is_redrive)
     dead = sum(row.dead for row in done if not row.is_redrive)
+    profiles_folded, profiles = _fold_progress(plans)
     redriven = sum(row.used + row.duplicates for row in done if row.is_redrive)
 
     return Figures(
@@ -62,6 +66,8 @@ def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
         items_done=items_done,
         dead=dead - redriven,
         duplicates=sum(row.duplicates for row in done),
+        profiles_folded=profiles_folded,
+        profiles=profiles,
         work_done=sum(row.seconds for row in done),
         work_left=_work_left(done, unfinished),
     )
@@ -69,6 +75,18 @@ def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
 
 def _settled(states: Counter[PlanState]) -> int:
     return sum(count for state, count in states.items() if state.is_settled)
+
+
+def _fold_progress(plans: Iterable[Plan]) -> tuple[int, int]:
+    """Return how many profiles are folded, and about how many there are in all shards."""
+    shards = [
+        (int(low), *progress) for plan in plans for low, progress in plan.fold_progress.items()
+    ]
+    buckets = sum(high - low for low, high, _, _ in shards)
+    if not buckets:
+        return 0, 0
+    profiles = sum(of_shard for *_, of_shard in shards) * BUCKETS // buckets
+    return sum(done for _, _, done, _ in shards), profiles
 
 
 def _stage(states: Counter[PlanState], partitions: int, is_unfinished: bool) -> str:

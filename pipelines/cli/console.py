@@ -1,34 +1,41 @@
 """What the commands share: how they print, what they take, how they reach the servers."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from resources.s3 import location_settings
-from workers.assets import asset_named, broken_assets
-from workers.declare.asset import Asset
+from pipelines.cli.completion import complete_asset, complete_partition, complete_range
 from workers.errors import Refused
-from workers.ledger.ledger import Ledger
-from workers.ledger.mongo import mongodb_errors, open_database
-from workers.store import BlockStore, open_store
+
+if TYPE_CHECKING:
+    from workers.declare.asset import Asset
+    from workers.ledger.ledger import Ledger
+    from workers.store import BlockStore
 
 WIDE_COLUMNS = 200  # characters of a table in a file or a pipe; on a terminal it fits
+
+DEFAULT_UI_URL = "http://127.0.0.1:3000"
 
 is_terminal = sys.stdout.isatty()
 out = Console(highlight=False, soft_wrap=True, width=None if is_terminal else WIDE_COLUMNS)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def named(context: click.Context, parameter: click.Parameter, name: str) -> Asset:
+def named(context: click.Context, parameter: click.Parameter, name: str) -> Any:
     """Return the asset that a command names; one line on stderr says which others are left out."""
+    if context.resilient_parsing:  # a shell asks what to complete
+        return name
+    from workers.assets import asset_named, broken_assets  # noqa: PLC0415  help needs none
+
     asset = asset_named(name)
     if broken := sorted(broken_assets()):
         err.print(
@@ -40,20 +47,29 @@ def named(context: click.Context, parameter: click.Parameter, name: str) -> Asse
     return asset
 
 
-asset_argument = click.argument("asset", callback=named)
+asset_argument = click.argument("asset", callback=named, shell_complete=complete_asset)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-partition_option = click.option("--partition", metavar="P", help="One partition.")
-partitions_option = click.option("--partitions", metavar="A...B", help="A range, both included.")
+partition_option = click.option(
+    "--partition", metavar="P", help="One partition.", shell_complete=complete_partition
+)
+partitions_option = click.option(
+    "--partitions", metavar="A...B", help="A range, both included.", shell_complete=complete_range
+)
 
 
-def check_partition(asset: Asset, partition: str | None) -> None:
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: what to type, each a line that click leaves as it is."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def check_partition(asset: "Asset", partition: str | None) -> None:
     """Refuse a partition that is none of the asset's, however it is written."""
     if partition:
         asset.partitions.time(partition)
 
 
 def selected_partitions(
-    asset: Asset, partition: str | None, partitions: str | None
+    asset: "Asset", partition: str | None, partitions: str | None
 ) -> list[str] | None:
     """Return the partitions that the options name, or None where they name none."""
     if partition and partitions:
@@ -75,7 +91,7 @@ def selected_partitions(
     return keys
 
 
-def needed_partitions(asset: Asset, partition: str | None, partitions: str | None) -> list[str]:
+def needed_partitions(asset: "Asset", partition: str | None, partitions: str | None) -> list[str]:
     """Return the partitions that the options name; Refused where they name none."""
     keys = selected_partitions(asset, partition, partitions)
     if keys is None:
@@ -84,8 +100,13 @@ def needed_partitions(asset: Asset, partition: str | None, partitions: str | Non
 
 
 @contextmanager
-def servers() -> Iterator[tuple[Ledger, BlockStore]]:
+def servers() -> Iterator[tuple["Ledger", "BlockStore"]]:
     """Give the ledger and the bucket, with embedded servers running where none are given."""
+    from resources.door import location_settings  # noqa: PLC0415  help needs none of these
+    from workers.ledger.ledger import Ledger  # noqa: PLC0415
+    from workers.ledger.mongo import mongodb_errors, open_database  # noqa: PLC0415
+    from workers.store import open_store  # noqa: PLC0415
+
     settings = location_settings()
     with mongodb_errors():
         database = open_database(settings)
@@ -99,6 +120,12 @@ def show(as_json: bool, document: Any, print_text: Callable[[], None]) -> None:
         click.echo(json.dumps(document, default=str))
     else:
         print_text()
+
+
+def run_link(run_id: str) -> str:
+    """Return where the UI shows a run."""
+    ui = (os.environ.get("FANFOLD_UI_URL") or DEFAULT_UI_URL).rstrip("/")
+    return f"{ui}/runs/{run_id}"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -43,6 +43,8 @@ def to_line(view: View) -> str:
         parts.append(f"batches {now.finished:,}/{now.batches:,} ({_batches_note(now)})")
         parts.append(f"items {now.items_done:,}/{now.items:,}")
         parts.append(f"dead letters {now.dead:,}")
+        if now.profiles and now.stage == "folding":
+            parts.append(f"profiles {now.profiles_folded:,}/{now.profiles:,}")
         if now.duplicates:
             parts.append(f"duplicates {now.duplicates:,}")
 
@@ -60,6 +62,8 @@ def to_bars(view: View) -> Group:
         rows.append(("batches", now.finished, now.batches, _batches_note(now)))
         also = f", {now.duplicates:,} duplicates" if now.duplicates else ""
         rows.append(("items", now.items_done, now.items, f"{now.dead:,} dead letters{also}"))
+    if now.profiles:
+        rows.append(("profiles", now.profiles_folded, now.profiles, "folded"))
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column()

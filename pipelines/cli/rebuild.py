@@ -1,11 +1,9 @@
-"""The command that makes profiles anew."""
+"""What the command does that makes profiles anew."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import click
-
-from pipelines.cli.console import asset_argument, json_option, out, servers, show
+from pipelines.cli.console import out, servers, show
 from pipelines.cli.display import Display, open_display
 from pipelines.fanout import DROP_REMOVED_TAG, GENERATION_TAG
 from pipelines.runs import materialise_all
@@ -23,16 +21,8 @@ from workers.planning.rebuild import (
 )
 
 
-@click.command("rebuild")
-@asset_argument
-@click.option("--drop-removed", is_flag=True, help="Leave out blocks that are gone.")
-@json_option
-def rebuild_command(asset: Asset, drop_removed: bool, as_json: bool) -> int:
-    """Make all profiles of ASSET anew beside the old ones, and put them in their place at the end.
-
-    From the results of finished batches, and from the raw blocks where blocks or code changed.
-    Until then readers see the old profiles. Fields of others in the documents stay.
-    """
+def rebuild(asset: Asset, drop_removed: bool, as_json: bool) -> int:
+    """Make all profiles of an asset anew; return the exit code."""
     task = load_task(asset.task)
     with servers() as (ledger, store):
         finish_swap(asset, task, ledger)

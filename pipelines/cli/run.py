@@ -1,39 +1,32 @@
-"""Commands for what people schedule: run it, see its plan and batches, verify it."""
+"""What the commands do for what people schedule: run it, list its batches, verify it."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import click
 import msgspec
 
 from pipelines.cli.console import (
-    asset_argument,
     check_partition,
-    json_option,
     needed_partitions,
     out,
-    partition_option,
-    partitions_option,
     print_table,
     selected_partitions,
     servers,
     show,
 )
 from pipelines.cli.display import open_display
-from pipelines.cli.outcome import print_remarks, print_summary
+from pipelines.cli.outcome import print_summary, slowest_batch
 from pipelines.cli.worker import warn_without_workers
-from pipelines.fanout import DROP_REMOVED_TAG, slots_of_run
+from pipelines.fanout import DROP_REMOVED_TAG
 from pipelines.requested import partitions_at_work
 from pipelines.runs import dagster_instance, materialise_all
 from pipelines.summaries import Summary, adoption_text, join_summaries
-from workers import steps
 from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.errors import Refused
-from workers.ledger.records import Batch, Plan
+from workers.ledger.records import Batch
 from workers.planning.not_folded import partitions_not_folded
 from workers.planning.remarks import nothing_found
-from workers.planning.slots import Slots
 from workers.verify import Verdict, verify_profiles
 
 # Of a batch's outcome, as --json prints it.
@@ -41,14 +34,7 @@ OUTCOME_NAMES = ("used", "dead", "duplicates", "profiles", "result")
 BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "error")
 
 
-@click.command()
-@asset_argument
-@partition_option
-@partitions_option
-@click.option("--failed", "is_failed", is_flag=True, help="What its newest run did not fold.")
-@click.option("--drop-removed", is_flag=True, help="Let what is gone take profiles along.")
-@json_option
-def run_command(
+def run_partitions(
     asset: Asset,
     partition: str | None,
     partitions: str | None,
@@ -56,17 +42,7 @@ def run_command(
     drop_removed: bool,
     as_json: bool,
 ) -> int:
-    """Materialise partitions of ASSET in a Dagster run, which the UI shows too.
-
-    Partitions with more bad items than are tolerated, or without a whole result, are named; the
-    others are folded all the same, and the exit code is 1. --failed runs those that their newest
-    run did not fold, and no other run is at.
-
-    A range that is too large for one becomes several runs, the oldest partitions first. Where one
-    fails, the later ones are run all the same, and the exit code is 1. So it is where a check that
-    is no warning does not pass. A run is refused where more than half of the blocks that profiles
-    were made of are gone; see --drop-removed.
-    """
+    """Run what the options name; return the exit code."""
     if is_failed:
         keys = _failed_partitions(asset, partition or partitions)
         if not keys:
@@ -80,8 +56,17 @@ def run_command(
 
     summary = join_summaries(summaries)
     summary["remarks"] = _remarks(asset, keys, summary)
-    show(as_json, summary, lambda: print_summary(summary, asset))
+    slowest = None if as_json else _slowest(summary)
+    show(as_json, summary, lambda: print_summary(summary, asset, slowest))
     return 0 if summary["success"] else 1
+
+
+def _slowest(summary: Summary) -> Batch | None:
+    """Return the batch that took longest of those that a run ran, where it folded any."""
+    if "items" not in summary:
+        return None
+    with servers() as (ledger, _):
+        return slowest_batch(ledger, summary)
 
 
 def _failed_partitions(asset: Asset, others: str | None) -> list[str]:
@@ -112,70 +97,8 @@ def _remarks(asset: Asset, partitions: Sequence[str], summary: Summary) -> list[
         return [nothing_found(asset, store, partitions)]
 
 
-@click.command("plan")
-@asset_argument
-@partition_option
-@partitions_option
-@json_option
-def plan_command(
-    asset: Asset, partition: str | None, partitions: str | None, as_json: bool
-) -> None:
-    """Show what a run of ASSET would do; nothing is run or written."""
-    keys = needed_partitions(asset, partition, partitions)
-    task = load_task(asset.task)
-    with servers() as (ledger, store):
-        slots = slots_of_run(ledger)
-        queued = steps.plan(asset, task, ledger, store, keys, slots.number)
-    queued.summary["slots_decided_by"] = queued.summary["slots_decided_by"] or slots.why
-
-    rows = [_plan_row(plan) for plan in queued.work.plans]
-    document = {"asset": asset.name, "partitions": rows, **queued.summary}
-    show(as_json, document, lambda: _print_plan(rows, queued.summary))
-
-
-def _plan_row(plan: Plan) -> dict[str, Any]:
-    return {
-        "partition": plan.partition,
-        "blocks": plan.blocks,
-        "bytes": plan.bytes,
-        "items_estimated": plan.items,
-        "batches": len(plan.batches),
-        "batches_reused": len(plan.reused),
-    }
-
-
-def _print_plan(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:
-    names = list(rows[0])
-    lines = [list(row.values()) for row in rows if row["blocks"] or len(rows) == 1]
-    lines.append(["in all", *(summary[name] for name in names[1:])])
-    print_table([name.replace("_", " ") for name in names], lines)
-
-    batches = summary["learned_from_batches"]
-    cost = f"{summary['seconds_per_item']:.2g} s an item, "
-    cost += f"learned from {batches} batches" if batches else "the asset's estimate"
-    out.print(
-        f"\n{Slots(summary['slots'], summary['slots_decided_by'])}\n"
-        f"{summary['slicers']} slicers, {summary['workers']} workers; batches of up to "
-        f"{summary['batch_items']:,} items, decided by {summary['decided_by']}\n"
-        f"{summary['work_seconds']} s of work ({cost}) and {summary['overhead_seconds']} s of "
-        "overhead"
-    )
-    for looked in summary["formats"]:
-        blocks = f"{looked['blocks']:,} block{'s' if looked['blocks'] > 1 else ''}"
-        reason = f": {looked['reason']}" if looked["reason"] else ""
-        out.print(
-            f"{looked['format']}: {blocks}, such as {looked['example']}{reason}", markup=False
-        )
-    code = summary["code"]["text"]
-    print_remarks([*([code] if code else []), *summary["remarks"]])
-
-
-@click.command("batches")
-@asset_argument
-@partition_option
-@json_option
-def batches_command(asset: Asset, partition: str | None, as_json: bool) -> None:
-    """List the batches of ASSET that the ledger knows."""
+def list_batches(asset: Asset, partition: str | None, as_json: bool) -> None:
+    """Print the batches of an asset that the ledger knows."""
     check_partition(asset, partition)
     with servers() as (ledger, _):
         batches = ledger.batches_of_asset(asset.name, partition)
@@ -200,20 +123,8 @@ def _batch_cell(value: Any) -> Any:
     return 0 if value is None else value
 
 
-@click.command("verify")
-@asset_argument
-@partition_option
-@partitions_option
-@json_option
-def verify_command(
-    asset: Asset, partition: str | None, partitions: str | None, as_json: bool
-) -> int:
-    """Recompute the profiles of ASSET from what they were made of, and compare with MongoDB.
-
-    From the raw blocks; what workers saw of the world, from their results; scores, from profiles.
-    The exit code is 1 where they differ, and where a block cannot be read whole and nobody has
-    discarded its rest.
-    """
+def verify(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> int:
+    """Print whether profiles are what their blocks say; return the exit code."""
     keys = selected_partitions(asset, partition, partitions)
     task = load_task(asset.task)
     with servers() as (ledger, store):

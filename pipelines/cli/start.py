@@ -1,6 +1,6 @@
 """Where `fanfold` begins: commands that start runs have the fork server import beside them."""
 
-import gc
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +10,7 @@ from workers.errors import Refused
 
 RUNNING_COMMANDS = {"run", "redrive", "rebuild", "demo"}
 HELP = {"-h", "--help"}
+COMPLETION = "_FANFOLD_COMPLETE"  # variable by which a shell asks what to complete
 
 
 def main() -> None:
@@ -19,12 +20,16 @@ def main() -> None:
             enter_home()
             start_fork_server()
 
-    gc.disable()  # what is imported stays, and looking for garbage in it is a quarter of the time
-    from pipelines.cli.main import main  # noqa: PLC0415  imports Dagster, for a second or two
+    from pipelines.cli.main import main  # noqa: PLC0415  the fork server imports meanwhile
 
-    gc.freeze()
-    gc.enable()
-    main()
+    try:
+        main()
+    finally:
+        if (
+            COMPLETION in os.environ
+        ):  # the shell waits, and pymongo's threads end within half a second
+            sys.stdout.flush()
+            os._exit(0)
 
 
 def starts_runs(arguments: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The command that takes steps of runs: `fanfold worker`, on as many machines as there are."""
+"""What takes steps of runs: `fanfold worker`, on as many machines as there are."""
 
 import os
 import subprocess
@@ -6,8 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import click
 
 from pipelines.cli.console import err, servers
 from pipelines.executors import import_extra
@@ -20,14 +18,8 @@ START_SECONDS = 90  # that workers of our own have to start
 STOP_SECONDS = 15  # that they have to finish what they have begun
 
 
-@click.command()
-@click.option("--slots", type=click.IntRange(min=1), help="Steps at once; FANFOLD_SLOTS, or cores.")
-def worker_command(slots: int | None) -> int:
-    """Take steps of runs from the broker and execute them: FANFOLD_EXECUTOR=celery.
-
-    SIGTERM or Ctrl-C lets it finish what it has begun; the second one ends it at once, and its
-    steps are tried elsewhere.
-    """
+def take_steps(slots: int | None) -> int:
+    """Take steps of runs until somebody stops it; return the exit code."""
     os.environ["FANFOLD_EXECUTOR"] = "celery"  # whatever this machine does otherwise
     enter_home()
     serve = import_extra("pipelines.celery.worker", "celery").serve

@@ -8,6 +8,7 @@ document is as it was read (`_fold.version`), and between the read and the write
 asked how the claims stand. See docs/decisions/0017-profiles-hold-totals.md.
 """
 
+import time
 from collections import defaultdict
 from functools import partial
 
@@ -20,13 +21,15 @@ from workers.folding.holdings import Part
 from workers.folding.merging import News
 from workers.folding.renewing import renew
 from workers.folding.said import Mentions
-from workers.folding.writing import MAX_TRIES, Outdated, ProfileWriter, each_chunk
+from workers.folding.writing import CHUNK_PROFILES, MAX_TRIES, Outdated, ProfileWriter, each_chunk
 from workers.ledger.claims import Claim
 from workers.ledger.ledger import Ledger
 from workers.ledger.profiles import ProfileCollection, everyone
 from workers.memory import collection_paused
 from workers.store import BlockStore
 from workers.values import FailedProfile, Value, bucket
+
+TELL_SECONDS = 0.5  # between two times that a fold says how far it is
 
 
 class Shard(Value, frozen=True, kw_only=True):
@@ -94,8 +97,15 @@ def _fold(writer: ProfileWriter, store: BlockStore, shard: Shard, mentions: Ment
 
     unknown: set[str] = set()
     others = [profile_id for profile_id in news.ids if profile_id not in renewed]
-    for more in each_chunk(others, news.merge):
+    told = time.monotonic()
+    for number, more in enumerate(each_chunk(others, news.merge), 1):
         unknown |= more
+        if time.monotonic() - told > TELL_SECONDS:
+            done = min(number * CHUNK_PROFILES, len(others))
+            first_plan = min(claim.plan for claim in shard.claims)
+            folded = writer.ledger.folded
+            folded.record_progress(first_plan, shard.low, shard.high, done, len(others))
+            told = time.monotonic()
     renew(writer, store, shard.buckets, sorted(unknown))
 
 

@@ -4,12 +4,12 @@ The ledger is what counts here, not the list of workers that answered: a run exe
 a failure can drop workers without a word (dagster issues 19490 and 30077).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from workers.declare.asset import Asset
 from workers.errors import Refused
-from workers.ledger.counts import count_plans, exceeds_tolerance
+from workers.ledger.counts import count_plans, counted_attempts, exceeds_tolerance
 from workers.ledger.ledger import Ledger
 from workers.ledger.losses import MAX_NAMED, explain_unused, why_not_folded
 from workers.ledger.records import Batch, Plan
@@ -86,6 +86,7 @@ class Review:
 
         missing = [plan.id for plan in self.whole if self._without_outcome(plan)]
         self._leave_out(missing, self._explain_missing)
+        self._supersede_letters({*missing, *(each.plan for each in intolerable)})
         self._record()
 
     def check_copies(self) -> None:
@@ -99,6 +100,24 @@ class Review:
         outdated = self.ledger.stays.outdated(plan_of)
         self._leave_out([plan_of[batch_id] for batch_id in outdated], self._explain_outdated)
         self._record()
+
+    def _supersede_letters(self, plan_ids: Collection[str]) -> None:
+        """Let letters of blocks that were replaced count no more, though nothing is folded."""
+        if self._is_rebuild:
+            return  # until it is finished, the old profiles stand
+        plans = [plan for flaw in self.flaws for plan in flaw.plans if plan.id in plan_ids]
+        partitions = [plan.partition for plan in plans]
+        newest = self.ledger.newest_plans(self.asset.name, partitions)
+        letters = self.ledger.dead_letters
+
+        with_letters = letters.partitions(self.asset.name, partitions) if partitions else []
+        for plan in plans:
+            if plan.partition not in with_letters or newest[plan.partition].id != plan.id:
+                continue
+            batches = self.batches[plan.id]
+            blocks = {(range_.key, range_.etag) for batch in batches for range_ in batch.ranges}
+            partition = {"asset": self.asset.name, "partition": plan.partition}
+            letters.supersede_replaced(partition, counted_attempts(batches), blocks)
 
     def _leave_out(
         self, plan_ids: Sequence[str], explain: Callable[[Sequence[Plan], str], str]

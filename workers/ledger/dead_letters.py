@@ -232,6 +232,11 @@ class DeadLetters:
             for document in self.collection.find(query).sort(order)
         ]
 
+    def ids_beginning(self, asset: str, beginning: str) -> list[str]:
+        """Return the ids of an asset's letters that begin so: two at most."""
+        query = {"asset": asset, "_id": {"$regex": f"^{re.escape(beginning)}"}}
+        return [document["_id"] for document in self.collection.find(query, {"_id": 1}).limit(2)]
+
     def found_by(self, attempts: Iterable[AttemptId]) -> list[DeadLetter]:
         """Return the letters that any of these attempts found."""
         query = {"found_by": _in(attempts)}
@@ -287,6 +292,13 @@ class DeadLetters:
         query |= {} if among is None else {"partition": {"$in": list(among)}}
         return sorted(self.collection.distinct("partition", query))
 
+    def count_open(self, asset: str) -> dict[str, int]:
+        """Return how many open letters each partition has that has any."""
+        query = {"asset": asset, "state": DeadLetterState.OPEN}
+        group = {"_id": "$partition", "letters": {"$sum": 1}}
+        groups = self.collection.aggregate([{"$match": query}, {"$group": group}])
+        return {each["_id"]: each["letters"] for each in groups}
+
     def partitions_to_redrive(self, asset: str) -> list[str]:
         """Return the partitions that have letters which no redrive has used, in order."""
         query = {"asset": asset, "state": {"$ne": DeadLetterState.REDRIVEN}}
@@ -318,6 +330,34 @@ class DeadLetters:
         states = {"$in": [DeadLetterState.REDRIVEN, DeadLetterState.SUPERSEDED]}
         unused = {"found_by": {"$in": mine}, "_id": {"$nin": used}, "state": states}
         move(DeadLetterState.OPEN, unused)
+
+    def supersede_replaced(
+        self,
+        partition: Document,
+        attempts: Iterable[AttemptId],
+        blocks: Collection[tuple[str, str]],
+    ) -> None:
+        """Bring letters in line with a partition's newest plan, which is not folded.
+
+        Those of blocks (keys with ETags) that it no longer reads are superseded; those that it
+        found once more are not.
+        """
+        mine = [attempt.to_json() for attempt in attempts]
+        open_states = {"$in": [DeadLetterState.OPEN, DeadLetterState.REDRIVEN]}
+        before = partition | {"state": open_states, "found_by": {"$nin": mine}}
+        by_block = {"_id": {"block": "$block", "etag": "$etag"}}
+        known = [
+            group["_id"]
+            for group in self.collection.aggregate([{"$match": before}, {"$group": by_block}])
+        ]
+
+        replaced = [each for each in known if (each["block"], each["etag"]) not in blocks]
+        if replaced:
+            superseded = {"$set": {"state": DeadLetterState.SUPERSEDED}}
+            self.collection.update_many(before | {"$or": replaced}, superseded)
+
+        again = partition | {"state": DeadLetterState.SUPERSEDED, "found_by": {"$in": mine}}
+        self.collection.update_many(again, {"$set": {"state": DeadLetterState.OPEN}})
 
 
 def _in(attempts: Iterable[AttemptId]) -> Document:

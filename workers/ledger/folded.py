@@ -1,6 +1,7 @@
-"""What profiles consist of, and what not yet, as plans tell it: those that were folded whole."""
+"""What profiles consist of, and what not yet, as plans tell it; and how far a fold is."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING
@@ -15,10 +16,15 @@ from workers.values import Document
 
 
 class FoldedPlans:
-    """Reads of the plans that were folded, or should have been."""
+    """Reads of the plans that were folded, or should have been, and of those that are."""
 
     def __init__(self, plans: Collection[Document]) -> None:
         self.plans = plans
+
+    def record_progress(self, plan_id: str, low: int, high: int, done: int, profiles: int) -> None:
+        """Record how many profiles of a shard are folded, at the first plan of its run."""
+        progress = {f"fold_progress.{low}": [high, done, profiles]}
+        self.plans.update_one({"_id": plan_id}, {"$set": progress})
 
     def newest_folded(self, asset: str, generation: int) -> str | None:
         """Return the newest partition that was ever folded."""
@@ -27,6 +33,15 @@ class FoldedPlans:
             sort=[("partition", DESCENDING)],
         )
         return document["partition"] if document else None
+
+    def last_folded(self, asset: str, generation: int) -> datetime | None:
+        """Return when a partition was folded last, whichever it is."""
+        document = self.plans.find_one(
+            {"asset": asset, "generation": generation, "state": PlanState.FOLDED},
+            {"folded": 1},
+            sort=[("folded", DESCENDING)],
+        )
+        return document["folded"] if document else None
 
     def folded_plans(self, asset: str, generation: int, *partitions: str) -> list[Plan]:
         """Return the plans that profiles consist of, of all partitions or of those given."""

@@ -151,6 +151,13 @@ class Ledger:
         plan = self.plans.find_one({"run": run}, {"partition": 1}, sort=[("partition", DESCENDING)])
         return plan["partition"] if plan else ""
 
+    def newest_planned(self, asset: str) -> str | None:
+        """Return the newest partition of an asset that a run has planned."""
+        plan = self.plans.find_one(
+            {"asset": asset}, {"partition": 1}, sort=[("partition", DESCENDING)]
+        )
+        return plan["partition"] if plan else None
+
     def newer_at_work(self, asset: str, partition: str, run: str) -> str | None:
         """Return a partition after this one that another run is at work on; None where none is.
 
@@ -172,6 +179,18 @@ class Ledger:
             newer[plan["run"]] = plan["partition"]
         alive = self.workers.alive_in(newer)
         return newer[alive[0].run] if alive else None
+
+    def runs_unfinished(self) -> dict[str, bool]:
+        """Return the runs whose plans are to be run or folded, each with whether it is heard of.
+
+        One that folds has no worker that says so, and neither has one that was killed.
+        """
+        unfinished: Document = {"state": {"$in": [PlanState.PLANNED, PlanState.FOLDING]}}
+        runs: list[str] = self.plans.distinct("run", unfinished)
+        lately = datetime.now(UTC) - timedelta(seconds=JUST_MADE_SECONDS)
+        heard = set(self.plans.distinct("run", unfinished | {"created": {"$gt": lately}}))
+        heard |= {worker.run for worker in self.workers.alive_in(runs)}
+        return {run: run in heard for run in runs}
 
     def last_plan(self, asset: str, partition: str, **where: Any) -> Plan | None:
         """Return the newest plan of a partition, whatever became of it."""
@@ -303,6 +322,12 @@ class Ledger:
         """Return the batches of the newest plan made for this code: a later run keeps them."""
         plan = self.last_plan(asset, partition, version=version, **where)
         return self.batches_of(plan) if plan else []
+
+    def slowest(self, batch_ids: Iterable[str]) -> Batch | None:
+        """Return that of these batches which took longest; None where none is done."""
+        query = {"_id": {"$in": list(batch_ids)[:IDS_PER_QUERY]}, "state": BatchState.DONE}
+        document = self.batches.find_one(query, sort=[("outcome.seconds", DESCENDING)])
+        return Batch.from_document(document) if document else None
 
     def partitions_with_failed_batches(self, asset: str) -> list[str]:
         """Return the partitions that have batches which failed for good."""

@@ -305,7 +305,10 @@ class Plan(Record, frozen=True, kw_only=True):
     """What one run will do for one partition."""
 
     BY_LEDGER: ClassVar[frozenset[str]] = frozenset(
-        {"state", "created", "why", "epoch", "results", "counts", "failed_profiles", "folded"}
+        {
+            *("state", "created", "why", "epoch", "results", "counts", "failed_profiles", "folded"),
+            "fold_progress",
+        }
     )
 
     asset: str
@@ -342,6 +345,9 @@ class Plan(Record, frozen=True, kw_only=True):
     counts: Counts | None = None
     failed_profiles: list[FailedProfile] = msgspec.field(default_factory=list)
     folded: datetime | None = None
+    # How far a long fold of its run is, by a shard's first bucket: the last one (exclusive), how
+    # many profiles are folded, and how many it has.
+    fold_progress: dict[str, tuple[int, int, int]] = msgspec.field(default_factory=dict)
 
     @property
     def id(self) -> str:

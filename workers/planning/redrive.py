@@ -89,7 +89,7 @@ def letters_to_redrive(ledger: Ledger, batches: Sequence[Batch]) -> list[DeadLet
         for letter in letters
         if letter.state is not DeadLetterState.DISCARDED and letter.id not in used
     ]
-    return sorted(waiting, key=lambda letter: (letter.block, str(letter.place)))
+    return sorted(waiting, key=lambda letter: (letter.block, letter.place.position))
 
 
 def _redrive(

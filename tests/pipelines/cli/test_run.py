@@ -199,9 +199,9 @@ def test_a_check_that_fails_is_told_with_the_profile_the_field_and_the_way_out(
 
     code, out, _ = fanfold(*run)
     assert code == 1
-    assert "checks failed:\n  nothing_lost: 1998-04-01: profile 'hot' lacks it; liked: " in out
-    assert re.search(r"would have 1\d\d,\d+ bytes, and MongoDB holds 100,000; readers see", out)
-    assert f"`fanfold run user_profiles --partition {DAY}` folds them" in out
+    assert "checks failed:\n  nothing_lost: 1998-04-01: profile 'hot' lacks it\n    liked: " in out
+    assert re.search(r"would have 1\d\d,\d+ bytes, and MongoDB holds 100,000\n    readers see", out)
+    assert f"this folds them:\n      fanfold run user_profiles --partition {DAY}\n" in out
     assert pipeline.profile("cool")["events"] == 1
 
     code, summary = told(fanfold(*run, "--json"))

@@ -239,6 +239,39 @@ def test_letters_of_a_block_that_was_replaced_are_superseded_and_come_back_with_
     assert states(pipeline) == ["open"]
 
 
+def test_letters_of_a_replaced_block_are_superseded_though_its_partition_is_not_folded(pipeline):
+    old = pipeline.put([event("ann"), b"bad"])
+    kept = pipeline.put([event("bo"), b"worse"], name="b.jsonl")
+    pipeline.run()
+    body = pipeline.store.get(old)
+    pipeline.put([event("ann"), *[b"bad"] * 60])
+    with pytest.raises(Refused):
+        pipeline.run()
+
+    letters = pipeline.ledger.dead_letters
+    assert [letter.block for letter in letters.find("user_profiles", state="superseded")] == [old]
+    still_open = letters.find("user_profiles", state="open")
+    assert {letter.block for letter in still_open} == {old, kept}
+    assert len(still_open) == 61
+
+    pipeline.store.put(old, body)  # and with the block its letter comes back
+    pipeline.put([event("bo"), *[b"bad"] * 60], name="b.jsonl")
+    with pytest.raises(Refused):
+        pipeline.run()
+    assert [
+        str(each.place) for each in letters.find("user_profiles", state="open") if each.block == old
+    ] == [f"byte {len(body) - len(b'bad') - 1}"]
+
+
+def test_letters_stay_open_where_a_partition_that_lost_its_blocks_is_held_back(pipeline):
+    key = pipeline.put([event("ann"), b"bad"])
+    pipeline.run()
+    pipeline.remove(key)
+    with pytest.raises(Refused):
+        pipeline.run()
+    assert states(pipeline) == ["open"]
+
+
 def test_a_letter_that_a_person_discarded_stays_so(pipeline):
     pipeline.put([event(), b"bad"])
     pipeline.run()
