@@ -12,7 +12,9 @@ import psutil
 
 from pipelines.errors import START_AGAIN
 
-PROCESS = "fanfold/process"  # tag of a run that a command executes: host, pid, when it was born
+# Tag of a run that a command executes: the run, host, pid, when it was born. The UI hides it, and
+# copies it to a run that executes this one again.
+PROCESS = ".dagster/fanfold_process"
 GRPC_TAG = ".dagster/grpc_info"  # Dagster's own, of a run that a code server started
 FIRST_EVENTS = 20  # of a run's engine, of which one names its process; a long run has thousands
 PROCESS_NAMED = re.compile(r"\(pid: (\d+)\)")  # how Dagster's events name the process of a run
@@ -22,6 +24,17 @@ def this_process() -> str:
     """Return what tells this process from any other."""
     born = psutil.Process().create_time()
     return f"{socket.gethostname()} {os.getpid()} {born:.0f}"
+
+
+def process_of_run(run_id: str) -> str:
+    """Return the tag of a run that this process executes."""
+    return f"{run_id} {this_process()}"
+
+
+def process_tag(run: dg.DagsterRun) -> str:
+    """Return the process of the command that executes a run; "" where none does."""
+    run_id, _, process = run.tags.get(PROCESS, "").partition(" ")
+    return process if run_id == run.run_id else ""
 
 
 @dg.sensor(
@@ -60,8 +73,8 @@ def free_lost_slots(instance: dg.DagsterInstance) -> None:
 
 def is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Tell whether a started run ran in a process of this machine that is no more."""
-    if PROCESS in run.tags:
-        host, pid, born = run.tags[PROCESS].split()
+    if process := process_tag(run):
+        host, pid, born = process.split()
         is_here = host == socket.gethostname()
         return is_here and not _is_alive(int(pid), float(born) + 1)
     if not _is_launched_here(instance, run):
