@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.fanout import ALL_STEPS, REDRIVE_TAG
+from pipelines.purposes import ALL_STEPS, REDRIVE_TAG
 from resources.run_queue import ASSET_TAG, TURN_TAG
 from workers.declare.asset import Asset
 
@@ -35,8 +35,10 @@ def redrive_job(asset: Asset) -> Any:
         redrive_job_name(asset),
         selection=[asset.name],
         tags={
-            **{ASSET_TAG: asset.name, TURN_TAG: asset.name},
-            **{REDRIVE_TAG: "yes", **ALL_STEPS},
+            ASSET_TAG: asset.name,
+            TURN_TAG: asset.name,
+            REDRIVE_TAG: "yes",
+            **ALL_STEPS,
         },
         description=(
             f"Run the open dead letters and the failed batches of partitions of {asset.name} "

@@ -22,12 +22,12 @@ from pipelines.errors import (
     unusual_sentences,
     was_stopped,
 )
-from pipelines.fanout import GENERATION_TAG
 from pipelines.jobs import job_name
 from pipelines.location import job_origin
 from pipelines.lost_runs import PROCESS, free_lost_slots, process_of_run
 from pipelines.partial import is_partial
 from pipelines.processes import enter_home, start_fork_server, stop_fork_server
+from pipelines.purposes import GENERATION_TAG
 from pipelines.summaries import Summary, refusal_texts, summary_of_none
 from resources.io_manager import RUNS_PREFIX, summary_key
 from resources.run_queue import (

@@ -15,8 +15,8 @@ from pipelines.errors import (
     unusual_numbers,
     was_stopped,
 )
-from pipelines.fanout import GENERATION_TAG, REDRIVE_TAG
 from pipelines.lost_runs import process_tag
+from pipelines.purposes import GENERATION_TAG, REDRIVE_TAG
 from workers.declare.asset import Asset
 
 MAX_RETRY_WAIT = timedelta(minutes=10)  # within which Dagster starts the retry of a failed run

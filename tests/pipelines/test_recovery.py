@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from pipelines.checks import folded_plans, nothing_lost, nothing_twice
-from pipelines.fanout import REDRIVE_TAG
 from pipelines.jobs import redrive_job_name
 from pipelines.lost_runs import (
     PROCESS,
@@ -21,6 +20,7 @@ from pipelines.lost_runs import (
     process_of_run,
     this_process,
 )
+from pipelines.purposes import REDRIVE_TAG
 from pipelines.runs import (
     dagster_instance,
     errors_of,
