@@ -22,7 +22,7 @@ STOPPED_REASON = "UNEXPECTED_TERMINATION"  # what Dagster calls a Ctrl-C or a SI
 UNUSUAL = "unusual"
 FIRST_FIELDS = "unknown_fields"
 
-# Of the metadata of a failed step: all that there is to say, where the UI shows only its beginning.
+# Of the metadata of a failed step: all that there is to say, below tables.
 IN_FULL = "in_full"
 FAILED_BATCHES = "failed_batches"  # of a step that only shows them: see pipelines/failed_batches.py
 HEADLINE_ENDS = re.compile(r", so |: |; |\. | \(")
@@ -60,7 +60,8 @@ def failure(
     """Return what a step fails with: a sentence that the UI shows whole, and all else beside it."""
     short = short or headline(text)
     in_full = {IN_FULL: dg.MetadataValue.text(text)} if short != text else {}
-    return dg.Failure(short, metadata={**in_full, **(tables or {})}, allow_retries=False)
+    # The UI cuts off what is low: the text comes last.
+    return dg.Failure(short, metadata={**(tables or {}), **in_full}, allow_retries=False)
 
 
 def headline(text: str) -> str:

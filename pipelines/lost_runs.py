@@ -9,8 +9,15 @@ import socket
 
 import dagster as dg
 import psutil
+from dagster._core.events import EngineEventData
 
 from pipelines.errors import START_AGAIN
+from pipelines.tables import unfinished
+from resources.s3 import location_settings
+from workers.assets import assets
+from workers.errors import FanfoldError
+from workers.ledger.ledger import Ledger
+from workers.ledger.mongo import mongodb_errors, open_database
 
 # Tag of a run that a command executes: the run, host, pid, when it was born. The UI hides it, and
 # copies it to a run that executes this one again.
@@ -50,8 +57,25 @@ def lost_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
     text = f"The process of this run is gone: it was killed, or its machine was. {START_AGAIN}"
     for run in lost:
+        tell_unfinished(instance, run)
         instance.report_run_failed(run, text)
     return dg.SkipReason(f"{len(lost)} runs marked as failed")
+
+
+def tell_unfinished(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Write into the log of a lost run which batches it was at, where the ledger can be asked."""
+    try:
+        with mongodb_errors(), open_database(location_settings(), patient=False).client as client:
+            ledger = Ledger(client[location_settings().database])
+            plans = ledger.plans_of_run(run.run_id)
+            asset = assets().get(plans[0].asset) if plans else None
+            if asset is None:
+                return
+            metadata = unfinished(asset, ledger, plans)
+    except FanfoldError:
+        return  # that the run is lost can be said all the same
+    text = "What the run was at when its process went; what is finished is reused"
+    instance.report_engine_event(text, run, EngineEventData(metadata=metadata))
 
 
 def free_lost_slots(instance: dg.DagsterInstance) -> None:

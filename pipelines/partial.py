@@ -68,7 +68,7 @@ def failure_of(asset: Asset, published: Published, tables: Metadata) -> dg.Failu
         NOT_FOLDED: dg.MetadataValue.int(len(failed)),
     }
     short = f"{len(failed):,} of {len(published.partitions):,} partitions not folded"
-    return failure(text, numbers | _refusals(asset, published) | tables, short)
+    return failure(text, tables | _refusals(asset, published) | numbers, short)
 
 
 def _refusals(asset: Asset, published: Published) -> Metadata:

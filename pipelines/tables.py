@@ -15,12 +15,13 @@ from workers.ledger.counts import counted_attempts, unread_rests
 from workers.ledger.dead_letters import DeadLetter
 from workers.ledger.ledger import Ledger
 from workers.ledger.losses import can_be_redriven, frequent_reasons, has_new_blocks
-from workers.ledger.records import Batch, Plan
+from workers.ledger.records import UNFINISHED_STATES, Batch, BatchState, Plan
 from workers.values import BUCKETS
 
 MAX_ROWS = 50  # of a table of batches
 MAX_NAMED_ROWS = 20  # of a table of what is lacking
 MAX_WHY_CHARACTERS = 200
+UNFINISHED_RANKS = {BatchState.FAILED: 0, BatchState.RUNNING: 1, BatchState.PLANNED: 2}
 Metadata = dict[str, dg.MetadataValue[Any]]
 Row = dict[str, str | int | float | bool]
 
@@ -41,9 +42,10 @@ def share_metadata(ledger: Ledger, asset: Asset, batches: Sequence[Batch]) -> Me
         return {}
     ranked = sorted(batches, key=_rank)
     shown: Metadata = {"batches": table([_batch_row(batch) for batch in ranked[:MAX_ROWS]])}
-    if more := len(batches) - MAX_ROWS:
-        text = f"{max(more, 0):,} more, all of them faster: `fanfold batches {asset.name}`"
-        shown |= {"batches_left_out": dg.MetadataValue.text(text)} if more > 0 else {}
+    more = len(batches) - MAX_ROWS
+    if more > 0:
+        text = f"{more:,} more, all of them faster: `fanfold batches {asset.name}` lists them"
+        shown["batches_left_out"] = dg.MetadataValue.text(text)
 
     with_letters = [batch for batch in batches if batch.is_done and batch.finished_outcome.dead]
     if with_letters:
@@ -51,12 +53,12 @@ def share_metadata(ledger: Ledger, asset: Asset, batches: Sequence[Batch]) -> Me
     return shown
 
 
-def _rank(batch: Batch) -> tuple[bool, bool, float]:
-    """Return where a batch stands: failures first, then dead letters, then by its seconds."""
-    outcome = batch.outcome
-    if not batch.is_done or not outcome:
-        return False, False, 0.0
-    return True, not outcome.dead, -outcome.seconds
+def _rank(batch: Batch) -> tuple[int, float]:
+    """Return where a batch stands: what failed or did not finish first, then dead letters."""
+    if not batch.is_done:
+        return UNFINISHED_RANKS[batch.state], 0.0
+    outcome = batch.finished_outcome
+    return (3 if outcome.dead else 4), -outcome.seconds
 
 
 def _batch_row(batch: Batch) -> Row:
@@ -85,6 +87,20 @@ def block_of(batch: Batch) -> str:
 def _shortened(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= MAX_WHY_CHARACTERS else f"{line[:MAX_WHY_CHARACTERS]}..."
+
+
+def unfinished(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
+    """Return the batches of a run that broke off, those that it was at first; and what to do."""
+    batches = [batch for of_plan in ledger.batches_by_plan(plans).values() for batch in of_plan]
+    left = sorted((batch for batch in batches if not batch.is_done), key=_rank)
+    rows = [_batch_row(batch) for batch in left[:MAX_NAMED_ROWS]]
+    counts: Metadata = {
+        "batches_without_outcome": dg.MetadataValue.int(
+            sum(batch.state in UNFINISHED_STATES for batch in left)
+        )
+    }
+    shown: Metadata = {"batches": table(rows)} if rows else {}
+    return shown | {"to_mend": table(_ways(asset, ledger, plans, left))} | counts
 
 
 def shard_metadata(shard: FoldedShard, seconds: float) -> Metadata:
@@ -134,20 +150,18 @@ def failed_batches(batches: Iterable[Batch]) -> Metadata:
 
 
 def losses(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
-    """Return what plans that are not folded lack: reasons, batches, items, and what mends it."""
+    """Return what plans that are not folded lack, and what mends it; what is rarer comes first."""
     by_plan = ledger.batches_by_plan(plans)
     batches = [batch for of_plan in by_plan.values() for batch in of_plan]
-    shown: Metadata = {}
-
     ranked = frequent_reasons(ledger, plans)
-    if ranked:
-        rows: list[Row] = [{"items": items, "reason": reason} for reason, items in ranked]
-        shown["reasons"] = table(rows)
-    shown |= failed_batches(batches)
-    shown |= _not_read(unread_rests(ledger, batches))
-    shown |= dead_letters(ledger, batches)
-    shown["to_mend"] = table(_ways(asset, ledger, plans, batches))
-    return shown
+    reasons: list[Row] = [{"items": items, "reason": reason} for reason, items in ranked]
+    return (
+        failed_batches(batches)
+        | _not_read(unread_rests(ledger, batches))
+        | {"to_mend": table(_ways(asset, ledger, plans, batches))}
+        | dead_letters(ledger, batches)
+        | ({"reasons": table(reasons)} if reasons else {})
+    )
 
 
 def _not_read(rests: Sequence[DeadLetter]) -> Metadata:

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 
 FIRST_STEP = ".list_blocks"  # of a run of ours, behind the name of its asset
-# Of runs that make an asset, for people: which one, and of which partitions.
+# Of runs that make an asset, for people: which one, and of which range of partitions.
 ASSET_TAG = "fanfold/asset"
 PARTITIONS_TAG = "fanfold/partitions"
 # Runs with the same value of this tag wait for each other; the UI hides it.
@@ -86,11 +86,10 @@ def tags_of(tags: Mapping[str, str], assets: list[str], now: datetime) -> dict[s
 
 
 def partitions_tag(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tag that tells people which partitions a run is for; none where it has none."""
-    if FIRST_PARTITION_TAG in tags:
-        first, last = tags[FIRST_PARTITION_TAG], tags.get(LAST_PARTITION_TAG)
-        return {PARTITIONS_TAG: f"{first}...{last}" if last and last != first else first}
-    return {PARTITIONS_TAG: tags[PARTITION_TAG]} if PARTITION_TAG in tags else {}
+    """Return the tag that tells people which range a run is for; the UI itself tells one."""
+    if FIRST_PARTITION_TAG not in tags:
+        return {}
+    return {PARTITIONS_TAG: f"{tags[FIRST_PARTITION_TAG]}...{tags[LAST_PARTITION_TAG]}"}
 
 
 def started_by(tags: Mapping[str, str]) -> str:

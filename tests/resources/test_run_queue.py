@@ -43,7 +43,14 @@ def test_new_is_the_partition_that_time_is_in_and_the_one_that_closed_last(parti
         ({"dagster/partition": "2026-03-01"}, "users.newest", "2"),
         ({"dagster/partition": "2026-01-01"}, "users", "1"),
         ({"dagster/partition": "2026-01-01", "dagster/backfill": "b"}, "users", "-1"),
-        ({"dagster/asset_partition_range_start": "2026-01-01"}, "users", "-1"),
+        (
+            {
+                "dagster/asset_partition_range_start": "2026-01-01",
+                "dagster/asset_partition_range_end": "2026-01-09",
+            },
+            "users",
+            "-1",
+        ),
     ],
 )
 def test_a_run_has_the_tags_of_its_partitions(tags, turn, priority):
@@ -61,10 +68,9 @@ def test_a_run_has_the_tags_of_its_partitions(tags, turn, priority):
         ({}, "catalogue or launchpad"),
     ],
 )
-def test_people_read_of_which_asset_and_partitions_a_run_is_and_what_started_it(tags, started_by):
+def test_people_read_of_which_asset_a_run_is_and_what_started_it(tags, started_by):
     queued = tags_of(tags | {"dagster/partition": "2026-03-01"}, ["users"], NOW)
-    assert (queued[ASSET_TAG], queued[PARTITIONS_TAG]) == ("users", "2026-03-01")
-    assert queued[STARTED_BY] == started_by
+    assert (queued[ASSET_TAG], queued[STARTED_BY]) == ("users", started_by)
 
 
 def test_people_read_the_range_of_a_run():
