@@ -4,6 +4,7 @@ import dagster as dg
 
 from pipelines.alerts.sensor import alerts_sensor
 from pipelines.checks import fold_checks
+from pipelines.counters import progress_sensor
 from pipelines.executors import executor
 from pipelines.fanout import fanout_asset
 from pipelines.jobs import asset_job, redrive_job
@@ -43,6 +44,7 @@ def definitions() -> dg.Definitions:
         sensors=[
             *(changes_sensor(asset) for asset in watched),
             lost_runs_sensor,
+            progress_sensor,
             alerts_sensor,
         ],
         resources={

@@ -1,6 +1,7 @@
 """The one translator of errors: what an op, a tick or a run says went wrong, in a sentence."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -21,6 +22,12 @@ STOPPED_REASON = "UNEXPECTED_TERMINATION"  # what Dagster calls a Ctrl-C or a SI
 UNUSUAL = "unusual"
 FIRST_FIELDS = "unknown_fields"
 
+# Of the metadata of a failed step: all that there is to say, below tables.
+IN_FULL = "in_full"
+FAILED_BATCHES = "failed_batches"  # of a step that only shows them: see pipelines/failed_batches.py
+HEADLINE_ENDS = re.compile(r", so |: |; |\. | \(")
+MAX_HEADLINE_CHARACTERS = 60
+
 START_AGAIN = "Start a new run of the same partitions: it reuses every finished batch"
 STOPPED_TEXT = f"it was stopped before its end. {START_AGAIN}"
 
@@ -39,12 +46,33 @@ def explained(context: dg.OpExecutionContext) -> Iterator[None]:
     except Unavailable as error:
         context.log.warning(str(error))
         if context.retry_number >= RETRIES:
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise failure(str(error)) from error
         raise retry_requested(context) from error
     except Refused as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+        raise failure(str(error)) from error
     except Exception as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+        raise failure(f"{type(error).__name__}: {error}") from error
+
+
+def failure(
+    text: str, tables: Mapping[str, dg.MetadataValue[Any]] | None = None, short: str = ""
+) -> dg.Failure:
+    """Return what a step fails with: a sentence that the UI shows whole, and all else beside it."""
+    short = short or headline(text)
+    in_full = {IN_FULL: dg.MetadataValue.text(text)} if short != text else {}
+    # The UI cuts off what is low: the text comes last.
+    return dg.Failure(short, metadata={**(tables or {}), **in_full}, allow_retries=False)
+
+
+def headline(text: str) -> str:
+    """Return how a text begins, without the asset that the step is named by."""
+    if len(text) <= MAX_HEADLINE_CHARACTERS:
+        return text
+    begin = re.sub(r"^[a-z_]\w*: (?=.{9})", "", text)
+    short = HEADLINE_ENDS.split(begin, maxsplit=1)[0]
+    if len(short) <= MAX_HEADLINE_CHARACTERS:
+        return short
+    return f"{short[:MAX_HEADLINE_CHARACTERS].rpartition(' ')[0]} ..."
 
 
 def retry_requested(context: dg.OpExecutionContext) -> dg.RetryRequested:
@@ -124,20 +152,26 @@ def was_stopped(run: dg.DagsterRun) -> bool:
 
 
 def step_errors(events: Iterable[dg.DagsterEvent]) -> list[StepError]:
-    """Return the steps that failed, each with its sentence."""
+    """Return the steps that failed, each with its sentence; but for those that show batches."""
     errors = []
     for event in events:
-        if not event.is_step_failure:
+        data = event.step_failure_data if event.is_step_failure else None
+        if data is None or is_shown_only(data.user_failure_data):
             continue
 
-        data = event.step_failure_data
         text = None
         if data.user_failure_data:
-            text = data.user_failure_data.description
+            in_full = data.user_failure_data.metadata.get(IN_FULL)
+            text = str(in_full.value) if in_full else data.user_failure_data.description
         elif data.error:
             text = error_sentence(data.error)
         errors.append(StepError(str(event.step_key), (text or "failed").strip()))
     return errors
+
+
+def is_shown_only(data: Any) -> bool:
+    """Tell whether a step failed only for people to see what reconcile says of its batches."""
+    return data is not None and data.label == FAILED_BATCHES
 
 
 def run_error(events: Iterable[dg.DagsterEvent]) -> str:

@@ -7,7 +7,8 @@ it did in the ledger and goes on from there.
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,30 +16,26 @@ import dagster as dg
 
 from pipelines.checks import evaluate
 from pipelines.doors import Mongo, Store, after_a_crash, four
-from pipelines.errors import explained
+from pipelines.errors import explained, failure
+from pipelines.failed_batches import show_failed
 from pipelines.launchers.attempt import attempt_rest, attempt_share
 from pipelines.launchers.choice import with_few_workers
 from pipelines.partial import evaluation, failure_of, materialised
 from pipelines.processes import executor_name
+from pipelines.purposes import ALL_STEPS, purpose_of
 from pipelines.summaries import adoption_text, partition_metadata
+from pipelines.tables import losses, shard_metadata, share_metadata
 from resources.io_manager import summary_key
 from workers import steps
 from workers.dealt import Share
 from workers.declare.asset import Asset, Partitions
+from workers.errors import Refused
 from workers.folding.fold import FoldedShard, Shard
 from workers.folding.reconcile import Reconciled
 from workers.ledger.ledger import Ledger
 from workers.planning.listing import Group
 from workers.planning.slots import Slots, decide_slots, slots_of_servers
 from workers.sources.slicing import Sliced
-
-REDRIVE_TAG = "fanfold/redrive"  # of a run that runs dead letters again
-GENERATION_TAG = "fanfold/generation"  # of a run that makes profiles anew: planning/rebuild.py
-# Of a run in which partitions may lose blocks that their profiles were made of.
-DROP_REMOVED_TAG = "fanfold/drop_removed"
-# A run that Dagster retries by itself, since its process died, runs every step again: from the
-# failure on it would drop mapped steps that never started (dagster issues 19490 and 30077).
-ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}
 
 
 def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
@@ -106,15 +103,6 @@ def slots_of_run(ledger: Ledger) -> Slots:
     if executor_name() == "celery" and (elsewhere := slots_of_servers(ledger)):
         return elsewhere
     return slots()
-
-
-def purpose_of(tags: Mapping[str, str]) -> steps.Purpose:
-    """Return what a run with these tags is for."""
-    return steps.Purpose(
-        generation=int(tags[GENERATION_TAG]) if GENERATION_TAG in tags else None,
-        is_redrive=REDRIVE_TAG in tags,
-        drop_removed=DROP_REMOVED_TAG in tags,
-    )
 
 
 @dg.op(
@@ -188,10 +176,10 @@ def queue_batches(
     yield dg.Output([plan.id for plan in plans], "plans", metadata=queued.summary)
     for number, batch_ids in enumerate(queued.shares):
         share = Share(number=number, batches=batch_ids)
-        # The first batch's partition in front lets a person find a worker in the UI.
-        first = batch_ids[0]
-        readable = re.sub(r"\W", "_", partition_of[first])
-        yield dg.DynamicOutput(share.to_json(), f"{readable}_{first}", "shares")
+        # A person finds a worker in the UI by its first partition and its number, which is also
+        # what `python -m workers --share` takes.
+        readable = re.sub(r"\W", "_", partition_of[batch_ids[0]])
+        yield dg.DynamicOutput(share.to_json(), f"{readable}__{number}", "shares")
 
 
 @dg.op
@@ -199,8 +187,12 @@ def run_batch(
     context: dg.OpExecutionContext, share: dict[str, Any], mongo: Mongo, store: Store
 ) -> list[dict[str, Any]]:
     """Have a worker run its share of batches; what fails for good is for reconcile."""
+    own_share = Share.of(share)
     with explained(context):
-        answers = attempt_share(context, four(context, mongo, store), Share.of(share))
+        asset, _, ledger, _ = first = four(context, mongo, store)
+        answers = attempt_share(context, first, own_share)
+        batches = list(ledger.batches_by_id(own_share.batches).values())
+        context.add_output_metadata(share_metadata(ledger, asset, batches))
     return [answer.to_json() for answer in answers]
 
 
@@ -217,8 +209,14 @@ def reconcile(
     """Hold the plans against the ledger's outcomes, then hand out shards of profiles to fold."""
     with explained(context):
         first = four(context, mongo, store)
+        asset, _, ledger, _ = first
         attempt_rest(context, first, plans, len(answers))
-        reconciled = steps.reconcile(*first, plans)
+        show_failed(context, asset, ledger)
+        try:
+            reconciled = steps.reconcile(*first, plans)
+        except Refused as error:
+            tables = losses(asset, ledger, ledger.plans_by_id(plans))
+            raise failure(str(error), tables) from error
     context.log.info(f"{len(answers)} workers answered, {len(reconciled.shards)} shards to fold")
 
     yield dg.Output(reconciled.to_json() | {"shards": []}, "reconciled")
@@ -231,8 +229,10 @@ def fold_shard(
     context: dg.OpExecutionContext, shard: dict[str, Any], mongo: Mongo, store: Store
 ) -> dict[str, Any]:
     """Merge a shard's contributions into its profiles."""
+    began = time.monotonic()
     with explained(context):
         folded = steps.fold_shard(*four(context, mongo, store), Shard.of(shard))
+    context.add_output_metadata(shard_metadata(folded, time.monotonic() - began))
     return folded.to_json()
 
 
@@ -280,7 +280,10 @@ def publish(
     if published.refused:
         yield from materialised(context, asset, metadata)
         yield from map(evaluation, results)
-        raise failure_of(asset, published)
+        plan_ids = [plan_id for refusal in published.refused for plan_id in refusal.plans]
+        with explained(op):
+            tables = losses(asset, ledger, ledger.plans_by_id(plan_ids))
+        raise failure_of(asset, published, tables)
 
     for partition, shown in metadata.items():
         context.add_asset_metadata(shown, partition_key=partition)

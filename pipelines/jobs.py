@@ -4,12 +4,9 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.fanout import ALL_STEPS, REDRIVE_TAG
-from resources.run_queue import ASSET_TAG
+from pipelines.purposes import ALL_STEPS, REDRIVE_TAG
+from resources.run_queue import ASSET_TAG, TURN_TAG
 from workers.declare.asset import Asset
-
-# Dagster's own: the last partition of the range that a run is for.
-LAST_PARTITION_TAG = "dagster/asset_partition_range_end"
 
 
 def job_name(asset: Asset) -> str:
@@ -22,7 +19,7 @@ def asset_job(asset: Asset) -> Any:
     return dg.define_asset_job(
         job_name(asset),
         selection=[asset.name],
-        tags={ASSET_TAG: asset.name, **ALL_STEPS},
+        tags={ASSET_TAG: asset.name, TURN_TAG: asset.name, **ALL_STEPS},
         description=f"Bring partitions of {asset.name} up to date with the blocks in S3.",
     )
 
@@ -37,7 +34,12 @@ def redrive_job(asset: Asset) -> Any:
     return dg.define_asset_job(
         redrive_job_name(asset),
         selection=[asset.name],
-        tags={ASSET_TAG: asset.name, REDRIVE_TAG: "yes", **ALL_STEPS},
+        tags={
+            ASSET_TAG: asset.name,
+            TURN_TAG: asset.name,
+            REDRIVE_TAG: "yes",
+            **ALL_STEPS,
+        },
         description=(
             f"Run the open dead letters and the failed batches of partitions of {asset.name} "
             "again, and fold what works now; blocks that landed since are left to a plain run."

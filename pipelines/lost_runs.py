@@ -9,10 +9,19 @@ import socket
 
 import dagster as dg
 import psutil
+from dagster._core.events import EngineEventData
 
 from pipelines.errors import START_AGAIN
+from pipelines.tables import unfinished
+from resources.s3 import location_settings
+from workers.assets import assets
+from workers.errors import FanfoldError
+from workers.ledger.ledger import Ledger
+from workers.ledger.mongo import mongodb_errors, open_database
 
-PROCESS = "fanfold/process"  # tag of a run that a command executes: host, pid, when it was born
+# Tag of a run that a command executes: the run, host, pid, when it was born. The UI hides it, and
+# copies it to a run that executes this one again.
+PROCESS = ".dagster/fanfold_process"
 GRPC_TAG = ".dagster/grpc_info"  # Dagster's own, of a run that a code server started
 FIRST_EVENTS = 20  # of a run's engine, of which one names its process; a long run has thousands
 PROCESS_NAMED = re.compile(r"\(pid: (\d+)\)")  # how Dagster's events name the process of a run
@@ -22,6 +31,17 @@ def this_process() -> str:
     """Return what tells this process from any other."""
     born = psutil.Process().create_time()
     return f"{socket.gethostname()} {os.getpid()} {born:.0f}"
+
+
+def process_of_run(run_id: str) -> str:
+    """Return the tag of a run that this process executes."""
+    return f"{run_id} {this_process()}"
+
+
+def process_tag(run: dg.DagsterRun) -> str:
+    """Return the process of the command that executes a run; "" where none does."""
+    run_id, _, process = run.tags.get(PROCESS, "").partition(" ")
+    return process if run_id == run.run_id else ""
 
 
 @dg.sensor(
@@ -37,8 +57,25 @@ def lost_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
     text = f"The process of this run is gone: it was killed, or its machine was. {START_AGAIN}"
     for run in lost:
+        tell_unfinished(instance, run)
         instance.report_run_failed(run, text)
     return dg.SkipReason(f"{len(lost)} runs marked as failed")
+
+
+def tell_unfinished(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Write into the log of a lost run which batches it was at, where the ledger can be asked."""
+    try:
+        with mongodb_errors(), open_database(location_settings(), patient=False).client as client:
+            ledger = Ledger(client[location_settings().database])
+            plans = ledger.plans_of_run(run.run_id)
+            asset = assets().get(plans[0].asset) if plans else None
+            if asset is None:
+                return
+            metadata = unfinished(asset, ledger, plans)
+    except FanfoldError:
+        return  # that the run is lost can be said all the same
+    text = "What the run was at when its process went; what is finished is reused"
+    instance.report_engine_event(text, run, EngineEventData(metadata=metadata))
 
 
 def free_lost_slots(instance: dg.DagsterInstance) -> None:
@@ -60,8 +97,8 @@ def free_lost_slots(instance: dg.DagsterInstance) -> None:
 
 def is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Tell whether a started run ran in a process of this machine that is no more."""
-    if PROCESS in run.tags:
-        host, pid, born = run.tags[PROCESS].split()
+    if process := process_tag(run):
+        host, pid, born = process.split()
         is_here = host == socket.gethostname()
         return is_here and not _is_alive(int(pid), float(born) + 1)
     if not _is_launched_here(instance, run):

@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, generate_event_batch_id
 
+from pipelines.errors import failure
+from pipelines.tables import MAX_NAMED_ROWS, Metadata, Row, table
 from workers.declare.asset import Asset
 from workers.folding.publish import Published
 
@@ -49,7 +51,7 @@ def evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
     )
 
 
-def failure_of(asset: Asset, published: Published) -> dg.Failure:
+def failure_of(asset: Asset, published: Published, tables: Metadata) -> dg.Failure:
     """Return what the run fails with: which partitions are folded, which are not, and why."""
     folded, failed = published.partitions_folded, published.partitions_failed
     listed = asset.partitions.ranges_text(folded)
@@ -57,12 +59,25 @@ def failure_of(asset: Asset, published: Published) -> dg.Failure:
         f"{asset.partitions.ranges_text(refusal.partitions)}: {refusal.why}"
         for refusal in published.refused
     )
-    return dg.Failure(
+    text = (
         f"{asset.name}: {len(folded):,} of {len(published.partitions):,} partitions are folded "
-        f"({listed}), and {len(failed):,} {'is' if len(failed) == 1 else 'are'} not. {whys}",
-        metadata={"partitions_folded": len(folded), NOT_FOLDED: len(failed)},
-        allow_retries=False,
+        f"({listed}), and {len(failed):,} {'is' if len(failed) == 1 else 'are'} not. {whys}"
     )
+    numbers: Metadata = {
+        "partitions_folded": dg.MetadataValue.int(len(folded)),
+        NOT_FOLDED: dg.MetadataValue.int(len(failed)),
+    }
+    short = f"{len(failed):,} of {len(published.partitions):,} partitions not folded"
+    return failure(text, tables | _refusals(asset, published) | numbers, short)
+
+
+def _refusals(asset: Asset, published: Published) -> Metadata:
+    """Return the partitions that are not folded, each reason once."""
+    rows: list[Row] = [
+        {"not_folded": asset.partitions.ranges_text(refusal.partitions), "why": refusal.why}
+        for refusal in published.refused[:MAX_NAMED_ROWS]
+    ]
+    return {"partitions": table(rows)} if rows else {}
 
 
 def is_partial(events: Sequence[DagsterEvent]) -> bool:

@@ -12,6 +12,8 @@ from workers.errors import Refused
 # What the local executor's fork server imports; Dagster puts the first of them there by itself.
 FORK_SERVER_MODULES = ["dagster._core.executor.multiprocess", "pipelines.preload"]
 
+PROJECT = Path(__file__).parent.parent
+
 
 def executor_name() -> str:
     """Return what FANFOLD_EXECUTOR says."""
@@ -23,11 +25,16 @@ def enter_home() -> None:
     if "DAGSTER_HOME" in os.environ:
         return
 
-    project = Path(__file__).parent.parent
-    if not (project / "dagster.yaml").exists():
+    if not (PROJECT / "dagster.yaml").exists():
         raise Refused("DAGSTER_HOME is not set; set it to the folder of your dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(project)
-    os.chdir(project)  # dagster.yaml names its folders from here
+    os.environ["DAGSTER_HOME"] = str(PROJECT)
+    os.chdir(PROJECT)  # dagster.yaml names its folders from here
+
+
+def workspace_file() -> Path:
+    """Return the workspace.yaml beside the dagster.yaml in use, else the project's."""
+    home = Path(os.environ.get("DAGSTER_HOME", PROJECT)) / "workspace.yaml"
+    return home if home.exists() else PROJECT / "workspace.yaml"
 
 
 def start_fork_server() -> None:

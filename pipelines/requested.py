@@ -3,9 +3,13 @@
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from pipelines.jobs import LAST_PARTITION_TAG
 from pipelines.lost_runs import is_lost
-from resources.run_queue import FIRST_PARTITION_TAG, PARTITION_TAG, steps_of
+from resources.run_queue import (
+    FIRST_PARTITION_TAG,
+    LAST_PARTITION_TAG,
+    PARTITION_TAG,
+    steps_of,
+)
 from workers.assets import assets
 from workers.declare.asset import Asset
 

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache, partial
+from functools import cache
 from typing import Any
-from uuid import uuid4
 
 import dagster as dg
+from dagster._core.execution.api import execute_run
+from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.utils import make_new_run_id
 
 from pipelines.cli.display import Display
 from pipelines.cli.progress import follow_run
@@ -20,13 +22,21 @@ from pipelines.errors import (
     unusual_sentences,
     was_stopped,
 )
-from pipelines.jobs import LAST_PARTITION_TAG, job_name
-from pipelines.lost_runs import PROCESS, free_lost_slots, this_process
+from pipelines.jobs import job_name
+from pipelines.location import job_origin
+from pipelines.lost_runs import PROCESS, free_lost_slots, process_of_run
 from pipelines.partial import is_partial
 from pipelines.processes import enter_home, start_fork_server, stop_fork_server
+from pipelines.purposes import GENERATION_TAG
 from pipelines.summaries import Summary, refusal_texts, summary_of_none
 from resources.io_manager import RUNS_PREFIX, summary_key
-from resources.run_queue import FIRST_PARTITION_TAG, PARTITION_TAG
+from resources.run_queue import (
+    FIRST_PARTITION_TAG,
+    LAST_PARTITION_TAG,
+    PARTITION_TAG,
+    STARTED_BY,
+    partitions_tag,
+)
 from resources.s3 import location_settings
 from workers.declare.asset import Asset, span
 from workers.errors import Unavailable
@@ -36,7 +46,8 @@ from workers.settings import Settings
 from workers.store import open_store
 
 REACH_SECONDS = 2  # seconds for which a command tries to reach S3
-COMMAND = "fanfold/command"  # tag by which a command finds the run that it started
+# The command that executes a run sees to it; nobody starts it once more beside that.
+NO_RETRY = {MAX_RETRIES_TAG: "0"}
 
 
 def split_partitions(asset: Asset, partitions: Sequence[str]) -> list[list[str]]:
@@ -95,17 +106,19 @@ def materialise(
     check_servers(asset, settings, partitions[0])
 
     started = time.monotonic()
-    command = uuid4().hex
-    all_tags = {**partition_tags(partitions), **(tags or {})}
-    all_tags |= {COMMAND: command, PROCESS: this_process()}
+    run_id = make_new_run_id()
+    of_partitions = partition_tags(partitions)
+    all_tags = {**of_partitions, **partitions_tag(of_partitions), **(tags or {}), **NO_RETRY}
+    all_tags |= {STARTED_BY: command_of_tags(tags or {}, job), PROCESS: process_of_run(run_id)}
 
     with dagster_instance() as instance, fork_server():
         free_lost_slots(instance)
         title = f"{label}{asset.name} {span(partitions)}"
-        find_run = partial(run_of_command, instance, command)
-        following = display and follow_run(title, len(partitions), find_run, settings, display)
+        following = display and follow_run(
+            title, len(partitions), lambda: run_id, settings, display
+        )
         with following or nullcontext() as follower:
-            result = _execute(instance, job or job_name(asset), all_tags)
+            result = _execute(instance, run_id, job or job_name(asset), all_tags)
             if follower and not was_stopped(result.dagster_run):
                 follower.ending = "done" if result.success else "failed"
         summary = _summarise(asset, settings, partitions, result)
@@ -114,14 +127,22 @@ def materialise(
 
 
 def _execute(
-    instance: dg.DagsterInstance, job: str, tags: Mapping[str, str]
+    instance: dg.DagsterInstance, run_id: str, name: str, tags: Mapping[str, str]
 ) -> dg.JobExecutionResult:
-    return dg.execute_job(
-        reconstructable(job),
-        instance=instance,
-        tags=tags,
+    """Execute a job as `dg.execute_job` does, in a run that the UI finds at its code location."""
+    job = reconstructable(name)
+    definition = job.get_definition()
+    loaded = job.repository.get_definition().repository_load_data
+    run = instance.create_run_for_job(
+        definition,
+        run_id=run_id,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={**definition.run_tags, **tags},
+        remote_job_origin=job_origin(name),
+        job_code_origin=job.get_python_origin(),
+        repository_load_data=loaded,
     )
+    return execute_run(job.with_repository_load_data(loaded), run, instance)
 
 
 def _summarise(
@@ -144,12 +165,6 @@ def _summarise(
 
     errors = [STOPPED_TEXT] if was_stopped(result.dagster_run) else errors_of(result)
     return summary | {"partitions": list(partitions), "errors": errors}
-
-
-def run_of_command(instance: dg.DagsterInstance, command: str) -> str | None:
-    """Return the id of the run that a command started; None before it is there."""
-    run_ids = instance.get_run_ids(dg.RunsFilter(tags={COMMAND: command}), limit=1)
-    return run_ids[0] if run_ids else None
 
 
 def check_servers(asset: Asset, settings: Settings, partition: str) -> None:
@@ -199,6 +214,13 @@ def partition_tags(partitions: Sequence[str]) -> dict[str, str]:
         FIRST_PARTITION_TAG: partitions[0],
         LAST_PARTITION_TAG: partitions[-1],
     }
+
+
+def command_of_tags(tags: Mapping[str, str], job: str | None) -> str:
+    """Return the command that a run is of, for people."""
+    if GENERATION_TAG in tags:
+        return "fanfold rebuild"
+    return "fanfold redrive" if job else "fanfold run"
 
 
 def dagster_instance() -> dg.DagsterInstance:

@@ -11,13 +11,29 @@ import dagster as dg
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 
 FIRST_STEP = ".list_blocks"  # of a run of ours, behind the name of its asset
-# Runs with the same value of this tag wait for each other.
+# Of runs that make an asset, for people: which one, and of which range of partitions.
 ASSET_TAG = "fanfold/asset"
+PARTITIONS_TAG = "fanfold/partitions"
+# Runs with the same value of this tag wait for each other; the UI hides it.
+TURN_TAG = ".dagster/fanfold_turn"
+# What started a run, for people: `fanfold run`, a sensor, a schedule, ...
+STARTED_BY = "fanfold/started_by"
 # Dagster's own.
 PRIORITY_TAG = "dagster/priority"
 PARTITION_TAG = "dagster/partition"
 BACKFILL_TAG = "dagster/backfill"
 FIRST_PARTITION_TAG = "dagster/asset_partition_range_start"
+LAST_PARTITION_TAG = "dagster/asset_partition_range_end"
+# By what Dagster tags a run with, who started it; where nothing says, a person did in the UI.
+STARTERS = {
+    "dagster/retry_number": "retry after a lost process",
+    "dagster/parent_run_id": "executed again in the UI",
+    BACKFILL_TAG: "backfill",
+    "dagster/schedule_name": "schedule",
+    "dagster/from_automation_condition": "automation",
+    "dagster/sensor_name": "sensor",
+}
+A_PERSON = "catalogue or launchpad"
 # By Dagster's priorities: 0 where nothing is said, the highest first.
 NEWEST, RECENT, OLD = 2, 1, -1
 # How keys of partitions are written, by their length.
@@ -57,11 +73,28 @@ def tags_of(tags: Mapping[str, str], assets: list[str], now: datetime) -> dict[s
         return {}
 
     is_newest = is_new(tags.get(PARTITION_TAG, ""), now)
-    wanted = {ASSET_TAG: f"{assets[0]}.newest" if is_newest else assets[0]}
+    wanted = {
+        ASSET_TAG: ", ".join(assets),
+        TURN_TAG: f"{assets[0]}.newest" if is_newest else assets[0],
+        STARTED_BY: started_by(tags),
+        **partitions_tag(tags),
+    }
     if PRIORITY_TAG not in tags:
         is_old = BACKFILL_TAG in tags or FIRST_PARTITION_TAG in tags
         wanted[PRIORITY_TAG] = str(NEWEST if is_newest else OLD if is_old else RECENT)
     return {name: value for name, value in wanted.items() if tags.get(name) != value}
+
+
+def partitions_tag(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tag that tells people which range a run is for; the UI itself tells one."""
+    if FIRST_PARTITION_TAG not in tags:
+        return {}
+    return {PARTITIONS_TAG: f"{tags[FIRST_PARTITION_TAG]}...{tags[LAST_PARTITION_TAG]}"}
+
+
+def started_by(tags: Mapping[str, str]) -> str:
+    """Return who started a run that was queued, for people."""
+    return next((text for tag, text in STARTERS.items() if tag in tags), A_PERSON)
 
 
 def is_new(partition: str, now: datetime) -> bool:

@@ -2,6 +2,9 @@
 
 from workers.values import Place
 
+# What a sentence says where the same bytes cannot be had any more.
+RUN_AGAIN = "run its partition again"
+
 
 class FanfoldError(Exception):
     """Base of every error that Fanfold raises on purpose."""

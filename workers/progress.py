@@ -8,6 +8,9 @@ from workers.ledger.records import UNFINISHED_STATES, BatchState, Plan, PlanStat
 from workers.planning.sizing import BATCH_SECONDS, RANGE_SECONDS
 from workers.values import BUCKETS, Value
 
+SURE_BATCHES = 8  # batches that a run has to finish,
+SURE_SHARE = 0.1  # and the part of its work, before the seconds to come are told
+
 
 class Figures(Value, frozen=True, kw_only=True):
     """How far a run is. Batches and items that it reuses count as done."""
@@ -71,6 +74,19 @@ def figures(ledger: Ledger, run: str, partitions: int) -> Figures:
         work_done=sum(row.seconds for row in done),
         work_left=_work_left(done, unfinished),
     )
+
+
+def seconds_left(first: Figures, now: Figures, seconds: float) -> float | None:
+    """Return how long a run takes for the rest of its work, at its pace since a first look.
+
+    None where too little is done to tell.
+    """
+    batches = now.finished - first.finished
+    work = now.work_done - first.work_done
+    is_sure = batches >= SURE_BATCHES and work > 0 and work >= SURE_SHARE * (work + now.work_left)
+    if now.stage != "working" or not is_sure:
+        return None
+    return now.work_left * seconds / work
 
 
 def _settled(states: Counter[PlanState]) -> int:

@@ -27,7 +27,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from workers.errors import FanfoldError, Refused, Unavailable
+from workers.errors import RUN_AGAIN, FanfoldError, Refused, Unavailable
 
 MAX_TEXT_CHARACTERS = 400  # of what S3 says, as a message passes it on
 # Of HTTP: a redirect while a new bucket becomes known, a timeout, a conflict, too many requests. A
@@ -202,11 +202,11 @@ def _explain(answer: Answer, name: str) -> FanfoldError:
     """Return what an answer of S3 means for the named thing, and what to do about it."""
     status, code = answer.status, answer.code
     if status == 412:
-        return Refused(f"{name} was replaced after it was planned; run its partition again")
+        return Refused(f"{name} was replaced after it was planned; {RUN_AGAIN}")
     if status == 404 and code == "NoSuchBucket":
         return Refused(f"{name}: the bucket does not exist; create it or set FANFOLD_BUCKET")
     if status == 404:
-        return Refused(f"{name} is gone; run its partition again")
+        return Refused(f"{name} is gone; {RUN_AGAIN}")
     if answer.is_transient and not (status == 307 and answer.region):
         return Unavailable(f"S3 answered {status} {answer.said} for {name}")
 

@@ -15,7 +15,8 @@ from pipelines.errors import (
     unusual_numbers,
     was_stopped,
 )
-from pipelines.fanout import GENERATION_TAG, REDRIVE_TAG
+from pipelines.lost_runs import process_tag
+from pipelines.purposes import GENERATION_TAG, REDRIVE_TAG
 from workers.declare.asset import Asset
 
 MAX_RETRY_WAIT = timedelta(minutes=10)  # within which Dagster starts the retry of a failed run
@@ -65,7 +66,7 @@ def retry_status(instance: dg.DagsterInstance, record: dg.RunRecord) -> RetrySta
     without a word.
     """
     run = record.dagster_run
-    if run.status != dg.DagsterRunStatus.FAILURE or not run.remote_job_origin:
+    if run.status != dg.DagsterRunStatus.FAILURE or process_tag(run):
         return RetryStatus.OVER
     if run.tags.get(RETRY_TAG):
         return RetryStatus.RETRIED

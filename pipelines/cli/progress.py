@@ -16,15 +16,13 @@ from pipelines.cli.display import Display, View
 from workers.errors import FanfoldError
 from workers.ledger.ledger import Ledger
 from workers.ledger.mongo import mongodb_errors, open_database
-from workers.progress import Figures, figures
+from workers.progress import Figures, figures, seconds_left
 from workers.settings import Settings
 
 LOOK_SECONDS = 0.5  # seconds between two looks at the ledger;
 REST_FACTOR = 9  # times as long as a look took, where that is more,
 MAX_REST_SECONDS = 5  # but no longer than this
 ANSWER_SECONDS = 4  # seconds that MongoDB has for a look
-SURE_BATCHES = 8  # batches that a run has to finish,
-SURE_SHARE = 0.1  # and the part of its work, before the seconds to come are shown
 
 
 class Follower:
@@ -87,15 +85,10 @@ class Follower:
 
     def _remaining(self) -> float | None:
         """Return how long the rest of the work takes at the pace of what this run has done."""
-        if self._first is None or self._now.stage != "working":
+        if self._first is None:
             return None
-
         first, since = self._first
-        batches = self._now.finished - first.finished
-        work = self._now.work_done - first.work_done
-        if batches < SURE_BATCHES or work < SURE_SHARE * (work + self._now.work_left):
-            return None
-        return self._now.work_left * (time.monotonic() - since) / work
+        return seconds_left(first, self._now, time.monotonic() - since)
 
 
 @contextmanager

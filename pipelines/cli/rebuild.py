@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.cli.console import out, servers, show
 from pipelines.cli.display import Display, open_display
-from pipelines.fanout import DROP_REMOVED_TAG, GENERATION_TAG
+from pipelines.purposes import DROP_REMOVED_TAG, GENERATION_TAG
 from pipelines.runs import materialise_all
 from pipelines.summaries import Summary, failures, is_folded
 from workers.declare.asset import Asset

@@ -17,7 +17,7 @@ from pipelines.cli.console import (
 from pipelines.cli.display import open_display
 from pipelines.cli.outcome import print_summary, slowest_batch
 from pipelines.cli.worker import warn_without_workers
-from pipelines.fanout import DROP_REMOVED_TAG
+from pipelines.purposes import DROP_REMOVED_TAG
 from pipelines.requested import partitions_at_work
 from pipelines.runs import dagster_instance, materialise_all
 from pipelines.summaries import Summary, adoption_text, join_summaries

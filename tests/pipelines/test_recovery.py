@@ -11,15 +11,16 @@ import psutil
 import pytest
 
 from pipelines.checks import folded_plans, nothing_lost, nothing_twice
-from pipelines.fanout import REDRIVE_TAG
 from pipelines.jobs import redrive_job_name
 from pipelines.lost_runs import (
     PROCESS,
     free_lost_slots,
     is_lost,
     lost_runs_sensor,
+    process_of_run,
     this_process,
 )
+from pipelines.purposes import REDRIVE_TAG
 from pipelines.runs import (
     dagster_instance,
     errors_of,
@@ -259,7 +260,8 @@ def executed_again(run_id, days):
 
 def test_a_run_is_lost_only_where_its_process_was_here_and_is_gone():
     def is_process_lost(process):
-        return is_lost(None, dg.DagsterRun("job", tags={"fanfold/process": process}))
+        tags = {PROCESS: f"mine {process}"}
+        return is_lost(None, dg.DagsterRun("job", run_id="mine", tags=tags))
 
     host, pid, born = this_process().split()
     assert not is_process_lost(f"{host} {pid} {born}")
@@ -326,7 +328,7 @@ def test_a_run_killed_before_its_fold_and_executed_from_its_failure_is_whole_or_
 def test_the_slots_of_runs_that_are_gone_are_free_for_the_next_and_those_of_others_stay():
     pool = "fold_slots_of_a_test"
     gone = dg.DagsterRun("no_job", run_id="gone")
-    alive = dg.DagsterRun("no_job", tags={PROCESS: this_process()})
+    alive = dg.DagsterRun("no_job", run_id="alive", tags={PROCESS: process_of_run("alive")})
     alive = alive.with_status(dg.DagsterRunStatus.STARTED)
 
     with dagster_instance() as instance:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
-from pipelines.fanout import DROP_REMOVED_TAG
+from pipelines.purposes import DROP_REMOVED_TAG
 from pipelines.runs import dagster_instance, materialise
 from pipelines.summaries import failures
 from resources.embedded import running_settings

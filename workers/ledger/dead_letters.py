@@ -237,10 +237,10 @@ class DeadLetters:
         query = {"asset": asset, "_id": {"$regex": f"^{re.escape(beginning)}"}}
         return [document["_id"] for document in self.collection.find(query, {"_id": 1}).limit(2)]
 
-    def found_by(self, attempts: Iterable[AttemptId]) -> list[DeadLetter]:
-        """Return the letters that any of these attempts found."""
-        query = {"found_by": _in(attempts)}
-        return [DeadLetter.from_document(document) for document in self.collection.find(query)]
+    def found_by(self, attempts: Iterable[AttemptId], most: int = 0) -> list[DeadLetter]:
+        """Return the letters that any of these attempts found; all, or so many at most."""
+        found = self.collection.find({"found_by": _in(attempts)}, limit=most)
+        return [DeadLetter.from_document(document) for document in found]
 
     def rests_found_by(self, attempts: Iterable[AttemptId]) -> list[DeadLetter]:
         """Return the letters of rests that any of these attempts found, in the blocks' order."""

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from workers.declare.asset import Asset
+from workers.errors import RUN_AGAIN
 from workers.ledger.counts import counted_attempts, exceeds_tolerance, unread_rests, uses_nothing
 from workers.ledger.dead_letters import DeadLetter
 from workers.ledger.fingerprint import cause_of
@@ -14,6 +15,27 @@ from workers.values import Counts
 MAX_REASONS = 3  # most frequent reasons that a message names
 MAX_NAMED = 5  # partitions, blocks or batches that a message names
 MAX_BLOCKS = 3  # blocks, or failed batches, that a message describes
+
+
+def can_be_redriven(ledger: Ledger, batches: Sequence[Batch]) -> bool:
+    """Tell whether running the same bytes again can mend what batches lack.
+
+    It cannot where a block breaks off, or where another lies in its place.
+    """
+    base = [batch for batch in batches if not batch.is_redrive]
+    if any(batch.is_failed and RUN_AGAIN not in batch.error for batch in base):
+        return True
+    dead = sum(batch.finished_outcome.dead for batch in base if batch.is_done)
+    if not dead:
+        return False
+    attempts = counted_attempts(base)
+    discarded = ledger.dead_letters.count_discarded(attempts)
+    return dead > discarded + len(unread_rests(ledger, batches))
+
+
+def has_new_blocks(batches: Sequence[Batch]) -> bool:
+    """Tell whether batches failed as other blocks lie in the place of theirs, or none do."""
+    return any(batch.is_failed and RUN_AGAIN in batch.error for batch in batches)
 
 
 def failed_batches(ledger: Ledger, asset: str, partition: str | None = None) -> list[Batch]:
@@ -93,7 +115,9 @@ def explain_unused(asset: Asset, ledger: Ledger, counts: Sequence[Counts]) -> st
     if listed:
         sentences.append(f"Most frequent: {listed}")
 
-    sentences.append(_commands(asset, counts))
+    batches = [batch for of_plan in ledger.batches_by_plan(plans).values() for batch in of_plan]
+    is_redrivable = can_be_redriven(ledger, batches)
+    sentences.append(_commands(asset, counts, is_redrivable))
     return ". ".join(sentences)
 
 
@@ -154,12 +178,12 @@ def _describe_failed(batch: Batch) -> str:
     return f"batch {batch.id} of {_blocks_of(batch)} (about {batch.items:,} items)"
 
 
-def _commands(asset: Asset, counts: Sequence[Counts]) -> str:
+def _commands(asset: Asset, counts: Sequence[Counts], is_redrivable: bool) -> str:
     """Return what to type: to see it, to run it again, and to give up what nobody can read."""
     where = f"{asset.name} --partition {counts[0].partition}" if len(counts) == 1 else asset.name
     ways = [f"`fanfold dead-letters {where}` lists them"]
 
-    if any(partition.unused > partition.unread_parts for partition in counts):
+    if is_redrivable:
         ways.append(f"`fanfold redrive {where}` runs them again once the cause is mended")
     ways.append("blocks that were put or declared anew are for a plain run")
 

@@ -58,6 +58,14 @@ class Shares:
         left = {each["_id"] for each in self.batches.find({**mine, **unfinished}, {"_id": 1})}
         return [batch_id for batch_id in batch_ids if batch_id in left]
 
+    def failed(self, asset: str, run: str) -> dict[int, list[str]]:
+        """Return the batches of a run that failed for good, by share; without those of redrives."""
+        of_run = {"asset": asset, "state": BatchState.FAILED, "dealt.run": run, "redrives": []}
+        shares: dict[int, list[str]] = {}
+        for each in self.batches.find(of_run, {"dealt": 1}):
+            shares.setdefault(each["dealt"]["share"], []).append(each["_id"])
+        return shares
+
     def to_run_alone(self, size: int, batch_ids: Sequence[str]) -> set[str]:
         """Return those of these batches that read more than so many bytes, or ended a worker."""
         alone = [{"bytes": {"$gt": size}}, {"unanswered": {"$gt": 0}}]

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from pipelines.alerts.messages import QUOTED_COMMAND
-from pipelines.fanout import DROP_REMOVED_TAG
+from pipelines.purposes import DROP_REMOVED_TAG
 from pipelines.runs import dagster_instance, materialise
 from tests.pipelines.conftest import told
 from tests.support.pipeline import DAY, event
