@@ -20,6 +20,7 @@ from pipelines.cli.local import (
 )
 from pipelines.cli.rebuild import rebuild_command
 from pipelines.cli.run import batches_command, plan_command, run_command, verify_command
+from pipelines.cli.show import explain_command, show_command
 from pipelines.cli.worker import worker_command
 from workers.errors import FanfoldError
 
@@ -35,6 +36,7 @@ COMMANDS = [
     run_command,
     batches_command,
     verify_command,
+    *(show_command, explain_command),
     dead_letters_command,
     redrive_command,
     rebuild_command,

@@ -1,0 +1,244 @@
+"""Commands that look at one profile: what it says, and which items make it say so."""
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.cli.console import asset_argument, json_option, out, servers, show
+from pipelines.cli.readable import cut, field_lines, page_width, text_of, wrapped
+
+if TYPE_CHECKING:
+    from workers.contributors import Contributor, Made
+    from workers.declare.asset import Asset
+    from workers.declare.task import Task
+    from workers.explain import ExplainedItem, Explanation
+
+MAX_PARTITIONS = 20  # that a page names
+DEFAULT_ITEMS = 20  # items that a page lists
+
+
+@click.command("show")
+@asset_argument
+@click.argument("profile_id", metavar="ID")
+@json_option
+def show_command(asset: "Asset", profile_id: str, as_json: bool) -> None:
+    r"""Print the profile ID of ASSET as readers see it, with the partitions that it is made of.
+
+    \b
+    Examples:
+      fanfold show user_profiles 405
+      fanfold show influence_scores 405 --json
+    """
+    from workers.contributors import made_of  # noqa: PLC0415  help needs no pandas
+    from workers.declare.task import load_task  # noqa: PLC0415
+
+    task = load_task(asset.task)
+    with servers() as (ledger, store):
+        made = made_of(asset, task, ledger, store, profile_id)
+
+    partitions = _partition_rows(task, made)
+    document = {
+        "asset": asset.name,
+        "id": profile_id,
+        "fields": made.fields,
+        "others_fields": made.others,
+        "began_with": made.began_with(task),
+        "partitions": partitions,
+        "partitions_not_known": made.lost,
+    }
+    show(as_json, document, lambda: _print_profile(document))
+
+
+def _partition_rows(task: "Task", made: "Made") -> list[dict[str, Any]]:
+    """Return what each partition says of a profile, with the batches that say it."""
+    rows: dict[str, list[Contributor]] = {}
+    for contributor in made.contributors:
+        rows.setdefault(contributor.partition, []).append(contributor)
+    return [
+        {
+            "partition": partition,
+            "is_folded": all(contributor.is_folded for contributor in contributors),
+            "batches": [contributor.batch for contributor in contributors],
+            "says": made.said_by(task, contributors),
+        }
+        for partition, contributors in rows.items()
+    ]
+
+
+def _print_profile(document: dict[str, Any]) -> None:
+    lines = [f"{document['asset']} {document['id']}", "", *field_lines(document["fields"])]
+    if document["others_fields"]:
+        lines += ["", "of others", *field_lines(document["others_fields"])]
+    if document["began_with"]:
+        lines += ["", "began with", *field_lines(document["began_with"])]
+
+    rows = document["partitions"]
+    batches = sum(len(row["batches"]) for row in rows)
+    lines += ["", f"made of {_count(len(rows), 'partition')}, {_count(batches, 'batch')}"]
+    for row in rows[-MAX_PARTITIONS:]:
+        state = "" if row["is_folded"] else "being folded: "
+        values = {name: value for name, value in row["says"].items() if type(value) is not dict}
+        says = ", ".join(f"{name} {text_of(value)}" for name, value in values.items())
+        lines += wrapped(state + says, f"  {row['partition']}  ", " " * (len(row["partition"]) + 4))
+    if len(rows) > MAX_PARTITIONS:
+        lines.append(f"  and {len(rows) - MAX_PARTITIONS:,} older; --json has all")
+    lines += _lost_lines(document["partitions_not_known"])
+    lines += ["", f"fanfold explain {document['asset']} {document['id']} FIELD says which items"]
+    _print(lines)
+
+
+@click.command("explain")
+@asset_argument
+@click.argument("profile_id", metavar="ID")
+@click.argument("field", metavar="[FIELD]", default="")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Items to list: 20.")
+@json_option
+def explain_command(
+    asset: "Asset", profile_id: str, field: str, limit: int | None, as_json: bool
+) -> None:
+    r"""Say which partitions, batches, blocks and items make a profile ID of ASSET, or its FIELD.
+
+    FIELD may name one key of a map, as in topics.Drama. Results in S3 tell which batches; of these
+    alone the blocks are read, until --limit items are found. With --json all items are.
+
+    \b
+    Examples:
+      fanfold explain user_profiles 405 events
+      fanfold explain user_profiles 405 topics.Drama --limit 5
+      fanfold explain user_profiles 405 events --json
+    """
+    from workers.contributors import Question, made_of  # noqa: PLC0415  help needs no pandas
+    from workers.declare.task import load_task  # noqa: PLC0415
+    from workers.explain import Explanation  # noqa: PLC0415
+
+    task = load_task(asset.task)
+    most = DEFAULT_ITEMS if limit is None and not as_json else limit
+    with servers() as (ledger, store):
+        made = made_of(asset, task, ledger, store, profile_id)
+        question = Question.of_text(task, made, field)
+        explanation = Explanation(task, ledger, store, made, question)
+        items = list(islice(explanation.items(), None if most is None else most + 1))
+
+    has_more = most is not None and len(items) > most
+    items = items[:most]
+    document = _explained(asset, field, explanation, items, has_more)
+    show(as_json, document, lambda: _print_explained(document, task.observe is not None))
+
+
+def _explained(
+    asset: "Asset",
+    field: str,
+    explanation: "Explanation",
+    items: "list[ExplainedItem]",
+    has_more: bool,
+) -> dict[str, Any]:
+    """Return an explanation as `--json` prints it."""
+    made = explanation.made
+    return {
+        "asset": asset.name,
+        "id": made.profile.id,
+        "field": field,
+        "value": explanation.value,
+        "is_as_stored": explanation.is_as_stored,
+        "batches": [
+            {
+                "partition": contributor.partition,
+                "batch": contributor.batch,
+                "blocks": explanation.blocks_of(contributor),
+                "is_redrive": explanation.is_redrive(contributor),
+                "says": explanation.says(contributor),
+            }
+            for contributor in explanation.contributors
+        ],
+        "items": [item.to_json() for item in items],
+        "has_more_items": has_more,
+        "began_with": explanation.began_with,
+        "unread": [unread.to_json() for unread in explanation.unread],
+        "partitions_not_known": made.lost,
+        "batches_of_other_code": explanation.of_other_code,
+        "read": {
+            "results": made.results,
+            "bytes_of_results": made.bytes_read,
+            "ranges": explanation.ranges,
+            "bytes_of_ranges": explanation.bytes_read,
+        },
+    }
+
+
+def _print_explained(document: dict[str, Any], is_observed: bool) -> None:
+    batches = document["batches"]
+    partitions = {row["partition"] for row in batches}
+    lines = [f"{document['asset']} {document['id']}", *field_lines(document["value"]), ""]
+    if not document["is_as_stored"]:
+        lines += ["MongoDB holds another value: a run is at it, or somebody wrote to it.", ""]
+    if document["began_with"]:
+        lines += ["began with", *field_lines(document["began_with"]), ""]
+    lines.append(
+        f"said by {_count(len(batches), 'batch')} of {_count(len(partitions), 'partition')}"
+    )
+    for row in batches[-MAX_PARTITIONS:]:
+        redrive = " (a redrive)" if row["is_redrive"] else ""
+        lines.append(f"  {row['partition']}  batch {row['batch']}{redrive}")
+        lines += wrapped(_saying(row["says"]), "    says ", "         ")
+    if len(batches) > MAX_PARTITIONS:
+        lines.append(f"  and {len(batches) - MAX_PARTITIONS:,} older; --json has all")
+
+    lines += ["", *_item_lines(document)]
+    if is_observed:
+        lines += ["", "What was seen of the world is in the results alone, so items say nothing."]
+    lines += _note_lines(document)
+    _print(lines)
+
+
+def _item_lines(document: dict[str, Any]) -> list[str]:
+    """Return the items by batch and block, each in two lines: what it says, and how it stands."""
+    items = document["items"]
+    word = "the first items" if document["has_more_items"] else "all items"
+    lines = [f"{word}: {len(items):,}"]
+    before = ("", "")
+    for item in items:
+        where = (item["batch"], item["block"])
+        if where != before:
+            lines += [f"  {item['partition']}  batch {item['batch']}", f"    {item['block']}"]
+            before = where
+        says = cut(f"{item['place']}: {_saying(item['says'])}", page_width() - 6)
+        lines += [f"      {says}", f"        {cut(item['item'], page_width() - 8)}"]
+    if document["has_more_items"]:
+        lines.append("  there are more; --limit N lists N of them, --json all")
+    return lines
+
+
+def _note_lines(document: dict[str, Any]) -> list[str]:
+    """Return what is not known, and what was read."""
+    lines = _lost_lines(document["partitions_not_known"])
+    for unread in document["unread"][:MAX_PARTITIONS]:
+        lines += wrapped(f"not read: {unread['why']}", "", "  ")
+    if other := document["batches_of_other_code"]:
+        text = f"{_count(len(other), 'batch')} ran with other code; items are told by the code now"
+        lines += wrapped(text, "", "  ")
+    read = document["read"]
+    text = f"read: {read['bytes_of_results'] / 1000:,.0f} kB of {_count(read['results'], 'result')}"
+    text += f", {_count(read['ranges'], 'range')} of {read['bytes_of_ranges'] / 1000:,.0f} kB"
+    return [*lines, "", *wrapped(text, "", "  ")]
+
+
+def _saying(says: dict[str, Any]) -> str:
+    return "; ".join(f"{name} {text_of(value)}" for name, value in says.items()) or "-"
+
+
+def _lost_lines(partitions: list[str]) -> list[str]:
+    if not partitions:
+        return []
+    text = f"results are no longer in S3, so what these say is not known: {text_of(partitions)}"
+    return ["", *wrapped(text, "", "  ")]
+
+
+def _count(number: int, noun: str) -> str:
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        out.print(line, markup=False)
