@@ -75,7 +75,7 @@ class Explanation:
         ]
         ids = {contributor.batch for contributor in self.contributors}
         self.batches = ledger.batches_by_id(ids)
-        # What was read so far.
+        # What was read so far; bytes of blocks.
         self.ranges = 0
         self.bytes_read = 0
         self.unread: list[UnreadBlock] = []
@@ -159,7 +159,7 @@ class Explanation:
         if isinstance(range_, BrokenRange):
             return
         self.ranges += 1
-        self.bytes_read += range_.bytes
+        self.bytes_read += 0 if batch.source else range_.bytes
         places = frozenset(range_.places)
         source = source_of(batch, self._ledger, self._store)
         try:

@@ -46,9 +46,10 @@ def cut(text: str, width: int) -> str:
 def text_of(value: Any) -> str:
     """Return a value as a person reads it; of a long map or list the first, and how many more."""
     if isinstance(value, Mapping):
-        return _listed([f"{from_name(key)} {text_of(value[key])}" for key in _in_order(value)])
-    if isinstance(value, list | tuple):
-        return _listed([text_of(element) for element in value])
+        parts = [f"{from_name(key)} {text_of(value[key])}" for key in _in_order(value)]
+        return _listed(parts, ", ")
+    if isinstance(value, list | tuple):  # of texts such as "American President, The"
+        return _listed([text_of(element) for element in value], "; ")
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
     if isinstance(value, bool):
@@ -73,8 +74,7 @@ def _in_order(mapping: Mapping[str, Any]) -> list[str]:
     return sorted(mapping, key=lambda key: (-mapping[key], key))
 
 
-def _listed(parts: Sequence[str]) -> str:
+def _listed(parts: Sequence[str], between: str) -> str:
     more = len(parts) - MAX_ELEMENTS
-    if more <= 0:
-        return ", ".join(parts) or "-"
-    return f"{', '.join(parts[:MAX_ELEMENTS])} and {more:,} more"
+    shown = between.join(parts[:MAX_ELEMENTS]) or "-"
+    return f"{shown} and {more:,} more" if more > 0 else shown

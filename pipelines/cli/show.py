@@ -78,9 +78,8 @@ def _print_profile(document: dict[str, Any]) -> None:
     lines += ["", f"made of {_count(len(rows), 'partition')}, {_count(batches, 'batch')}"]
     for row in rows[-MAX_PARTITIONS:]:
         state = "" if row["is_folded"] else "being folded: "
-        values = {name: value for name, value in row["says"].items() if type(value) is not dict}
-        says = ", ".join(f"{name} {text_of(value)}" for name, value in values.items())
-        lines += wrapped(state + says, f"  {row['partition']}  ", " " * (len(row["partition"]) + 4))
+        label = f"  {row['partition']}  "
+        lines += wrapped(state + _saying(_single(row["says"])), label, " " * len(label))
     if len(rows) > MAX_PARTITIONS:
         lines.append(f"  and {len(rows) - MAX_PARTITIONS:,} older; --json has all")
     lines += _lost_lines(document["partitions_not_known"])
@@ -178,9 +177,11 @@ def _print_explained(document: dict[str, Any], is_observed: bool) -> None:
         f"said by {_count(len(batches), 'batch')} of {_count(len(partitions), 'partition')}"
     )
     for row in batches[-MAX_PARTITIONS:]:
-        redrive = " (a redrive)" if row["is_redrive"] else ""
-        lines.append(f"  {row['partition']}  batch {row['batch']}{redrive}")
-        lines += wrapped(_saying(row["says"]), "    says ", "         ")
+        says = row["says"] if document["field"] else _single(row["says"])
+        label = f"  {row['partition']}  {row['batch']}  "
+        lines += wrapped(_saying(says), label, " " * len(label))
+        redrive = "redriven, of " if row["is_redrive"] else ""
+        lines.append(f"    {redrive}{_first_of(row['blocks'])}")
     if len(batches) > MAX_PARTITIONS:
         lines.append(f"  and {len(batches) - MAX_PARTITIONS:,} older; --json has all")
 
@@ -194,18 +195,16 @@ def _print_explained(document: dict[str, Any], is_observed: bool) -> None:
 def _item_lines(document: dict[str, Any]) -> list[str]:
     """Return the items by batch and block, each in two lines: what it says, and how it stands."""
     items = document["items"]
-    word = "the first items" if document["has_more_items"] else "all items"
-    lines = [f"{word}: {len(items):,}"]
+    more = ", and there are more: --limit N lists N of them, --json all"
+    lines = [_count(len(items), "item") + (more if document["has_more_items"] else "")]
     before = ("", "")
     for item in items:
         where = (item["batch"], item["block"])
         if where != before:
-            lines += [f"  {item['partition']}  batch {item['batch']}", f"    {item['block']}"]
+            lines += [f"  {item['partition']}  {item['batch']}", f"    {item['block']}"]
             before = where
         says = cut(f"{item['place']}: {_saying(item['says'])}", page_width() - 6)
         lines += [f"      {says}", f"        {cut(item['item'], page_width() - 8)}"]
-    if document["has_more_items"]:
-        lines.append("  there are more; --limit N lists N of them, --json all")
     return lines
 
 
@@ -219,12 +218,24 @@ def _note_lines(document: dict[str, Any]) -> list[str]:
         lines += wrapped(text, "", "  ")
     read = document["read"]
     text = f"read: {read['bytes_of_results'] / 1000:,.0f} kB of {_count(read['results'], 'result')}"
-    text += f", {_count(read['ranges'], 'range')} of {read['bytes_of_ranges'] / 1000:,.0f} kB"
+    text += f", {read['bytes_of_ranges'] / 1000:,.0f} kB of {_count(read['ranges'], 'range')}"
     return [*lines, "", *wrapped(text, "", "  ")]
 
 
 def _saying(says: dict[str, Any]) -> str:
     return "; ".join(f"{name} {text_of(value)}" for name, value in says.items()) or "-"
+
+
+def _single(says: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said without maps and lists."""
+    return {name: value for name, value in says.items() if not isinstance(value, dict | list)}
+
+
+def _first_of(blocks: list[str]) -> str:
+    if not blocks:
+        return "-"
+    more = f" and {len(blocks) - 1:,} more" if len(blocks) > 1 else ""
+    return cut(blocks[0], page_width() - 20 - len(more)) + more
 
 
 def _lost_lines(partitions: list[str]) -> list[str]:
