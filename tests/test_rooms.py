@@ -28,6 +28,8 @@ LAYERS = (
         "watching",
         "recompute",
         "verify",
+        "contributors",
+        "explain",
         "progress",
         "rehearsal",
         "examples",

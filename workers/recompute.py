@@ -233,16 +233,10 @@ def _items(
                 for run in runs:
                     taken = reader.items(run, _ignore)
                     if places := deadly.get((range_.key, range_.etag)):
-                        taken = _without(taken, places)
+                        taken = taken.without(places)
                     yield (unique.only(range_, taken) if unique else taken).items
             except Malformed as error:  # what was read before counts; the run keeps a dead letter
                 unread.append(UnreadPart(range_.key, range_.etag, str(error)))
-
-
-def _without(taken: Taken, places: Collection[Place]) -> Taken:
-    """Return the items of a run but for those at some places."""
-    are_kept = [taken.run.place(number) not in places for number in taken.numbers]
-    return taken.only([index for index, is_kept in enumerate(are_kept) if is_kept])
 
 
 def _ignore(_place: Place, _item: bytes, _reason: str) -> None:

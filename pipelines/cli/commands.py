@@ -98,6 +98,42 @@ def verify_command(**given: Any) -> int:
 
 
 @click.command(
+    "show",
+    short_help="Print a profile, and what it is made of.",
+    epilog=examples("fanfold show user_profiles 405", "fanfold show influence_scores 405 --json"),
+)
+@asset_argument
+@click.argument("profile_id", metavar="ID")
+@json_option
+def show_command(**given: Any) -> None:
+    """Print the profile ID of ASSET as readers see it, with the partitions that it is made of."""
+    do("show", "show_profile", given)
+
+
+@click.command(
+    "explain",
+    short_help="Say which items make a profile, or a number of it.",
+    epilog=examples(
+        "fanfold explain user_profiles 405 events",
+        "fanfold explain user_profiles 405 topics.Drama --limit 5",
+        "fanfold explain user_profiles 405 events --json",
+    ),
+)
+@asset_argument
+@click.argument("profile_id", metavar="ID")
+@click.argument("field", metavar="[FIELD]", default="")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Items to list: 20.")
+@json_option
+def explain_command(**given: Any) -> None:
+    """Say which partitions, batches, blocks and items make a profile ID of ASSET, or its FIELD.
+
+    FIELD may name one key of a map, as in topics.Drama. Results in S3 tell which batches; of these
+    alone the blocks are read, until --limit items are found. With --json all items are.
+    """
+    do("show", "explain", given)
+
+
+@click.command(
     "dead-letters",
     short_help="List the items that could not be used, and why.",
     epilog=examples(

@@ -10,10 +10,12 @@ import click
 from pipelines.cli.commands import (
     batches_command,
     dead_letters_command,
+    explain_command,
     plan_command,
     rebuild_command,
     redrive_command,
     run_command,
+    show_command,
     verify_command,
 )
 from pipelines.cli.console import err, examples
@@ -35,6 +37,7 @@ NAME = "fanfold"
 # As help shows them: in the order in which a person needs them.
 SECTIONS: dict[str, list[click.Command]] = {
     "Blocks to profiles": [plan_command, run_command, batches_command, verify_command],
+    "A profile": [show_command, explain_command],
     "What could not be used": [dead_letters_command, redrive_command, rebuild_command],
     "This machine": [
         status_command,

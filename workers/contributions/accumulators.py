@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.contributions.fields import Fields, to_key
 from workers.contributions.tables import RESULT_SCHEMA, TEXTS, FieldRows, Merged
 from workers.store import BlockStore
-from workers.values import BUCKETS
+from workers.values import BUCKETS, bucket
 
 BUCKET_COLUMN = RESULT_SCHEMA.get_field_index("bucket")
 # What is said of a profile: states by field, keys as MongoDB holds them.
@@ -33,6 +34,17 @@ def read_result(
     bucket = table["bucket"].to_numpy()
     table = table.filter(pa.array((bucket >= buckets.start) & (bucket < buckets.stop)))
     return table if columns is None else table.select(columns)
+
+
+def read_profile(file: pq.ParquetFile, profile_id: str) -> pa.Table:
+    """Return the rows of an opened result about one profile, reading what may hold them alone."""
+    number = bucket(profile_id)
+    groups = _groups_with(file.metadata, range(number, number + 1))
+    ids = file.read_row_groups(groups, ["profile"], use_threads=False)["profile"]
+    are_of_it = pc.equal(ids.cast(pa.string()), profile_id)
+    if not pc.any(are_of_it).as_py():
+        return file.schema_arrow.empty_table()
+    return file.read_row_groups(groups, use_threads=False).filter(are_of_it)
 
 
 def _groups_with(metadata: pq.FileMetaData, buckets: range) -> list[int]:

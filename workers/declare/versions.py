@@ -25,9 +25,10 @@ OF_NO_NAME = "the statements outside of functions"
 # Fanfold's own parts of `workers`; whose results change by RESULTS_FORMAT, never by a digest.
 FRAMEWORK = frozenset(
     (
-        *("assets", "batch", "contributions", "dealt", "declare", "errors", "examples", "folding"),
-        *("giving_way", "isolation", "launched", "ledger", "memory", "on_lambda", "planning"),
-        *("progress", "recompute", "rehearsal", "retry", "s3_errors", "settings", "share", "small"),
+        *("assets", "batch", "contributions", "contributors", "dealt", "declare", "errors"),
+        *("examples", "explain", "folding", "giving_way", "isolation", "launched", "ledger"),
+        *("memory", "on_lambda", "planning", "progress", "recompute", "rehearsal", "retry"),
+        *("s3_errors", "settings", "share", "small"),
         *("sources", "steps", "store", "values", "verify", "watching"),
     )
 )

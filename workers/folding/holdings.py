@@ -23,6 +23,7 @@ class Part(NamedTuple):
     # What it says is told by this: two parts of one identity say the same.
     identity: str
     s3_key: str
+    batch: str
 
 
 def parts_of(plan: Plan, task: Task) -> frozenset[Part]:
@@ -32,7 +33,7 @@ def parts_of(plan: Plan, task: Task) -> frozenset[Part]:
     """
     fold_key = plan.key.fold_key
     return frozenset(
-        Part(fold_key, s3_key if task.observe else batch_id, s3_key)
+        Part(fold_key, s3_key if task.observe else batch_id, s3_key, batch_id)
         for batch_id, s3_key in plan.results.items()
     )
 

@@ -1,7 +1,7 @@
 """What was read and has not contributed yet, and where each item of it was read."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -41,6 +41,11 @@ class Taken(NamedTuple):
         if isinstance(self.items, pa.RecordBatch):
             return Taken(self.run, self.items.take(pa.array(indices, pa.int64())), numbers)
         return Taken(self.run, [self.items[index] for index in indices], numbers)
+
+    def without(self, places: Collection[Place]) -> "Taken":
+        """Return the items but for those at some places."""
+        are_kept = [self.run.place(number) not in places for number in self.numbers]
+        return self.only([index for index, is_kept in enumerate(are_kept) if is_kept])
 
 
 class Origin(NamedTuple):

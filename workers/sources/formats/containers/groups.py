@@ -143,6 +143,7 @@ class S3File(io.RawIOBase):
         self._offset = 0
         self._tail_start = max(block.size - TAIL_BYTES, 0)
         self._tail = b""
+        self.bytes_read = 0
 
     def readable(self) -> bool:
         return True
@@ -180,6 +181,8 @@ class S3File(io.RawIOBase):
     def _get(self, start: int, end: int) -> bytes:
         body = self._store.open(self._block.key, self._block.etag, start, end)
         try:
-            return body.read()
+            data = body.read()
         finally:
             body.close()
+        self.bytes_read += len(data)
+        return data
