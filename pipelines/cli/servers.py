@@ -12,7 +12,7 @@ from resources.embedded import BROKER, needs_broker, server_status
 from workers.errors import FanfoldError, Refused
 from workers.ledger.mongo import mongodb_errors, open_database
 from workers.settings import Settings, read_settings
-from workers.store import OWN_PREFIX, open_store
+from workers.store import open_store
 
 ANSWER_SECONDS = 2  # that MongoDB has to answer
 WAIT_SECONDS = 3  # for which any server is waited for
@@ -113,7 +113,12 @@ def _mongodb(settings: Settings) -> tuple[str, Callable[[], object]]:
 def _s3(settings: Settings) -> tuple[str, Callable[[], object]]:
     store = open_store(settings, patient=False)
     address = masked(str(store.client.meta.endpoint_url))
-    return f"{address}, bucket {settings.bucket}", lambda: store.some_keys(OWN_PREFIX)
+
+    def look() -> None:
+        if not store.has_bucket():
+            raise Refused(f"there is no bucket {settings.bucket}")
+
+    return f"{address}, bucket {settings.bucket}", look
 
 
 def _broker(environ: Mapping[str, str], embedded: Mapping[str, object] | None) -> list[ServerInUse]:

@@ -105,12 +105,16 @@ def _run_now(ledger: Ledger, run: str) -> RunNow:
 
 def _print(state: State, now: datetime) -> None:
     print_servers(state.servers)
+    commands = _next(state)
     if state.trouble:
         out.print("\nassets and runs are in the ledger, which cannot be read", markup=False)
     else:
         _print_assets(state.assets, now)
         _print_runs(state.runs)
-    _print_next(_next(state))
+    if commands:
+        _print_next(commands)
+    elif not state.trouble:
+        out.print("\nnext: nothing, all is up to date")
 
 
 def print_servers(servers: Sequence[ServerInUse]) -> None:
@@ -189,8 +193,8 @@ def _print_runs(runs: Sequence[RunNow]) -> None:
 
 def _print_next(commands: Sequence[tuple[str, str]]) -> None:
     """Print what to type, and why, each command so that it can be pasted."""
-    out.print("\nnext" if commands else "\nnext: nothing, all is up to date")
-    width = max((len(command) for command, _ in commands), default=0)
+    out.print("\nnext")
+    width = max(len(command) for command, _ in commands)
     for command, why in commands:
         out.print(f"  {command:<{width}}  # {why}", markup=False)
 
