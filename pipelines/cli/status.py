@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.console import out, run_link, show
-from pipelines.cli.servers import ServerInUse, servers_in_use, unused_servers
+from pipelines.cli.servers import STOPPED, ServerInUse, servers_in_use, unused_servers
 from resources.door import arguments_of_location
 from resources.embedded import server_status
 from workers.assets import assets, broken_assets
@@ -129,17 +129,15 @@ def print_servers(servers: Sequence[ServerInUse]) -> None:
             table.add_row("", "", Text(why))
     out.print(table)
     if unused := unused_servers():
-        out.print(
-            f"  {' and '.join(unused)} (embedded) run too, and are not used: fanfold down",
-            markup=False,
-        )
+        out.print(f"  running, and not used: {', '.join(unused)} (embedded)", markup=False)
 
 
 def _print_assets(standings: Sequence[Standing], now: datetime) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     columns = ("assets", "last 14", "newest", "folded", "letters")
     for column in columns:
-        table.add_column(column, justify="right" if column == "letters" else "left")
+        justify = "right" if column == "letters" else "left"
+        table.add_column(column, justify=justify, no_wrap=column != "folded")
 
     for each in standings:
         fresh, style = _freshness(each, now)
@@ -201,7 +199,7 @@ def _print_next(commands: Sequence[tuple[str, str]]) -> None:
 
 def _next(state: State) -> list[tuple[str, str]]:
     """Return what a person should type next, the most urgent first, each with why."""
-    if any(server.state == "stopped" for server in state.servers):
+    if any(server.state == STOPPED for server in state.servers):
         return [("fanfold up", "starts the servers that are stopped")]
     if state.trouble:
         return []
