@@ -106,14 +106,23 @@ class BlockStore:
         """Create the bucket where it does not exist yet."""
 
         def find_or_create() -> None:
-            try:
-                self.client.head_bucket(Bucket=self.bucket)
-            except ClientError as error:
-                if status_of(error) != 404:
-                    raise
+            if not self._find():
                 self._create()
 
         self._ask("", find_or_create)
+
+    def has_bucket(self) -> bool:
+        """Tell whether the bucket exists."""
+        return self._ask("", self._find)
+
+    def _find(self) -> bool:
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if status_of(error) != 404:
+                raise
+            return False
+        return True
 
     def _create(self) -> None:
         region: Any = self.client.meta.region_name

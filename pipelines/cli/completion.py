@@ -9,11 +9,11 @@ import re
 import click
 from click.shell_completion import get_completion_class
 
-from pipelines.cli.start import COMPLETION
 from workers import tasks
 from workers.errors import FanfoldError
 from workers.settings import read_settings
 
+COMPLETION = "_FANFOLD_COMPLETE"  # variable by which a shell asks what to complete
 ANSWER_SECONDS = 0.7  # that MongoDB has for an answer
 SHOWN = 400  # partitions, the newest
 

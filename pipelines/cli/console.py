@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from workers.ledger.ledger import Ledger
     from workers.store import BlockStore
 
+WHOLE_LINES = 1_000_000  # columns that no line reaches
 WIDE_COLUMNS = 200  # characters of a table in a file or a pipe; on a terminal it fits
 
 DEFAULT_UI_URL = "http://127.0.0.1:3000"
@@ -126,6 +128,23 @@ def run_link(run_id: str) -> str:
     """Return where the UI shows a run."""
     ui = (os.environ.get("FANFOLD_UI_URL") or DEFAULT_UI_URL).rstrip("/")
     return f"{ui}/runs/{run_id}"
+
+
+def columns() -> int:
+    """Return how many columns text may take: those of the terminal; elsewhere lines are whole."""
+    return out.width if out.is_terminal else WHOLE_LINES
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """Return text in lines that fit, each indented."""
+    return fill(
+        text,
+        columns(),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

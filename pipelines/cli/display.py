@@ -54,6 +54,14 @@ def to_line(view: View) -> str:
     return "  ".join(parts)
 
 
+def to_end(view: View, columns: int) -> str:
+    """Return how a run ended, as one line; what does not fit is told by its summary."""
+    now = view.figures
+    short = f"{view.title}  {now.stage}  {_clock(view.seconds)}"
+    line = to_line(view)
+    return line if len(line) <= columns or view.trouble else short
+
+
 def to_bars(view: View) -> Group:
     """Return a view as bars for a terminal."""
     now = view.figures
@@ -151,7 +159,7 @@ class Bars:
         if self._live:
             self._live.stop()
             self._live = None
-        self.console.print(to_line(view), markup=False, soft_wrap=True)
+        self.console.print(to_end(view, self.console.width), markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -77,7 +77,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
     except (FanfoldError, click.Abort) as error:
-        err.print(f"{NAME}: {str(error) or 'aborted'}", style="red", markup=False)
+        text = f"{NAME}: {str(error) or 'aborted'}"
+        err.print(text, style="red", markup=False, soft_wrap=not err.is_terminal)
     sys.exit(2)
 
 

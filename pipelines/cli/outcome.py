@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from textwrap import fill
 
-from pipelines.cli.console import out, print_table, run_link
+from pipelines.cli.console import out, print_table, run_link, wrapped
 from pipelines.summaries import Summary, failed_check_texts, numbers_to_show
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
@@ -65,7 +65,7 @@ def print_slowest(batch: Batch) -> None:
 def print_remarks(remarks: Sequence[str]) -> None:
     """Print what else a person should know."""
     for remark in remarks:
-        out.print(f"\n{remark}", markup=False)
+        out.print(f"\n{wrapped(remark)}", markup=False)
 
 
 def print_sentences(texts: Sequence[str]) -> None:
@@ -82,9 +82,9 @@ def _lines_of(clause: str, indent: str) -> list[str]:
     """Return a clause as lines that fit; the command in it stands on a line of its own."""
     command = COMMAND.search(clause)
     if not command:
-        return [_wrapped(clause, indent, out.width)]
+        return [wrapped(clause, indent)]
     words = clause[: command.start()] + "this" + clause[command.end() :].rstrip(".")
-    return [_wrapped(f"{words}:", indent, out.width), f"{indent}  {command[1]}"]
+    return [wrapped(f"{words}:", indent), f"{indent}  {command[1]}"]
 
 
 def _print_errors(summary: Summary, asset: Asset) -> None:
@@ -102,7 +102,7 @@ def _print_errors(summary: Summary, asset: Asset) -> None:
         out.print(f"  fanfold run {asset.name} --failed")
     if folded:
         out.print(f"\n{len(folded):,} {'is' if len(folded) == 1 else 'are'} folded:")
-        out.print(_wrapped(asset.partitions.ranges_text(folded), "  ", LIST_COLUMNS), markup=False)
+        out.print(_listed(asset.partitions.ranges_text(folded)), markup=False)
         out.print()
 
 
@@ -117,16 +117,10 @@ def _number(value: float) -> float | str:
     return f"{value:,.1f}" if isinstance(value, float) else value
 
 
-def _wrapped(text: str, indent: str, columns: int) -> str:
-    """Return text as indented lines of at most so many columns."""
-    return fill(
-        text,
-        columns,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _listed(text: str) -> str:
+    """Return a list as indented lines that fit a narrow terminal, wherever they are printed."""
+    how = {"break_long_words": False, "break_on_hyphens": False}
+    return fill(text, LIST_COLUMNS, initial_indent="  ", subsequent_indent="  ", **how)
 
 
 def _print_titled(title: str, sentences: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.cli.console import needed_partitions, out, print_table, servers, show
+from pipelines.cli.console import needed_partitions, out, print_table, servers, show, wrapped
 from pipelines.cli.outcome import print_remarks
 from pipelines.fanout import slots_of_run
 from pipelines.runs import check_servers
@@ -50,18 +50,17 @@ def _print_plan(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None
     batches = summary["learned_from_batches"]
     cost = f"{summary['seconds_per_item']:.2g} s an item, "
     cost += f"learned from {batches} batches" if batches else "the asset's estimate"
-    out.print(
-        f"\n{Slots(summary['slots'], summary['slots_decided_by'])}\n"
-        f"{summary['slicers']} slicers, {summary['workers']} workers; batches of up to "
-        f"{summary['batch_items']:,} items, decided by {summary['decided_by']}\n"
-        f"{summary['work_seconds']} s of work ({cost}) and {summary['overhead_seconds']} s of "
-        "overhead"
-    )
+    workers = f"{summary['slicers']} slicers, {summary['workers']} workers; batches of up to "
+    workers += f"{summary['batch_items']:,} items, decided by {summary['decided_by']}"
+    work = f"{summary['work_seconds']} s of work ({cost}) and {summary['overhead_seconds']} s of "
+    work += "overhead"
+    out.print()
+    for text in (str(Slots(summary["slots"], summary["slots_decided_by"])), workers, work):
+        out.print(wrapped(text), markup=False)
     for looked in summary["formats"]:
         blocks = f"{looked['blocks']:,} block{'s' if looked['blocks'] > 1 else ''}"
         reason = f": {looked['reason']}" if looked["reason"] else ""
-        out.print(
-            f"{looked['format']}: {blocks}, such as {looked['example']}{reason}", markup=False
-        )
+        text = f"{looked['format']}: {blocks}, such as {looked['example']}{reason}"
+        out.print(wrapped(text), markup=False)
     code = summary["code"]["text"]
     print_remarks([*([code] if code else []), *summary["remarks"]])

@@ -12,11 +12,11 @@ from resources.embedded import BROKER, needs_broker, server_status
 from workers.errors import FanfoldError, Refused
 from workers.ledger.mongo import mongodb_errors, open_database
 from workers.settings import Settings, read_settings
-from workers.store import OWN_PREFIX, open_store
+from workers.store import open_store
 
 ANSWER_SECONDS = 2  # that MongoDB has to answer
 WAIT_SECONDS = 3  # for which any server is waited for
-STOPPED = "stopped"
+ANSWERS, STOPPED = "answers", "stopped"
 
 
 class ServerInUse(NamedTuple):
@@ -30,7 +30,7 @@ class ServerInUse(NamedTuple):
 
     @property
     def answers(self) -> bool:
-        return self.state == "answers"
+        return self.state == ANSWERS
 
 
 def servers_in_use(environ: Mapping[str, str] = os.environ) -> list[ServerInUse]:
@@ -63,11 +63,11 @@ class Ask(threading.Thread):
     """Asks a server whether it is there, beside the others, and waits for seconds only."""
 
     def __init__(
-        self, is_embedded: bool, is_running: bool, server: tuple[str, Callable[[], object]] | None
+        self, is_embedded: bool, is_running: bool, server: tuple[str, Callable[[], str]] | None
     ) -> None:
         super().__init__(daemon=True)
         self.is_embedded, self.is_running = is_embedded, is_running
-        self.where, self._ask = server or ("", lambda: None)
+        self.where, self._ask = server or ("", str)
         self._is_known = server is not None
         self._state = f"no answer within {WAIT_SECONDS} s"
 
@@ -76,8 +76,7 @@ class Ask(threading.Thread):
         if not self._is_known or (self.is_embedded and not self.is_running):
             return
         try:
-            self._ask()
-            self._state = "answers"
+            self._state = self._ask()
         except FanfoldError as error:
             self._state = f"no answer: {error}"
 
@@ -93,27 +92,40 @@ class Ask(threading.Thread):
 
 def masked(uri: str) -> str:
     """Return a URI without its user, its password and its options."""
-    scheme, _, rest = uri.partition("://")
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        return "***"  # who knows what it is
     _, at, place = rest.rpartition("@")
     return f"{scheme}://{'***@' if at else ''}{place.partition('?')[0].rstrip('/')}"
 
 
-def _mongodb(settings: Settings) -> tuple[str, Callable[[], object]]:
-    def ping() -> None:
+def _mongodb(settings: Settings) -> tuple[str, Callable[[], str]]:
+    def ping() -> str:
         with (
             mongodb_errors(),
             open_database(settings, patient=False).client as client,
             pymongo.timeout(ANSWER_SECONDS),
         ):
             client.admin.command("ping")
+        return ANSWERS
 
     return f"{masked(settings.mongodb_uri)}, database {settings.database}", ping
 
 
-def _s3(settings: Settings) -> tuple[str, Callable[[], object]]:
-    store = open_store(settings, patient=False)
+def _s3(settings: Settings) -> tuple[str, Callable[[], str]]:
+    try:
+        store = open_store(settings, patient=False)
+    except Refused as error:
+        why = str(error)
+        return f"bucket {settings.bucket}", lambda: f"unusable: {why}"
     address = masked(str(store.client.meta.endpoint_url))
-    return f"{address}, bucket {settings.bucket}", lambda: store.some_keys(OWN_PREFIX)
+
+    def look() -> str:
+        if store.has_bucket():
+            return ANSWERS
+        return "no bucket: make it, or name another by FANFOLD_BUCKET"
+
+    return f"{address}, bucket {settings.bucket}", look
 
 
 def _broker(environ: Mapping[str, str], embedded: Mapping[str, object] | None) -> list[ServerInUse]:

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from pipelines.cli.completion import COMPLETION
 from pipelines.processes import enter_home, start_fork_server
 from workers.errors import Refused
 
 RUNNING_COMMANDS = {"run", "redrive", "rebuild", "demo"}
 HELP = {"-h", "--help"}
-COMPLETION = "_FANFOLD_COMPLETE"  # variable by which a shell asks what to complete
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.console import out, run_link, show
-from pipelines.cli.servers import ServerInUse, servers_in_use, unused_servers
+from pipelines.cli.servers import STOPPED, ServerInUse, servers_in_use, unused_servers
 from resources.door import arguments_of_location
 from resources.embedded import server_status
 from workers.assets import assets, broken_assets
@@ -105,12 +105,16 @@ def _run_now(ledger: Ledger, run: str) -> RunNow:
 
 def _print(state: State, now: datetime) -> None:
     print_servers(state.servers)
+    commands = _next(state)
     if state.trouble:
         out.print("\nassets and runs are in the ledger, which cannot be read", markup=False)
     else:
         _print_assets(state.assets, now)
         _print_runs(state.runs)
-    _print_next(_next(state))
+    if commands:
+        _print_next(commands)
+    elif not state.trouble:
+        out.print("\nnext: nothing, all is up to date")
 
 
 def print_servers(servers: Sequence[ServerInUse]) -> None:
@@ -125,17 +129,15 @@ def print_servers(servers: Sequence[ServerInUse]) -> None:
             table.add_row("", "", Text(why))
     out.print(table)
     if unused := unused_servers():
-        out.print(
-            f"  {' and '.join(unused)} (embedded) run too, and are not used: fanfold down",
-            markup=False,
-        )
+        out.print(f"  running, and not used: {', '.join(unused)} (embedded)", markup=False)
 
 
 def _print_assets(standings: Sequence[Standing], now: datetime) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     columns = ("assets", "last 14", "newest", "folded", "letters")
     for column in columns:
-        table.add_column(column, justify="right" if column == "letters" else "left")
+        justify = "right" if column == "letters" else "left"
+        table.add_column(column, justify=justify, no_wrap=column != "folded")
 
     for each in standings:
         fresh, style = _freshness(each, now)
@@ -189,15 +191,15 @@ def _print_runs(runs: Sequence[RunNow]) -> None:
 
 def _print_next(commands: Sequence[tuple[str, str]]) -> None:
     """Print what to type, and why, each command so that it can be pasted."""
-    out.print("\nnext" if commands else "\nnext: nothing, all is up to date")
-    width = max((len(command) for command, _ in commands), default=0)
+    out.print("\nnext")
+    width = max(len(command) for command, _ in commands)
     for command, why in commands:
         out.print(f"  {command:<{width}}  # {why}", markup=False)
 
 
 def _next(state: State) -> list[tuple[str, str]]:
     """Return what a person should type next, the most urgent first, each with why."""
-    if any(server.state == "stopped" for server in state.servers):
+    if any(server.state == STOPPED for server in state.servers):
         return [("fanfold up", "starts the servers that are stopped")]
     if state.trouble:
         return []

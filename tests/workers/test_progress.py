@@ -8,6 +8,7 @@ from workers.batch import attempt_batch
 from workers.ledger.claims import Fold
 from workers.ledger.ledger import Ledger
 from workers.progress import Figures, figures
+from workers.values import BUCKETS
 
 NEXT = "1998-04-02"
 
@@ -154,3 +155,26 @@ def test_figures_cost_two_requests_whatever_the_run_is_made_of(two_days, servers
         figures(ledger, work.plans[0].run, 2)
 
     assert [name for name in sent if not name.startswith(("sasl", "end"))] == ["find", "aggregate"]
+
+
+def test_a_long_fold_tells_how_many_profiles_are_folded(two_days, monkeypatch):
+    monkeypatch.setattr("workers.folding.fold.TELL_SECONDS", -1)
+    for module in ("fold", "writing"):
+        monkeypatch.setattr(f"workers.folding.{module}.CHUNK_PROFILES", 30)
+    work = two_days.plan(DAY, NEXT)
+    two_days.work(work)
+    reconciled = two_days.reconcile(work)
+    assert figures_of(two_days, work).profiles == 0
+    two_days.fold(reconciled)
+    now = figures_of(two_days, work)
+    assert (now.stage, now.profiles_folded, now.profiles) == ("folding", 100, 100)
+
+
+def test_the_profiles_of_shards_that_did_not_begin_are_estimated(two_days):
+    work = two_days.plan(DAY, NEXT)
+    plan = work.plans[0].id
+    two_days.ledger.folded.record_progress(plan, 0, BUCKETS // 4, 10, 40)
+    assert figures_of(two_days, work).profiles == 160
+    two_days.ledger.folded.record_progress(plan, BUCKETS // 4, BUCKETS, 0, 130)
+    now = figures_of(two_days, work)
+    assert (now.profiles_folded, now.profiles) == (10, 170)

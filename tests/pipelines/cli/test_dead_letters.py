@@ -1,9 +1,11 @@
 """The commands for what went wrong, end to end."""
 
 import gzip
+import re
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from pipelines import runs
 from tests.pipelines.conftest import told
@@ -170,6 +172,73 @@ def test_a_rebuild_that_fails_leaves_the_old_profiles(pipeline, fanfold):
     assert "the old profiles stay as they are" in out
     assert "50 of 52 items" in out
     assert pipeline.profile("ann")["events"] == 1
+
+
+def test_people_see_reasons_first_then_letters_by_block_in_the_order_of_bytes(bad, fanfold):
+    bad.put([*[{"user": n} for n in range(12)], event("ann")], NEXT, "b.jsonl")
+    bad.run(NEXT)
+    code, out, _ = fanfold("dead-letters", "user_profiles")
+    assert code == 0
+    reasons, *blocks = out.split("\n\n")
+    assert reasons.splitlines()[1].split(maxsplit=1)[0] == "13"
+    assert reasons.splitlines()[-1] == "16 open dead letters in all"
+
+    of_block = next(text for text in blocks if text.startswith(f"events/dt={NEXT}/b.jsonl"))
+    title, *rows = of_block.splitlines()
+    assert title.endswith(f"({NEXT})")
+    assert [int(row.split()[2]) for row in rows] == [*range(0, 120, 12), 120, 133]
+
+
+def test_people_see_twenty_letters_with_how_many_more_there_are_and_how_to_see_all(bad, fanfold):
+    bad.put([*[b"bad"] * 18, *[event(f"user{n}") for n in range(9)]], NEXT, "b.jsonl")
+    bad.run(NEXT)
+    listed = re.compile(r"^  [0-9a-f]{8}  byte ", re.MULTILINE)
+    out = fanfold("dead-letters", "user_profiles")[1]
+    assert len(listed.findall(out)) == 20
+    assert "and 2 more: fanfold dead-letters user_profiles --all\n" in out
+    out = fanfold("dead-letters", "user_profiles", "--all")[1]
+    assert len(listed.findall(out)) == 22
+    assert "more:" not in out
+
+
+def test_an_id_as_it_is_printed_names_its_letter_to_another_command(bad, fanfold):
+    short = re.search(
+        r"^  ([0-9a-f]+)  byte ", fanfold("dead-letters", "user_profiles")[1], re.MULTILINE
+    )[1]
+    _, listed = told(fanfold("dead-letters", "user_profiles", "--id", short, "--json"))
+    assert [letter["id"][:8] for letter in listed["dead_letters"]] == [short]
+
+
+def test_an_id_that_several_letters_begin_with_is_refused(bad, fanfold):
+    letters = bad.database["dead_letters"]
+    letter = letters.find_one({})
+    letters.insert_one(letter | {"_id": f"{letter['_id'][:12]}other"})
+    code, _, err = fanfold("dead-letters", "user_profiles", "--id", letter["_id"][:10])
+    assert code == 2
+    assert "ids of several dead letters begin with" in err
+
+
+def test_people_see_letters_that_count_now_and_how_many_others_there_are(bad, fanfold):
+    bad.put([event("ann")], NEXT)
+    bad.run(NEXT)
+    fanfold("dead-letters", "user_profiles", "--partition", DAY, "--discard", "known")
+    out = fanfold("dead-letters", "user_profiles")[1]
+    assert f"events/dt={NEXT}/" not in out
+    assert "besides: 1 discarded, 1 superseded (--state lists them)" in out
+    assert (
+        f"events/dt={NEXT}/a.jsonl"
+        in fanfold("dead-letters", "user_profiles", "--state", "superseded")[1]
+    )
+
+
+def test_dead_letters_fit_80_columns(bad, fanfold, monkeypatch):
+    for page in ("dead_letters", "console"):
+        console = Console(width=80, highlight=False, soft_wrap=True)
+        monkeypatch.setattr(f"pipelines.cli.{page}.out", console)
+    bad.put([{"user": "a" * 90, "action": 7}, event("ann")], NEXT, "b.jsonl")
+    bad.run(NEXT)
+    out = fanfold("dead-letters", "user_profiles")[1]
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_letters_of_a_block_that_was_replaced_are_superseded(pipeline, fanfold):

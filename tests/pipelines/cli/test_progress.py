@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipelines import checks, runs
 from pipelines.cli import progress
-from pipelines.cli.display import Bars, Lines, View, open_display, to_bars, to_line
+from pipelines.cli.display import Bars, Lines, View, open_display, to_bars, to_end, to_line
 from pipelines.cli.progress import Follower, follow_run
 from pipelines.runs import materialise
 from tests.support.command import FANFOLD
@@ -120,6 +120,22 @@ def test_a_terminal_shows_bars_over_partitions_batches_and_items():
     ]
     console.print(to_bars(view(Figures(partitions=213))))
     assert len(console.export_text().splitlines()) == 2
+
+
+def test_a_fold_that_takes_a_while_has_a_bar_of_its_own():
+    console = Console(record=True, width=80, file=io.StringIO(), highlight=False)
+    folding = changed(stage="folding", profiles=133_681, profiles_folded=40_000)
+    console.print(to_bars(view(folding)))
+    *_, bar = console.export_text().splitlines()
+    assert bar.split()[0] == "profiles"
+    assert bar.rstrip().endswith("40,000/133,681  folded")
+    assert "  profiles 40,000/133,681  00:14" in to_line(view(folding))
+
+
+def test_the_end_of_a_run_is_a_line_that_fits():
+    ended = view(changed(stage="done"))
+    assert to_end(ended, 80) == f"{TITLE}  done  00:14"
+    assert to_end(ended, 200) == to_line(ended)
 
 
 def test_bars_give_way_to_one_line_of_each_run():

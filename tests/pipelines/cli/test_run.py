@@ -308,6 +308,45 @@ def test_a_server_that_cannot_be_reached_is_one_clear_line(fanfold, monkeypatch,
     assert "Traceback" not in err
 
 
+def test_plan_does_not_wait_for_an_s3_that_is_down(pipeline, fanfold, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.REACH_SECONDS", 0.1)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    began = time.monotonic()
+    code, out, err = fanfold("plan", "user_profiles", "--partition", DAY)
+    assert (code, out) == (2, "")
+    assert err.startswith("fanfold: S3 did not answer for s3://")
+    assert time.monotonic() - began < 5
+
+
+def test_people_are_told_where_to_look_at_a_run_and_what_took_longest(
+    pipeline, fanfold, monkeypatch
+):
+    monkeypatch.setenv("FANFOLD_UI_URL", "https://ui.example/")
+    pipeline.put([event("ann")])
+    pipeline.put([event(f"user{n}") for n in range(500)], NEXT)
+    _, out, _ = fanfold("run", "user_profiles", "--partitions", f"{DAY}...{NEXT}")
+    run_id = pipeline.ledger.last_plan("user_profiles", DAY).run
+    assert f"\nhttps://ui.example/runs/{run_id}\n" in out
+    slowest = max(
+        pipeline.ledger.batches_of_asset("user_profiles"), key=lambda batch: batch.outcome.seconds
+    )
+    assert f"slowest batch: {slowest.id} of {slowest.partition}, " in out
+    assert f"\n  {slowest.ranges[0].key}\n" in out
+    assert not re.search(r" 0(\.0+)?$", out, re.MULTILINE)
+
+
+def test_a_run_that_failed_whole_has_its_commands_on_lines_of_their_own(pipeline, fanfold):
+    pipeline.put([event("ann"), *[b"bad"] * 60])
+    code, out, _ = fanfold("run", "user_profiles", "--partition", DAY)
+    assert code == 1
+    assert f"\n      fanfold dead-letters user_profiles --partition {DAY}\n" in out
+    run_id = pipeline.ledger.last_plan("user_profiles", DAY).run
+    assert out.endswith(f"\nhttp://127.0.0.1:3000/runs/{run_id}\n")
+
+
 def test_env_exports_what_another_program_needs(servers, pipeline, fanfold):
     code, out, _ = fanfold("env")
     assert code == 0

@@ -132,7 +132,7 @@ def test_a_mongodb_elsewhere_is_shown_with_whether_it_answers_and_the_embedded_o
 
     _, out, _ = fanfold("status")
     assert "pa55" not in out
-    assert "mongod (embedded) run too, and are not used" in out
+    assert "running, and not used: mongod (embedded)" in out
     assert "the ledger, which cannot be read" in out
 
 
@@ -142,12 +142,27 @@ def test_a_server_that_says_nothing_is_not_waited_for(pipeline, monkeypatch):
     assert servers_in_use()[0].state == "no answer within 0.1 s"
 
 
+def test_a_bucket_that_is_not_there_is_told(pipeline, monkeypatch):
+    monkeypatch.setenv("FANFOLD_BUCKET", "not-there")
+    _, s3 = servers_in_use()
+    assert s3.state.startswith("no bucket: ")
+
+
+def test_an_s3_that_cannot_be_used_as_it_is_set_is_told(pipeline, fanfold, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "no address")
+    code, document = told(fanfold("status", "--json"))
+    assert code == 0
+    assert document["servers"][1]["state"].startswith("unusable: S3 cannot be used")
+
+
 @pytest.mark.parametrize(
     ("uri", "shown"),
     [
         ("mongodb://a.example", "mongodb://a.example"),
         ("mongodb+srv://me:p%40ss@a.example/db?x=secret", "mongodb+srv://***@a.example/db"),
         ("mongodb://me:p@ss?w/rd@a:1,b:2/", "mongodb://***@a:1,b:2"),
+        ("me:secret@a.example", "***"),
         ("redis://:secret@queue:6379/0", "redis://***@queue:6379/0"),
     ],
 )
