@@ -174,7 +174,7 @@ def failed_batches(batches: Iterable[Batch]) -> Metadata:
 
 
 def losses(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
-    """Return what plans that are not folded lack, and what mends it; what is rarer comes first."""
+    """Return what plans that are not folded lack, and what mends it; the largest table last."""
     by_plan = ledger.batches_by_plan(plans)
     batches = [batch for of_plan in by_plan.values() for batch in of_plan]
     ranked = frequent_reasons(ledger, plans)
@@ -182,9 +182,9 @@ def losses(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
     return (
         failed_batches(batches)
         | _not_read(unread_rests(ledger, batches))
+        | ({"reasons": table(reasons)} if reasons else {})
         | {"to_mend": table(_ways(asset, ledger, plans, batches))}
         | dead_letters(ledger, batches)
-        | ({"reasons": table(reasons)} if reasons else {})
     )
 
 

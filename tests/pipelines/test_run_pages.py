@@ -110,7 +110,7 @@ def test_the_failure_of_a_run_is_short_with_tables_above_the_whole_text(failed):
     by_step = {each.step_key: each for each in events_of(failed["run_id"], STEP.STEP_FAILURE)}
     why = by_step["user_profiles.publish"].step_failure_data.user_failure_data
     assert why.description == "1 of 2 partitions not folded"
-    assert list(why.metadata)[:2] == ["failed_batches", "to_mend"]
+    assert list(why.metadata)[:2] == ["failed_batches", "reasons"]
     assert rows(why.metadata, "reasons")[0]["items"] == 1
     assert rows(why.metadata, "partitions")[0]["not_folded"] == NEXT
     assert "out of luck" in why.metadata[IN_FULL].value
