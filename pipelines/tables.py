@@ -41,7 +41,10 @@ def share_metadata(ledger: Ledger, asset: Asset, batches: Sequence[Batch]) -> Me
     if not batches:
         return {}
     ranked = sorted(batches, key=_rank)
-    shown: Metadata = {"batches": table([_batch_row(batch) for batch in ranked[:MAX_ROWS]])}
+    is_whole = all(batch.is_done for batch in batches)
+    shown: Metadata = {
+        "batches": table([_batch_row(batch, is_whole) for batch in ranked[:MAX_ROWS]])
+    }
     more = len(batches) - MAX_ROWS
     if more > 0:
         text = f"{more:,} more, all of them faster: `fanfold batches {asset.name}` lists them"
@@ -61,27 +64,39 @@ def _rank(batch: Batch) -> tuple[int, float]:
     return (3 if outcome.dead else 4), -outcome.seconds
 
 
-def _batch_row(batch: Batch) -> Row:
+def _batch_row(batch: Batch, is_whole: bool) -> Row:
+    """Return a batch with its numbers; with what became of it only where some are not done."""
     outcome = batch.outcome if batch.is_done else None
-    return {
+    row: Row = {
         "batch": batch.id,
-        "partition": batch.partition,
         "block": block_of(batch),
         "items": outcome.items if outcome else batch.items,
         "used": outcome.used if outcome else 0,
         "dead": outcome.dead if outcome else 0,
         "seconds": round(outcome.seconds, 2) if outcome else 0.0,
         "attempt": batch.attempts,
-        "worker": f"{batch.worker.host} {batch.worker.pid}" if batch.worker else "",
-        "outcome": f"{batch.state}: {_shortened(batch.error)}" if batch.error else str(batch.state),
+        "worker": _worker_of(batch),
     }
+    return row if is_whole else row | {"outcome": _outcome_of(batch)}
+
+
+def _worker_of(batch: Batch) -> str:
+    return f"{batch.worker.host} {batch.worker.pid}" if batch.worker else ""
+
+
+def _outcome_of(batch: Batch) -> str:
+    why = f": {_shortened(batch.error)}" if batch.error and not batch.is_done else ""
+    return f"{batch.state}{why}"
 
 
 def block_of(batch: Batch) -> str:
-    """Return the first block that a batch reads, and how many more it does."""
-    keys = sorted({range_.key for range_ in batch.ranges})
+    """Return the first block that a batch reads, and how many more it does.
+
+    Where its items are profiles, the partition.
+    """
+    keys = sorted({range_.key for range_ in batch.ranges} - {""})
     more = len(keys) - 1
-    return f"{keys[0]} and {more:,} more" if more > 0 else keys[0] if keys else ""
+    return f"{keys[0]} and {more:,} more" if more > 0 else (keys or [batch.partition])[0]
 
 
 def _shortened(text: str) -> str:
@@ -93,7 +108,17 @@ def unfinished(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
     """Return the batches of a run that broke off, those that it was at first; and what to do."""
     batches = [batch for of_plan in ledger.batches_by_plan(plans).values() for batch in of_plan]
     left = sorted((batch for batch in batches if not batch.is_done), key=_rank)
-    rows = [_batch_row(batch) for batch in left[:MAX_NAMED_ROWS]]
+    rows: list[Row] = [
+        {
+            "batch": batch.id,
+            "block": block_of(batch),
+            "items": batch.items,
+            "attempt": batch.attempts,
+            "worker": _worker_of(batch),
+            "outcome": _outcome_of(batch),
+        }
+        for batch in left[:MAX_NAMED_ROWS]
+    ]
     counts: Metadata = {
         "batches_without_outcome": dg.MetadataValue.int(
             sum(batch.state in UNFINISHED_STATES for batch in left)
@@ -124,8 +149,7 @@ def dead_letters(ledger: Ledger, batches: Sequence[Batch]) -> Metadata:
 
 def _letter_row(letter: DeadLetter) -> Row:
     return {
-        "partition": letter.partition,
-        "block": letter.block,
+        "block": letter.block or letter.partition,
         "place": str(letter.place),
         "reason": _shortened(letter.reason),
         "batch": letter.batch,
@@ -137,11 +161,11 @@ def failed_batches(batches: Iterable[Batch]) -> Metadata:
     rows: list[Row] = [
         {
             "batch": batch.id,
-            "partition": batch.partition,
             "block": block_of(batch),
             "items": batch.items,
             "why": _shortened(batch.error),
             "attempt": batch.attempts,
+            "worker": _worker_of(batch),
         }
         for batch in batches
         if batch.is_failed
@@ -150,7 +174,7 @@ def failed_batches(batches: Iterable[Batch]) -> Metadata:
 
 
 def losses(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
-    """Return what plans that are not folded lack, and what mends it; what is rarer comes first."""
+    """Return what plans that are not folded lack, and what mends it; the largest table last."""
     by_plan = ledger.batches_by_plan(plans)
     batches = [batch for of_plan in by_plan.values() for batch in of_plan]
     ranked = frequent_reasons(ledger, plans)
@@ -158,9 +182,9 @@ def losses(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
     return (
         failed_batches(batches)
         | _not_read(unread_rests(ledger, batches))
+        | ({"reasons": table(reasons)} if reasons else {})
         | {"to_mend": table(_ways(asset, ledger, plans, batches))}
         | dead_letters(ledger, batches)
-        | ({"reasons": table(reasons)} if reasons else {})
     )
 
 

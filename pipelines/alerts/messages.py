@@ -12,6 +12,7 @@ from pipelines.alerts.run_records import Command
 from workers.declare.asset import span
 from workers.errors import Refused
 from workers.ledger.losses import why_not_folded
+from workers.values import Counts
 
 # The kinds of alerts that people can ask for, as a subject says them.
 SUBJECTS = {
@@ -171,9 +172,7 @@ def _command(report: RunReport) -> list[str]:
         return [f"Again: fanfold run {name} --failed"]
     if to_redrive:
         where = f" --partition {to_redrive[0].partition}" if len(to_redrive) == 1 else ""
-        if any(counts.unread_parts for counts in to_redrive):
-            return [f"See: fanfold dead-letters {name}{where} --unread"]
-        return [f"When the cause is mended: fanfold redrive {name}{where}"]
+        return [_mending(report, to_redrive, where)]
 
     if not report.partitions or (is_finished and not report.sentences):
         return []
@@ -182,6 +181,16 @@ def _command(report: RunReport) -> list[str]:
         when = "If that is meant" if "--drop-removed" in quoted[1] else "Then"
         return [f"{when}: {quoted[1]}"]
     return [f"Again: fanfold {report.command} {name}{_partition_option(report)}"]
+
+
+def _mending(report: RunReport, lacking: Sequence[Counts], where: str) -> str:
+    """Return the command that is about what partitions lack: a redrive reads the same bytes."""
+    name = report.asset.name
+    if any(counts.unread_parts for counts in lacking):
+        return f"See: fanfold dead-letters {name}{where} --unread"
+    if any(counts.partition in report.redrivable for counts in lacking):
+        return f"When the cause is mended: fanfold redrive {name}{where}"
+    return f"Again, with its blocks as they are now: fanfold run {name}{where or ' --failed'}"
 
 
 def _partition_option(report: RunReport) -> str:

@@ -27,7 +27,7 @@ from workers.errors import FanfoldError, Refused
 from workers.ledger.counts import count_plan, exceeds_tolerance
 from workers.ledger.fingerprint import fingerprint
 from workers.ledger.ledger import Ledger
-from workers.ledger.losses import frequent_reasons
+from workers.ledger.losses import can_be_redriven, frequent_reasons
 from workers.ledger.records import Plan, PlanState
 from workers.store import BlockStore
 from workers.values import Counts, digest
@@ -69,6 +69,8 @@ class RunReport:
     # tolerated, so that nothing was folded.
     incomplete: list[Counts]
     intolerable: list[Counts]
+    # Partitions of which running the same bytes again may mend what they lack.
+    redrivable: list[str]
     # The most frequent reasons, with items.
     reasons: list[tuple[str, int]]
     # Profiles that the run folded; None where it folded none, or its summary cannot be read.
@@ -195,6 +197,11 @@ def _report(
         counts=counts,
         incomplete=incomplete,
         intolerable=intolerable,
+        redrivable=[
+            each.partition
+            for each in incomplete
+            if can_be_redriven(ledger, ledger.batches_of(by_id[each.plan]))
+        ],
         reasons=frequent_reasons(ledger, [by_id[each.plan] for each in incomplete]),
         profiles=summary.get("profiles"),
         adopted=adoption_text(summary),

@@ -66,7 +66,9 @@ def retry_status(instance: dg.DagsterInstance, record: dg.RunRecord) -> RetrySta
     without a word.
     """
     run = record.dagster_run
-    if run.status != dg.DagsterRunStatus.FAILURE or process_tag(run):
+    if run.status != dg.DagsterRunStatus.FAILURE or not run.remote_job_origin:
+        return RetryStatus.OVER
+    if process_tag(run):
         return RetryStatus.OVER
     if run.tags.get(RETRY_TAG):
         return RetryStatus.RETRIED

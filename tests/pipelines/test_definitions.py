@@ -44,6 +44,7 @@ def test_the_location_has_the_names_that_operators_rely_on():
         *(f"{name}_sensor" for name in watched),
         "alerts_sensor",
         "lost_runs_sensor",
+        "progress_sensor",
         "default_automation_condition_sensor",
     }
 

@@ -213,6 +213,7 @@ def test_long_and_many_sentences_are_cut(pipeline):
         "counts": [],
         "incomplete": [],
         "intolerable": [],
+        "redrivable": [],
         "reasons": [],
         "unusual": {},
     }

@@ -9,7 +9,7 @@ from tests.support.pipeline import DAY, event, lines
 from workers.batch import attempt_batch
 from workers.errors import Malformed, Refused
 from workers.ledger.counts import count_plan, lost_batches, merge_warnings
-from workers.ledger.losses import failed_batches
+from workers.ledger.losses import can_be_redriven, failed_batches, has_new_blocks
 from workers.ledger.manifest import manifest_key
 from workers.sources.blocks import Blocks
 from workers.sources.formats.lines import Lines
@@ -271,3 +271,29 @@ def test_warnings_are_bounded():
     merged = merge_warnings([*many, *many])
     assert len(merged) == 20
     assert merged[0].blocks == 2
+
+
+# Which way out is named
+
+
+def test_a_redrive_is_advised_where_a_batch_failed_and_a_new_run_where_its_block_is_another(
+    pipeline, monkeypatch
+):
+    key = pipeline.put([event("ann")])
+    work = pipeline.plan()
+    (batch,) = pipeline.ledger.batches_of_asset("user_profiles")
+
+    pipeline.ledger.fail(batch.id, "RuntimeError: out of luck")
+    assert can_be_redriven(pipeline.ledger, [pipeline.ledger.batch(batch.id)])
+
+    pipeline.put([event("bo")])
+    with pytest.raises(Refused):
+        attempt_batch(pipeline.ledger, pipeline.store, batch.id)
+    failed = [pipeline.ledger.batch(batch.id)]
+    assert failed[0].error.startswith(f"s3://{pipeline.store.bucket}/{key} was replaced")
+    assert has_new_blocks(failed)
+    assert not can_be_redriven(pipeline.ledger, failed)
+
+    with pytest.raises(Refused) as refused:
+        pipeline.reconcile(work)
+    assert "redrive" not in str(refused.value)
