@@ -21,13 +21,14 @@ from pipelines.cli.console import (
 )
 from pipelines.cli.display import open_display
 from pipelines.cli.outcome import print_remarks, print_summary
+from pipelines.cli.readable import counted, print_lines, wrapped
 from pipelines.cli.worker import warn_without_workers
 from pipelines.fanout import DROP_REMOVED_TAG, slots_of_run
 from pipelines.requested import partitions_at_work
 from pipelines.runs import dagster_instance, materialise_all
 from pipelines.summaries import Summary, adoption_text, join_summaries
 from workers import steps
-from workers.declare.asset import Asset
+from workers.declare.asset import Asset, span
 from workers.declare.task import load_task
 from workers.errors import Refused
 from workers.ledger.records import Batch, Plan
@@ -38,6 +39,7 @@ from workers.verify import Verdict, verify_profiles
 
 # Of a batch's outcome, as --json prints it.
 OUTCOME_NAMES = ("used", "dead", "duplicates", "profiles", "result")
+MAX_RANGES = 10  # of partitions that were not run, as a person reads them
 BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "error")
 
 
@@ -220,20 +222,39 @@ def verify_command(
         verdict = verify_profiles(asset, task, ledger, store, keys)
 
     document = {"asset": asset.name} | msgspec.structs.asdict(verdict)
-    show(as_json, document, lambda: _print_verdict(verdict))
+    show(as_json, document, lambda: _print_verdict(asset, verdict))
     return 0 if verdict.match and not verdict.unread_blocks else 1
 
 
-def _print_verdict(verdict: Verdict) -> None:
-    word = "match" if verdict.match else "do NOT match"
-    text = f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in {verdict.against}"
-
+def _print_verdict(asset: Asset, verdict: Verdict) -> None:
+    """Print what was compared, and below it each thing that is not as it should be."""
+    word = "do NOT match" if verdict.differing else "match"
+    lines = [f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in {verdict.against}"]
     if verdict.differing:
-        text += f" ({verdict.expected_profiles:,} expected); differing: "
-        text += ", ".join(verdict.differing)
-        text += "\nWhat no run has taken up yet counts too; --partitions narrows the view."
+        lines.append(f"{verdict.expected_profiles:,} are expected; these differ, among others:")
+        lines += [f"  {profile_id}" for profile_id in verdict.differing]
+        lines.append(
+            "Blocks that no run has taken up yet count too; --partitions narrows the view."
+        )
+    if verdict.not_run:
+        lines += _not_run_lines(asset, verdict.not_run)
     if verdict.unread_blocks:
-        more = verdict.unread_blocks - len(verdict.unread)
-        text += f"\n{verdict.unread_blocks:,} blocks cannot be read whole: "
-        text += "; ".join(verdict.unread) + (f"; and {more:,} more" if more else "")
-    out.print(text, markup=False)
+        lines.append(f"{counted(verdict.unread_blocks, 'block')} cannot be read whole:")
+        for unread in verdict.unread:
+            lines += wrapped(unread, "  ", "    ")
+        if more := verdict.unread_blocks - len(verdict.unread):
+            lines.append(f"  and {more:,} more")
+    print_lines(lines)
+
+
+def _not_run_lines(asset: Asset, not_run: Sequence[str]) -> list[str]:
+    """Return what was not run, and the command that runs it: what is finished costs nothing."""
+    ranges = [span(range_) for range_ in asset.partitions.ranges(not_run)]
+    more = len(ranges) - MAX_RANGES
+    text = ", ".join(ranges[:MAX_RANGES]) + (f" and {more:,} more ranges" if more > 0 else "")
+    return [
+        f"{counted(len(not_run), 'partition')} with blocks not run, and not compared:",
+        *wrapped(text, "  ", "  "),
+        "what runs them:",
+        f"  fanfold run {asset.name} --partitions {not_run[0]}...{not_run[-1]}",
+    ]

@@ -5,8 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.console import asset_argument, json_option, out, servers, show
-from pipelines.cli.readable import cut, field_lines, page_width, text_of, wrapped
+from pipelines.cli.console import asset_argument, json_option, servers, show
+from pipelines.cli.readable import (
+    counted,
+    cut,
+    field_lines,
+    page_width,
+    print_lines,
+    text_of,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from workers.contributors import Contributor, Made
@@ -75,7 +83,7 @@ def _print_profile(document: dict[str, Any]) -> None:
 
     rows = document["partitions"]
     batches = sum(len(row["batches"]) for row in rows)
-    lines += ["", f"made of {_count(len(rows), 'partition')}, {_count(batches, 'batch')}"]
+    lines += ["", f"made of {counted(len(rows), 'partition')}, {counted(batches, 'batch')}"]
     for row in rows[-MAX_PARTITIONS:]:
         state = "" if row["is_folded"] else "being folded: "
         label = f"  {row['partition']}  "
@@ -84,7 +92,7 @@ def _print_profile(document: dict[str, Any]) -> None:
         lines.append(f"  and {len(rows) - MAX_PARTITIONS:,} older; --json has all")
     lines += _lost_lines(document["partitions_not_known"])
     lines += ["", f"fanfold explain {document['asset']} {document['id']} FIELD says which items"]
-    _print(lines)
+    print_lines(lines)
 
 
 @click.command("explain")
@@ -174,7 +182,7 @@ def _print_explained(document: dict[str, Any], is_observed: bool) -> None:
     if document["began_with"]:
         lines += ["began with", *field_lines(document["began_with"]), ""]
     lines.append(
-        f"said by {_count(len(batches), 'batch')} of {_count(len(partitions), 'partition')}"
+        f"said by {counted(len(batches), 'batch')} of {counted(len(partitions), 'partition')}"
     )
     for row in batches[-MAX_PARTITIONS:]:
         says = row["says"] if document["field"] else _single(row["says"])
@@ -189,14 +197,14 @@ def _print_explained(document: dict[str, Any], is_observed: bool) -> None:
     if is_observed:
         lines += ["", "What was seen of the world is in the results alone, so items say nothing."]
     lines += _note_lines(document)
-    _print(lines)
+    print_lines(lines)
 
 
 def _item_lines(document: dict[str, Any]) -> list[str]:
     """Return the items by batch and block, each in two lines: what it says, and how it stands."""
     items = document["items"]
     more = ", and there are more: --limit N lists N of them, --json all"
-    lines = [_count(len(items), "item") + (more if document["has_more_items"] else "")]
+    lines = [counted(len(items), "item") + (more if document["has_more_items"] else "")]
     before = ("", "")
     for item in items:
         where = (item["batch"], item["block"])
@@ -214,11 +222,13 @@ def _note_lines(document: dict[str, Any]) -> list[str]:
     for unread in document["unread"][:MAX_PARTITIONS]:
         lines += wrapped(f"not read: {unread['why']}", "", "  ")
     if other := document["batches_of_other_code"]:
-        text = f"{_count(len(other), 'batch')} ran with other code; items are told by the code now"
+        text = f"{counted(len(other), 'batch')} ran with other code; items are told by the code now"
         lines += wrapped(text, "", "  ")
     read = document["read"]
-    text = f"read: {read['bytes_of_results'] / 1000:,.0f} kB of {_count(read['results'], 'result')}"
-    text += f", {read['bytes_of_ranges'] / 1000:,.0f} kB of {_count(read['ranges'], 'range')}"
+    text = (
+        f"read: {read['bytes_of_results'] / 1000:,.0f} kB of {counted(read['results'], 'result')}"
+    )
+    text += f", {read['bytes_of_ranges'] / 1000:,.0f} kB of {counted(read['ranges'], 'range')}"
     return [*lines, "", *wrapped(text, "", "  ")]
 
 
@@ -243,13 +253,3 @@ def _lost_lines(partitions: list[str]) -> list[str]:
         return []
     text = f"results are no longer in S3, so what these say is not known: {text_of(partitions)}"
     return ["", *wrapped(text, "", "  ")]
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "es" if noun.endswith("ch") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
-
-
-def _print(lines: list[str]) -> None:
-    for line in lines:
-        out.print(line, markup=False)
