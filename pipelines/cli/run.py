@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from pipelines.cli.batches import batch_document, print_batches
 from pipelines.cli.console import (
     asset_argument,
     check_partition,
@@ -21,26 +22,21 @@ from pipelines.cli.console import (
 )
 from pipelines.cli.display import open_display
 from pipelines.cli.outcome import print_remarks, print_summary
-from pipelines.cli.readable import counted, print_lines, wrapped
+from pipelines.cli.verdict import print_verdict
 from pipelines.cli.worker import warn_without_workers
 from pipelines.fanout import DROP_REMOVED_TAG, slots_of_run
 from pipelines.requested import partitions_at_work
 from pipelines.runs import dagster_instance, materialise_all
 from pipelines.summaries import Summary, adoption_text, join_summaries
 from workers import steps
-from workers.declare.asset import Asset, span
+from workers.declare.asset import Asset
 from workers.declare.task import load_task
 from workers.errors import Refused
-from workers.ledger.records import Batch, Plan
+from workers.ledger.records import Plan
 from workers.planning.not_folded import partitions_not_folded
 from workers.planning.remarks import nothing_found
 from workers.planning.slots import Slots
-from workers.verify import Verdict, verify_profiles
-
-# Of a batch's outcome, as --json prints it.
-OUTCOME_NAMES = ("used", "dead", "duplicates", "profiles", "result")
-MAX_RANGES = 10  # of partitions that were not run, as a person reads them
-BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "error")
+from workers.verify import verify_profiles
 
 
 @click.command()
@@ -182,24 +178,8 @@ def batches_command(asset: Asset, partition: str | None, as_json: bool) -> None:
     with servers() as (ledger, _):
         batches = ledger.batches_of_asset(asset.name, partition)
 
-    documents = [_batch_document(batch) for batch in batches]
-    rows = [[_batch_cell(document[name]) for name in BATCH_COLUMNS] for document in documents]
-    show(as_json, {"batches": documents}, lambda: print_table(BATCH_COLUMNS, rows))
-
-
-def _batch_document(batch: Batch) -> dict[str, Any]:
-    """Return a batch with its outcome's numbers; without an outcome its items are an estimate."""
-    document = batch.to_json()
-    outcome = document.pop("outcome") or {}
-
-    document["items"] = outcome.get("items", batch.items)
-    document["is_estimate"] = batch.outcome is None
-    document["seconds"] = outcome.get("seconds")
-    return document | {name: outcome.get(name) for name in OUTCOME_NAMES}
-
-
-def _batch_cell(value: Any) -> Any:
-    return 0 if value is None else value
+    documents = [batch_document(batch) for batch in batches]
+    show(as_json, {"batches": documents}, lambda: print_batches(batches))
 
 
 @click.command("verify")
@@ -222,39 +202,5 @@ def verify_command(
         verdict = verify_profiles(asset, task, ledger, store, keys)
 
     document = {"asset": asset.name} | msgspec.structs.asdict(verdict)
-    show(as_json, document, lambda: _print_verdict(asset, verdict))
+    show(as_json, document, lambda: print_verdict(asset, verdict))
     return 0 if verdict.match and not verdict.unread_blocks else 1
-
-
-def _print_verdict(asset: Asset, verdict: Verdict) -> None:
-    """Print what was compared, and below it each thing that is not as it should be."""
-    word = "do NOT match" if verdict.differing else "match"
-    lines = [f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in {verdict.against}"]
-    if verdict.differing:
-        lines.append(f"{verdict.expected_profiles:,} are expected; these differ, among others:")
-        lines += [f"  {profile_id}" for profile_id in verdict.differing]
-        lines.append(
-            "Blocks that no run has taken up yet count too; --partitions narrows the view."
-        )
-    if verdict.not_run:
-        lines += _not_run_lines(asset, verdict.not_run)
-    if verdict.unread_blocks:
-        lines.append(f"{counted(verdict.unread_blocks, 'block')} cannot be read whole:")
-        for unread in verdict.unread:
-            lines += wrapped(unread, "  ", "    ")
-        if more := verdict.unread_blocks - len(verdict.unread):
-            lines.append(f"  and {more:,} more")
-    print_lines(lines)
-
-
-def _not_run_lines(asset: Asset, not_run: Sequence[str]) -> list[str]:
-    """Return what was not run, and the command that runs it: what is finished costs nothing."""
-    ranges = [span(range_) for range_ in asset.partitions.ranges(not_run)]
-    more = len(ranges) - MAX_RANGES
-    text = ", ".join(ranges[:MAX_RANGES]) + (f" and {more:,} more ranges" if more > 0 else "")
-    return [
-        f"{counted(len(not_run), 'partition')} with blocks not run, and not compared:",
-        *wrapped(text, "  ", "  "),
-        "what runs them:",
-        f"  fanfold run {asset.name} --partitions {not_run[0]}...{not_run[-1]}",
-    ]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.pipelines.conftest import told
 from tests.support.command import FANFOLD
-from tests.support.pipeline import DAY, USER_TASK, event, lines
+from tests.support.pipeline import DAY, USER_TASK, event, fragile, lines
 from workers.assets import assets, broken_assets
 from workers.declare import Task
 from workers.errors import Refused
@@ -176,6 +176,20 @@ def test_batches_and_dead_letters_are_listed_for_people_and_programs(pipeline, f
     assert told(fanfold("batches", "user_profiles", "--partition", NEXT, "--json"))[1] == {
         "batches": []
     }
+
+
+def test_a_batch_that_failed_is_named_with_its_block_and_the_reason(pipeline, fanfold, monkeypatch):
+    pipeline.put([event(f"user{n}") for n in range(50)])
+    fragile(monkeypatch, lambda user: True)
+    with pytest.raises(Refused):
+        pipeline.work(pipeline.plan())
+    code, out, _ = fanfold("batches", "user_profiles")
+    assert code == 0
+    assert max(map(len, map(str.rstrip, out.splitlines()))) <= 80
+    (batch,) = pipeline.ledger.batches_of_asset("user_profiles")
+    assert "1 batch failed:\n" in out
+    assert f"  {DAY}  {batch.id}  about 50 items, 1 try\n    events/dt={DAY}/a.jsonl\n" in out
+    assert "ZeroDivisionError" in out
 
 
 def test_a_failed_run_exits_1_and_says_why_in_a_sentence(pipeline, fanfold):
