@@ -39,6 +39,8 @@ from workers.settings import (
 from workers.store import open_store
 
 START_SECONDS = 60  # seconds that a server may take until it answers
+KILL_SECONDS = 10  # seconds that a server may take to be gone once it is killed
+POLL_SECONDS = 0.1
 START_ATTEMPTS = 3  # each with other ports
 BROKER = "FANFOLD_BROKER"  # variable that names the broker of an executor that needs one
 BROKER_KINDS = ("redis://", "rediss://", "amqp://", "amqps://")
@@ -79,19 +81,25 @@ def start_servers(
 
 
 def stop_servers(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Stop the embedded servers that run; return their names. Their data stays."""
+    """Stop the embedded servers that run; return their names. Their data stays.
+
+    All are asked to, also where one does not end: then Unavailable says so.
+    """
     folder = home(environ)
     if not folder.exists():
         return []
 
-    stopped = []
+    stopped: list[str] = []
+    going_on: list[str] = []
     with _locked(folder):
         states = _read_states(folder)
         for server in SERVERS:
             state = states.get(server.name)
             if state and (process := _process(state)):
-                _stop(process, server.stop_seconds)
-                stopped.append(server.name)
+                is_over = _stop(process, server.stop_seconds)
+                (stopped if is_over else going_on).append(server.name)
+    if going_on:
+        raise Unavailable(f"{' and '.join(going_on)} did not end, not even by force")
     return stopped
 
 
@@ -218,13 +226,31 @@ def _leftovers(folder: Path) -> list[psutil.Process]:
     ]
 
 
-def _stop(process: psutil.Process, seconds: int) -> None:
-    process.terminate()
+def _stop(process: psutil.Process, seconds: int) -> bool:
+    """End a server, by force where it takes longer than that; tell whether it is over."""
     try:
-        process.wait(seconds)
-    except psutil.TimeoutExpired:
+        process.terminate()
+        if _is_over(process, seconds):
+            return True
         process.kill()
-        process.wait(seconds)
+        return _is_over(process, KILL_SECONDS)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _is_over(process: psutil.Process, seconds: float) -> bool:
+    """Wait for a process; one that is dead is over, though whoever started it has not noticed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            process.wait(POLL_SECONDS)
+        except psutil.TimeoutExpired:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            if time.monotonic() > deadline:
+                return False
+        else:
+            return True
 
 
 @contextmanager

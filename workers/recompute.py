@@ -58,6 +58,8 @@ class Recomputed(NamedTuple):
     against: str
     # The blocks that could not be read whole.
     unread: tuple[UnreadPart, ...] = ()
+    # The partitions that have blocks and were never run: they are left out.
+    not_run: tuple[str, ...] = ()
 
 
 class _Unique:
@@ -99,8 +101,9 @@ def recompute(
 ) -> Recomputed:
     """Return what profiles have to say of all partitions, or of those given.
 
-    What a task observed of the world is folded again from its results. Profiles made of other
-    profiles are recomputed from those as they are, all of them.
+    Partitions that were never run are left out, and named. What a task observed of the world is
+    folded again from its results. Profiles made of other profiles are recomputed from those as they
+    are, all of them.
     """
     if asset.source:
         blocks = source_of(asset, ledger, store).blocks(asset, "")
@@ -108,7 +111,12 @@ def recompute(
         return recomputed._replace(against=f"the profiles of {asset.source} as they are")
     if task.observe:
         return _fold_results(asset, task, ledger, store, partitions)
-    return recompute_blocks(asset, task, ledger, store, _raw_blocks(asset, store, partitions))
+
+    planned = ledger.folded.planned_partitions(asset.name, ledger.claims.generation(asset.name))
+    not_run: set[str] = set()
+    raw_blocks = _blocks_of(_raw_blocks(asset, store, partitions), planned, not_run)
+    recomputed = recompute_blocks(asset, task, ledger, store, raw_blocks)
+    return recomputed._replace(not_run=tuple(sorted(not_run)))
 
 
 def recompute_plan(
@@ -196,14 +204,25 @@ def _observe_anew(task: Task, items: Items) -> Items:
 
 def _raw_blocks(
     asset: Asset, store: BlockStore, partitions: Sequence[str] | None
-) -> Iterator[Block]:
-    """Yield the blocks of all partitions in S3, or of those given."""
+) -> Iterator[tuple[str, Block]]:
+    """Yield the blocks of all partitions in S3, or of those given, with the partition in front."""
     if partitions is None:
-        for _, block in blocks_with_owners(asset, store):
-            yield block
+        yield from blocks_with_owners(asset, store)
         return
     for partition in partitions:
-        yield from blocks_of_partition(asset, store, partition)
+        for block in blocks_of_partition(asset, store, partition):
+            yield partition, block
+
+
+def _blocks_of(
+    blocks: Iterable[tuple[str, Block]], planned: Collection[str], not_run: set[str]
+) -> Iterator[Block]:
+    """Yield the blocks of partitions that were run; `not_run` gets the others."""
+    for partition, block in blocks:
+        if partition in planned:
+            yield block
+        else:
+            not_run.add(partition)
 
 
 def _items(

@@ -38,6 +38,7 @@ MAX_UNREAD = 5  # blocks that it names
 class Verdict(Value, frozen=True, kw_only=True):
     """What `verify` found."""
 
+    # Whether profiles hold what all blocks say: nothing differs, and no partition was not run.
     match: bool
     profiles: int
     expected_profiles: int
@@ -52,6 +53,8 @@ class Verdict(Value, frozen=True, kw_only=True):
     # the place and the reason. What they hold beyond is in no profile, and compared with none.
     unread_blocks: int = 0
     unread: list[str] = msgspec.field(default_factory=list)
+    # Partitions that have blocks and were never run, of which nothing is compared.
+    not_run: list[str] = msgspec.field(default_factory=list)
 
 
 class SpotCheck(Value, frozen=True, kw_only=True):
@@ -99,7 +102,7 @@ def verify_profiles(
     given_up = ledger.dead_letters.blocks_given_up(asset.name) if recomputed.unread else set()
     unread = [part for part in recomputed.unread if (part.key, part.etag) not in given_up]
     return Verdict(
-        match=not differing,
+        match=not differing and not recomputed.not_run,
         profiles=len(actual),
         expected_profiles=len(expected),
         items=recomputed.items,
@@ -109,6 +112,7 @@ def verify_profiles(
         against=recomputed.against,
         unread_blocks=len(unread),
         unread=[str(part) for part in unread[:MAX_UNREAD]],
+        not_run=list(recomputed.not_run),
     )
 
 

@@ -1,7 +1,7 @@
 """Values of profiles as people read them, within the width of a terminal."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,3 +78,15 @@ def _listed(parts: Sequence[str], between: str) -> str:
     more = len(parts) - MAX_ELEMENTS
     shown = between.join(parts[:MAX_ELEMENTS]) or "-"
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, such as `1 batch` or `2 batches`."""
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are."""
+    for line in lines:
+        out.print(line, markup=False)

@@ -1,21 +1,21 @@
 """What the commands do for what people schedule: run it, list its batches, verify it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
+from pipelines.cli.batches import batch_document, print_batches
 from pipelines.cli.console import (
     check_partition,
     needed_partitions,
     out,
-    print_table,
     selected_partitions,
     servers,
     show,
 )
 from pipelines.cli.display import open_display
 from pipelines.cli.outcome import print_summary, slowest_batch
+from pipelines.cli.verdict import print_verdict
 from pipelines.cli.worker import warn_without_workers
 from pipelines.purposes import DROP_REMOVED_TAG
 from pipelines.requested import partitions_at_work
@@ -27,11 +27,7 @@ from workers.errors import Refused
 from workers.ledger.records import Batch
 from workers.planning.not_folded import partitions_not_folded
 from workers.planning.remarks import nothing_found
-from workers.verify import Verdict, verify_profiles
-
-# Of a batch's outcome, as --json prints it.
-OUTCOME_NAMES = ("used", "dead", "duplicates", "profiles", "result")
-BATCH_COLUMNS = ("id", "partition", "state", "items", "seconds", "attempts", "error")
+from workers.verify import verify_profiles
 
 
 def run_partitions(
@@ -103,24 +99,8 @@ def list_batches(asset: Asset, partition: str | None, as_json: bool) -> None:
     with servers() as (ledger, _):
         batches = ledger.batches_of_asset(asset.name, partition)
 
-    documents = [_batch_document(batch) for batch in batches]
-    rows = [[_batch_cell(document[name]) for name in BATCH_COLUMNS] for document in documents]
-    show(as_json, {"batches": documents}, lambda: print_table(BATCH_COLUMNS, rows))
-
-
-def _batch_document(batch: Batch) -> dict[str, Any]:
-    """Return a batch with its outcome's numbers; without an outcome its items are an estimate."""
-    document = batch.to_json()
-    outcome = document.pop("outcome") or {}
-
-    document["items"] = outcome.get("items", batch.items)
-    document["is_estimate"] = batch.outcome is None
-    document["seconds"] = outcome.get("seconds")
-    return document | {name: outcome.get(name) for name in OUTCOME_NAMES}
-
-
-def _batch_cell(value: Any) -> Any:
-    return 0 if value is None else value
+    documents = [batch_document(batch) for batch in batches]
+    show(as_json, {"batches": documents}, lambda: print_batches(batches))
 
 
 def verify(asset: Asset, partition: str | None, partitions: str | None, as_json: bool) -> int:
@@ -131,20 +111,5 @@ def verify(asset: Asset, partition: str | None, partitions: str | None, as_json:
         verdict = verify_profiles(asset, task, ledger, store, keys)
 
     document = {"asset": asset.name} | msgspec.structs.asdict(verdict)
-    show(as_json, document, lambda: _print_verdict(verdict))
+    show(as_json, document, lambda: print_verdict(asset, verdict))
     return 0 if verdict.match and not verdict.unread_blocks else 1
-
-
-def _print_verdict(verdict: Verdict) -> None:
-    word = "match" if verdict.match else "do NOT match"
-    text = f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in {verdict.against}"
-
-    if verdict.differing:
-        text += f" ({verdict.expected_profiles:,} expected); differing: "
-        text += ", ".join(verdict.differing)
-        text += "\nWhat no run has taken up yet counts too; --partitions narrows the view."
-    if verdict.unread_blocks:
-        more = verdict.unread_blocks - len(verdict.unread)
-        text += f"\n{verdict.unread_blocks:,} blocks cannot be read whole: "
-        text += "; ".join(verdict.unread) + (f"; and {more:,} more" if more else "")
-    out.print(text, markup=False)

@@ -3,8 +3,16 @@
 from itertools import islice
 from typing import Any
 
-from pipelines.cli.console import out, servers, show
-from pipelines.cli.readable import cut, field_lines, page_width, text_of, wrapped
+from pipelines.cli.console import servers, show
+from pipelines.cli.readable import (
+    counted,
+    cut,
+    field_lines,
+    page_width,
+    print_lines,
+    text_of,
+    wrapped,
+)
 from workers.contributors import Contributor, Made, Question, made_of
 from workers.declare.asset import Asset
 from workers.declare.task import Task, load_task
@@ -58,7 +66,7 @@ def _print_profile(document: dict[str, Any]) -> None:
 
     rows = document["partitions"]
     batches = sum(len(row["batches"]) for row in rows)
-    lines += ["", f"made of {_count(len(rows), 'partition')}, {_count(batches, 'batch')}"]
+    lines += ["", f"made of {counted(len(rows), 'partition')}, {counted(batches, 'batch')}"]
     for row in rows[-MAX_PARTITIONS:]:
         state = "" if row["is_folded"] else "being folded: "
         label = f"  {row['partition']}  "
@@ -67,7 +75,7 @@ def _print_profile(document: dict[str, Any]) -> None:
         lines.append(f"  and {len(rows) - MAX_PARTITIONS:,} older; --json has all")
     lines += _lost_lines(document["partitions_not_known"])
     lines += ["", f"fanfold explain {document['asset']} {document['id']} FIELD says which items"]
-    _print(lines)
+    print_lines(lines)
 
 
 def explain(asset: Asset, profile_id: str, field: str, limit: int | None, as_json: bool) -> None:
@@ -135,7 +143,7 @@ def _print_explained(document: dict[str, Any], is_observed: bool) -> None:
     if document["began_with"]:
         lines += ["began with", *field_lines(document["began_with"]), ""]
     lines.append(
-        f"said by {_count(len(batches), 'batch')} of {_count(len(partitions), 'partition')}"
+        f"said by {counted(len(batches), 'batch')} of {counted(len(partitions), 'partition')}"
     )
     for row in batches[-MAX_PARTITIONS:]:
         says = row["says"] if document["field"] else _single(row["says"])
@@ -150,14 +158,14 @@ def _print_explained(document: dict[str, Any], is_observed: bool) -> None:
     if is_observed:
         lines += ["", "What was seen of the world is in the results alone, so items say nothing."]
     lines += _note_lines(document)
-    _print(lines)
+    print_lines(lines)
 
 
 def _item_lines(document: dict[str, Any]) -> list[str]:
     """Return the items by batch and block, each in two lines: what it says, and how it stands."""
     items = document["items"]
     more = ", and there are more: --limit N lists N of them, --json all"
-    lines = [_count(len(items), "item") + (more if document["has_more_items"] else "")]
+    lines = [counted(len(items), "item") + (more if document["has_more_items"] else "")]
     before = ("", "")
     for item in items:
         where = (item["batch"], item["block"])
@@ -175,11 +183,13 @@ def _note_lines(document: dict[str, Any]) -> list[str]:
     for unread in document["unread"][:MAX_PARTITIONS]:
         lines += wrapped(f"not read: {unread['why']}", "", "  ")
     if other := document["batches_of_other_code"]:
-        text = f"{_count(len(other), 'batch')} ran with other code; items are told by the code now"
+        text = f"{counted(len(other), 'batch')} ran with other code; items are told by the code now"
         lines += wrapped(text, "", "  ")
     read = document["read"]
-    text = f"read: {read['bytes_of_results'] / 1000:,.0f} kB of {_count(read['results'], 'result')}"
-    text += f", {read['bytes_of_ranges'] / 1000:,.0f} kB of {_count(read['ranges'], 'range')}"
+    text = (
+        f"read: {read['bytes_of_results'] / 1000:,.0f} kB of {counted(read['results'], 'result')}"
+    )
+    text += f", {read['bytes_of_ranges'] / 1000:,.0f} kB of {counted(read['ranges'], 'range')}"
     return [*lines, "", *wrapped(text, "", "  ")]
 
 
@@ -204,13 +214,3 @@ def _lost_lines(partitions: list[str]) -> list[str]:
         return []
     text = f"results are no longer in S3, so what these say is not known: {text_of(partitions)}"
     return ["", *wrapped(text, "", "  ")]
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "es" if noun.endswith("ch") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
-
-
-def _print(lines: list[str]) -> None:
-    for line in lines:
-        out.print(line, markup=False)

@@ -21,7 +21,7 @@ from resources.embedded import (
     stop_servers,
 )
 from workers import settings
-from workers.errors import Refused
+from workers.errors import Refused, Unavailable
 from workers.ledger.mongo import open_database
 from workers.settings import home, read_settings
 from workers.store import open_store
@@ -115,6 +115,45 @@ def test_the_data_of_servers_outlive_their_stop(own):
     assert sorted(stop_servers()) == ["mongod", "seaweedfs"]
     assert stop_servers() == []
     assert open_store(running_settings()).get("greeting") == b"hello"
+
+
+@pytest.fixture
+def orphans(tmp_path):
+    """Two processes, known as servers, whose parent never asks how they ended: zombies."""
+    code = "import subprocess, time\n"
+    code += "for _ in 'ab': print(subprocess.Popen(['sleep', '60']).pid, flush=True)\n"
+    code += "time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    processes = [psutil.Process(int(parent.stdout.readline())) for _ in "ab"]
+    states = {
+        name: {"ports": [1], "secret": "s", "pid": process.pid, "born": process.create_time()}
+        for name, process in zip(("mongod", "seaweedfs"), processes, strict=True)
+    }
+    (tmp_path / "servers.json").write_text(json.dumps(states))
+    yield processes
+    for process in processes:
+        process.kill()
+    parent.kill()
+    parent.communicate()
+
+
+def test_servers_that_nobody_waits_for_are_stopped_at_once_all_of_them(orphans, tmp_path):
+    began = time.monotonic()
+    assert stop_servers({"FANFOLD_HOME": str(tmp_path)}) == ["mongod", "seaweedfs"]
+    assert time.monotonic() - began < 5
+    assert {orphan.status() for orphan in orphans} == {psutil.STATUS_ZOMBIE}
+
+
+def test_a_server_that_does_not_end_keeps_no_other_from_being_stopped(
+    orphans, tmp_path, monkeypatch
+):
+    waited_for = []
+    monkeypatch.setattr(
+        "resources.embedded._is_over", lambda process, _: waited_for.append(process)
+    )
+    with pytest.raises(Unavailable, match="mongod and seaweedfs did not end"):
+        stop_servers({"FANFOLD_HOME": str(tmp_path)})
+    assert set(waited_for) == set(orphans)
 
 
 def test_nothing_is_started_where_settings_are_given(tmp_path):

@@ -61,6 +61,12 @@ class FoldedPlans:
         groups = self.plans.aggregate([{"$match": query}, {"$group": group}])
         return {PartitionKey.of(each["_id"]).fold_key: each["epoch"] for each in groups}
 
+    def planned_partitions(self, asset: str, generation: int) -> set[str]:
+        """Return the partitions that any run has planned, whatever became of them."""
+        query: Document = {"asset": asset, "generation": generation}
+        groups = self.plans.aggregate([{"$match": query}, {"$group": {"_id": "$partition"}}])
+        return {group["_id"] for group in groups}
+
     def plan_with(self, asset: str, generation: int, fold_key: str, epoch: int) -> Plan | None:
         """Return the plan that has this epoch of a partition, if the ledger knows it."""
         partition, _, round_ = fold_key.partition("~")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.pipelines.conftest import told
 from tests.support.command import FANFOLD
-from tests.support.pipeline import DAY, USER_TASK, event, lines
+from tests.support.pipeline import DAY, USER_TASK, event, fragile, lines
 from workers.assets import assets, broken_assets
 from workers.declare import Task
 from workers.errors import Refused
@@ -178,6 +178,20 @@ def test_batches_and_dead_letters_are_listed_for_people_and_programs(pipeline, f
     }
 
 
+def test_a_batch_that_failed_is_named_with_its_block_and_the_reason(pipeline, fanfold, monkeypatch):
+    pipeline.put([event(f"user{n}") for n in range(50)])
+    fragile(monkeypatch, lambda user: True)
+    with pytest.raises(Refused):
+        pipeline.work(pipeline.plan())
+    code, out, _ = fanfold("batches", "user_profiles")
+    assert code == 0
+    assert max(map(len, map(str.rstrip, out.splitlines()))) <= 80
+    (batch,) = pipeline.ledger.batches_of_asset("user_profiles")
+    assert "1 batch failed:\n" in out
+    assert f"  {DAY}  {batch.id}  about 50 items, 1 try\n    events/dt={DAY}/a.jsonl\n" in out
+    assert "ZeroDivisionError" in out
+
+
 def test_a_failed_run_exits_1_and_says_why_in_a_sentence(pipeline, fanfold):
     pipeline.put([event("ann")] + [b"bad"] * 200)
     code, summary = told(fanfold("run", "user_profiles", "--partition", DAY, "--json"))
@@ -250,15 +264,36 @@ def test_verify_exits_1_where_a_block_cannot_be_read_whole(pipeline, fanfold):
         pipeline.run()
     code, out, _ = fanfold("verify", "user_profiles")
     assert code == 1
-    assert f"1 blocks cannot be read whole: events/dt={DAY}/a.jsonl.gz, byte " in out
+    assert f"1 block cannot be read whole:\n  events/dt={DAY}/a.jsonl.gz, byte " in out
 
 
 def test_verify_exits_1_where_profiles_differ(pipeline, fanfold):
     pipeline.put([event("ann")])
+    pipeline.run()
+    pipeline.put([event("ann"), event("ann")])
     code, verdict = told(fanfold("verify", "user_profiles", "--partition", DAY, "--json"))
     assert code == 1
     assert verdict["differing"] == ["ann"]
     assert "do NOT match" in fanfold("verify", "user_profiles")[1]
+
+
+def test_verify_of_a_sample_that_ran_in_part_says_what_was_not_run(pipeline, fanfold):
+    for day in (DAY, NEXT, "1998-04-03", "1998-04-07"):
+        pipeline.put([event("ann"), event(f"user of {day}")], day)
+    pipeline.run(NEXT)
+    code, verdict = told(fanfold("verify", "user_profiles", "--json"))
+    assert (code, verdict["match"], verdict["differing"]) == (1, False, [])
+    assert verdict["not_run"] == [DAY, "1998-04-03", "1998-04-07"]
+    assert verdict["digest"] == verdict["expected_digest"]
+
+    _, out, _ = fanfold("verify", "user_profiles")
+    assert out == (
+        "2 profiles match 2 items in the raw blocks\n"
+        "3 partitions with blocks not run, and not compared:\n"
+        f"  {DAY}, 1998-04-03, 1998-04-07\n"
+        "what runs them:\n"
+        f"  fanfold run user_profiles --partitions {DAY}...1998-04-07\n"
+    )
 
 
 @pytest.mark.parametrize(
