@@ -13,12 +13,12 @@ import pymongo
 
 from pipelines.doors import Mongo
 from pipelines.errors import in_a_sentence
+from pipelines.purposes import PROGRESS_TAG
 from pipelines.requested import assets_of, requested_partitions
 from workers.ledger.ledger import Ledger
 from workers.progress import Figures, figures, seconds_left
 from workers.values import Value
 
-PROGRESS_TAG = "fanfold/progress"
 ANSWER_SECONDS = 4  # that MongoDB has for a look
 LOGGED_PARTS = 10  # of a run's items, after each of which its log has a line
 

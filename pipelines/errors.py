@@ -1,5 +1,6 @@
 """The one translator of errors: what an op, a tick or a run says went wrong, in a sentence."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,21 +47,30 @@ def explained(context: dg.OpExecutionContext) -> Iterator[None]:
     except Unavailable as error:
         context.log.warning(str(error))
         if context.retry_number >= RETRIES:
-            raise failure(str(error)) from error
+            raise failure(context.log, str(error)) from error
         raise retry_requested(context) from error
     except Refused as error:
-        raise failure(str(error)) from error
+        raise failure(context.log, str(error)) from error
     except Exception as error:
-        raise failure(f"{type(error).__name__}: {error}") from error
+        raise failure(context.log, f"{type(error).__name__}: {error}") from error
 
 
 def failure(
-    text: str, tables: Mapping[str, dg.MetadataValue[Any]] | None = None, short: str = ""
+    log: logging.Logger,
+    text: str,
+    tables: Mapping[str, dg.MetadataValue[Any]] | None = None,
+    short: str = "",
 ) -> dg.Failure:
-    """Return what a step fails with: a sentence that the UI shows whole, and all else beside it."""
+    """Return what a step fails with: a sentence that the UI shows whole, and all else beside it.
+
+    The text is logged too, where it is longer: `dagster asset materialize` prints no metadata.
+    """
     short = short or headline(text)
-    in_full = {IN_FULL: dg.MetadataValue.text(text)} if short != text else {}
+    if short == text:
+        return dg.Failure(text, metadata=tables, allow_retries=False)
+    log.error(text)
     # The UI cuts off what is low: the text comes last.
+    in_full = {IN_FULL: dg.MetadataValue.text(text)}
     return dg.Failure(short, metadata={**(tables or {}), **in_full}, allow_retries=False)
 
 

@@ -14,7 +14,7 @@ from dagster._core.events import DagsterEvent
 from dagster._core.execution.plan.handle import ResolvedFromDynamicStepHandle
 from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, UserFailureData
 
-from pipelines.errors import FAILED_BATCHES, failure
+from pipelines.errors import FAILED_BATCHES
 from pipelines.tables import failed_batches, to_mend
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
@@ -56,8 +56,7 @@ def show_failed(context: dg.OpExecutionContext, asset: Asset, ledger: Ledger) ->
 def failure_of_batches(asset: Asset, ledger: Ledger, batches: Sequence[Batch]) -> StepFailureData:
     """Return what the step of a worker failed with, given its failed batches."""
     tables = failed_batches(batches) | to_mend(asset, ledger, batches)
-    why = failure(batches[0].error, tables, f"{_count(batches)} failed")
-    data = UserFailureData(FAILED_BATCHES, why.description, why.metadata)
+    data = UserFailureData(FAILED_BATCHES, f"{_count(batches)} failed", tables)
     return StepFailureData(None, data, ErrorSource.USER_CODE_ERROR)
 
 

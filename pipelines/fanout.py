@@ -22,7 +22,7 @@ from pipelines.launchers.attempt import attempt_rest, attempt_share
 from pipelines.launchers.choice import with_few_workers
 from pipelines.partial import evaluation, failure_of, materialised
 from pipelines.processes import executor_name
-from pipelines.purposes import ALL_STEPS, purpose_of
+from pipelines.purposes import ALL_STEPS, PROGRESS_TAG, purpose_of
 from pipelines.summaries import adoption_text, partition_metadata
 from pipelines.tables import losses, shard_metadata, share_metadata
 from resources.io_manager import summary_key
@@ -114,6 +114,8 @@ def list_blocks(context: dg.OpExecutionContext, mongo: Mongo, store: Store) -> I
     tags = context.run.tags
     if not ALL_STEPS.items() <= tags.items():  # it has no job of ours, that carries it
         context.instance.add_run_tags(context.run_id, ALL_STEPS)
+    if PROGRESS_TAG in tags:  # of the run that this one executes again
+        context.instance.add_run_tags(context.run_id, {PROGRESS_TAG: "executed again"})
 
     with explained(context):
         listed = steps.list_blocks(
@@ -216,7 +218,7 @@ def reconcile(
             reconciled = steps.reconcile(*first, plans)
         except Refused as error:
             tables = losses(asset, ledger, ledger.plans_by_id(plans))
-            raise failure(str(error), tables) from error
+            raise failure(context.log, str(error), tables) from error
     context.log.info(f"{len(answers)} workers answered, {len(reconciled.shards)} shards to fold")
 
     yield dg.Output(reconciled.to_json() | {"shards": []}, "reconciled")
@@ -283,7 +285,7 @@ def publish(
         plan_ids = [plan_id for refusal in published.refused for plan_id in refusal.plans]
         with explained(op):
             tables = losses(asset, ledger, ledger.plans_by_id(plan_ids))
-        raise failure_of(asset, published, tables)
+        raise failure_of(context.log, asset, published, tables)
 
     for partition, shown in metadata.items():
         context.add_asset_metadata(shown, partition_key=partition)

@@ -1,5 +1,6 @@
 """A run some of whose partitions are not folded: the others are materialised, and then it fails."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,9 @@ def evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
     )
 
 
-def failure_of(asset: Asset, published: Published, tables: Metadata) -> dg.Failure:
+def failure_of(
+    log: logging.Logger, asset: Asset, published: Published, tables: Metadata
+) -> dg.Failure:
     """Return what the run fails with: which partitions are folded, which are not, and why."""
     folded, failed = published.partitions_folded, published.partitions_failed
     listed = asset.partitions.ranges_text(folded)
@@ -68,7 +71,7 @@ def failure_of(asset: Asset, published: Published, tables: Metadata) -> dg.Failu
         NOT_FOLDED: dg.MetadataValue.int(len(failed)),
     }
     short = f"{len(failed):,} of {len(published.partitions):,} partitions not folded"
-    return failure(text, tables | _refusals(asset, published) | numbers, short)
+    return failure(log, text, tables | _refusals(asset, published) | numbers, short)
 
 
 def _refusals(asset: Asset, published: Published) -> Metadata:

@@ -1,4 +1,4 @@
-"""What a run is for, as its tags say it, whoever started it."""
+"""What a run is for, as its tags say it, whoever started it; and how far it is."""
 
 from collections.abc import Mapping
 
@@ -8,6 +8,7 @@ REDRIVE_TAG = "fanfold/redrive"  # of a run that runs dead letters again
 GENERATION_TAG = "fanfold/generation"  # of a run that makes profiles anew: planning/rebuild.py
 # Of a run in which partitions may lose blocks that their profiles were made of.
 DROP_REMOVED_TAG = "fanfold/drop_removed"
+PROGRESS_TAG = "fanfold/progress"  # how far a run is: pipelines/counters.py
 # A run that Dagster retries by itself, since its process died, runs every step again: from the
 # failure on it would drop mapped steps that never started (dagster issues 19490 and 30077).
 ALL_STEPS = {"dagster/retry_strategy": "ALL_STEPS"}

@@ -3,7 +3,7 @@
 They are bounded, the worst rows first; the ledger has all of them, and the commands list them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -125,7 +125,11 @@ def unfinished(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
         )
     }
     shown: Metadata = {"batches": table(rows)} if rows else {}
-    return shown | {"to_mend": table(_ways(asset, ledger, plans, left))} | counts
+    return (
+        shown
+        | {"to_mend": table(_ways(asset, ledger, {plan.partition for plan in plans}, left))}
+        | counts
+    )
 
 
 def shard_metadata(shard: FoldedShard, seconds: float) -> Metadata:
@@ -183,7 +187,7 @@ def losses(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
         failed_batches(batches)
         | _not_read(unread_rests(ledger, batches))
         | ({"reasons": table(reasons)} if reasons else {})
-        | {"to_mend": table(_ways(asset, ledger, plans, batches))}
+        | {"to_mend": table(_ways(asset, ledger, {plan.partition for plan in plans}, batches))}
         | dead_letters(ledger, batches)
     )
 
@@ -204,17 +208,15 @@ def _not_read(rests: Sequence[DeadLetter]) -> Metadata:
 
 def to_mend(asset: Asset, ledger: Ledger, batches: Sequence[Batch]) -> Metadata:
     """Return the commands that mend some batches."""
-    plan = ledger.last_plan(asset.name, batches[0].partition)
-    return {"to_mend": table(_ways(asset, ledger, [plan] if plan else [], batches))}
+    partitions = {batch.partition for batch in batches}
+    return {"to_mend": table(_ways(asset, ledger, partitions, batches))}
 
 
 def _ways(
-    asset: Asset, ledger: Ledger, plans: Sequence[Plan], batches: Sequence[Batch]
+    asset: Asset, ledger: Ledger, partitions: Collection[str], batches: Sequence[Batch]
 ) -> list[Row]:
     """Return what a person can do, each with its command and where the UI has it."""
-    partitions = sorted({plan.partition for plan in plans})
-    first, last = (partitions[0], partitions[-1]) if partitions else ("", "")
-    is_one = first == last
+    first, is_one = min(partitions, default=""), len(partitions) == 1
     where = f"{asset.name} --partition {first}" if is_one else asset.name
     again = where if is_one else f"{asset.name} --failed"
 
