@@ -1,5 +1,6 @@
 """Commands that look at one profile: what it says, and which items make it say so."""
 
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -237,8 +238,9 @@ def _saying(says: dict[str, Any]) -> str:
 
 
 def _single(says: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said without maps and lists."""
-    return {name: value for name, value in says.items() if not isinstance(value, dict | list)}
+    """Return what is said without maps, lists and times, which would take a page."""
+    left_out = (dict, list, datetime)
+    return {name: value for name, value in says.items() if not isinstance(value, left_out)}
 
 
 def _first_of(blocks: list[str]) -> str:
