@@ -9,6 +9,7 @@ from pipelines.cli.console import out
 
 COLUMNS = 80  # of a page in a file or a pipe
 MAX_ELEMENTS = 10  # of a map or a list that are shown
+EXPONENTS = 1e15  # from which a number is written with an exponent
 MAX_NAME = 24  # characters of a field's name that its column is made for
 
 
@@ -21,7 +22,7 @@ def field_lines(fields: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
     """Yield fields by lines, the names in a column of their own."""
     width = min(max(map(len, fields), default=0), MAX_NAME)
     for name, value in fields.items():
-        label = f"{indent}{name:<{width}}  "
+        label = f"{indent}{cut(name, width):<{width}}  "
         yield from wrapped(text_of(value), label, " " * (len(indent) + width + 2))
 
 
@@ -52,10 +53,18 @@ def text_of(value: Any) -> str:
         return _listed([text_of(element) for element in value], "; ")
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+    return _plain_text(value)
+
+
+def _plain_text(value: Any) -> str:
+    """Return a single value; of a number what matters of its digits, as --json has all."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float):
+    if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, float):
+        is_usual = 1 <= abs(value) < EXPONENTS
+        return f"{value:,.4f}".rstrip("0").rstrip(".") if is_usual else f"{value:.4g}"
     return "-" if value is None else str(value)
 
 

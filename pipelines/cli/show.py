@@ -1,5 +1,6 @@
 """What the commands do that look at one profile: what it says, and which items make it so."""
 
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -198,8 +199,9 @@ def _saying(says: dict[str, Any]) -> str:
 
 
 def _single(says: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said without maps and lists."""
-    return {name: value for name, value in says.items() if not isinstance(value, dict | list)}
+    """Return what is said without maps, lists and times, which would take a page."""
+    left_out = (dict, list, datetime)
+    return {name: value for name, value in says.items() if not isinstance(value, left_out)}
 
 
 def _first_of(blocks: list[str]) -> str:

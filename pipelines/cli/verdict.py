@@ -35,9 +35,12 @@ def _not_run_lines(asset: Asset, not_run: Sequence[str]) -> list[str]:
     ranges = [span(range_) for range_ in asset.partitions.ranges(not_run)]
     more = len(ranges) - MAX_RANGES
     text = ", ".join(ranges[:MAX_RANGES]) + (f" and {more:,} more ranges" if more > 0 else "")
+    which = f"--partitions {not_run[0]}...{not_run[-1]}"
+    if len(not_run) == 1:
+        which = f"--partition {not_run[0]}"
     return [
         f"{counted(len(not_run), 'partition')} with blocks not run, and not compared:",
         *wrapped(text, "  ", "  "),
         "what runs them:",
-        f"  fanfold run {asset.name} --partitions {not_run[0]}...{not_run[-1]}",
+        f"  fanfold run {asset.name} {which}",
     ]

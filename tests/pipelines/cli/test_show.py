@@ -31,10 +31,10 @@ def test_a_profile_is_shown_with_its_partitions_and_the_fields_of_others(ann, fa
     assert is_narrow(out)
     assert "  events           16\n" in out
     assert "topic 0 15, topic 1 14" in out
-    assert "and 5 more" in out
+    assert "and 5 more" in " ".join(out.split())
     assert "name  Ann Lee" in out
     assert "made of 2 partitions, 2 batches" in out
-    assert f"  {DAY}  events 15; first_seen" in out
+    assert f"  {DAY}  events 15\n" in out
 
     _, document = told(fanfold("show", "user_profiles", "ann", "--json"))
     assert document["fields"]["events"] == 16
