@@ -102,7 +102,6 @@ def bad_days(world: World) -> dict[str, str]:
     }
     raised, dead, beyond, killed = days.values()
     world.put(raised, [{**each, "item": "boom"} for each in events(raised)], "bad")
-    world.put(raised, events(raised), "good")
     world.put(dead, [*events(dead), {"user": "ann", "action": "like"}])
     world.put(beyond, [*events(beyond), *[{"user": "ann", "action": "like"}] * 60])
     world.put(killed, events(killed))
