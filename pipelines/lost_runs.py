@@ -65,8 +65,9 @@ def lost_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 def tell_unfinished(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Write into the log of a lost run which batches it was at, where the ledger can be asked."""
     try:
-        with mongodb_errors(), open_database(location_settings(), patient=False).client as client:
-            ledger = Ledger(client[location_settings().database])
+        database = open_database(location_settings(), patient=False)
+        with mongodb_errors(), database.client:
+            ledger = Ledger(database)
             plans = ledger.plans_of_run(run.run_id)
             asset = assets().get(plans[0].asset) if plans else None
             if asset is None:
