@@ -27,7 +27,7 @@ MAX_PARTITIONS = 20  # that a page names
 DEFAULT_ITEMS = 20  # items that a page lists
 
 
-@click.command("show")
+@click.command("show", short_help="Print a profile, with its partitions.")
 @asset_argument
 @click.argument("profile_id", metavar="ID")
 @json_option
@@ -96,7 +96,7 @@ def _print_profile(document: dict[str, Any]) -> None:
     print_lines(lines)
 
 
-@click.command("explain")
+@click.command("explain", short_help="Say which items make a number of a profile.")
 @asset_argument
 @click.argument("profile_id", metavar="ID")
 @click.argument("field", metavar="[FIELD]", default="")
