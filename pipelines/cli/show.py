@@ -27,18 +27,18 @@ MAX_PARTITIONS = 20  # that a page names
 DEFAULT_ITEMS = 20  # items that a page lists
 
 
-@click.command("show", short_help="Print a profile, with its partitions.")
+@click.command(
+    "show",
+    short_help="Print a profile, with its partitions.",
+    epilog="\b\nExamples:\n"
+    "  fanfold show user_profiles 405\n"
+    "  fanfold show influence_scores 405 --json",
+)
 @asset_argument
 @click.argument("profile_id", metavar="ID")
 @json_option
 def show_command(asset: "Asset", profile_id: str, as_json: bool) -> None:
-    r"""Print the profile ID of ASSET as readers see it, with the partitions that it is made of.
-
-    \b
-    Examples:
-      fanfold show user_profiles 405
-      fanfold show influence_scores 405 --json
-    """
+    """Print the profile ID of ASSET as readers see it, with the partitions that it is made of."""
     from workers.contributors import made_of  # noqa: PLC0415  help needs no pandas
     from workers.declare.task import load_task  # noqa: PLC0415
 
@@ -96,7 +96,14 @@ def _print_profile(document: dict[str, Any]) -> None:
     print_lines(lines)
 
 
-@click.command("explain", short_help="Say which items make a number of a profile.")
+@click.command(
+    "explain",
+    short_help="Say which items make a number of a profile.",
+    epilog="\b\nExamples:\n"
+    "  fanfold explain user_profiles 405 events\n"
+    "  fanfold explain user_profiles 405 topics.Drama --limit 5\n"
+    "  fanfold explain user_profiles 405 events --json",
+)
 @asset_argument
 @click.argument("profile_id", metavar="ID")
 @click.argument("field", metavar="[FIELD]", default="")
@@ -105,16 +112,10 @@ def _print_profile(document: dict[str, Any]) -> None:
 def explain_command(
     asset: "Asset", profile_id: str, field: str, limit: int | None, as_json: bool
 ) -> None:
-    r"""Say which partitions, batches, blocks and items make a profile ID of ASSET, or its FIELD.
+    """Say which partitions, batches, blocks and items make a profile ID of ASSET, or its FIELD.
 
     FIELD may name one key of a map, as in topics.Drama. Results in S3 tell which batches; of these
     alone the blocks are read, until --limit items are found. With --json all items are.
-
-    \b
-    Examples:
-      fanfold explain user_profiles 405 events
-      fanfold explain user_profiles 405 topics.Drama --limit 5
-      fanfold explain user_profiles 405 events --json
     """
     from workers.contributors import Question, made_of  # noqa: PLC0415  help needs no pandas
     from workers.declare.task import load_task  # noqa: PLC0415
@@ -220,7 +221,8 @@ def _item_lines(document: dict[str, Any]) -> list[str]:
 def _note_lines(document: dict[str, Any]) -> list[str]:
     """Return what is not known, and what was read."""
     lines = _lost_lines(document["partitions_not_known"])
-    for unread in document["unread"][:MAX_PARTITIONS]:
+    for number, unread in enumerate(document["unread"][:MAX_PARTITIONS]):
+        lines += [] if number else [""]
         lines += wrapped(f"not read: {unread['why']}", "", "  ")
     if other := document["batches_of_other_code"]:
         text = f"{counted(len(other), 'batch')} ran with other code; items are told by the code now"
