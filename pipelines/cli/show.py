@@ -181,7 +181,8 @@ def _item_lines(document: dict[str, Any]) -> list[str]:
 def _note_lines(document: dict[str, Any]) -> list[str]:
     """Return what is not known, and what was read."""
     lines = _lost_lines(document["partitions_not_known"])
-    for unread in document["unread"][:MAX_PARTITIONS]:
+    for number, unread in enumerate(document["unread"][:MAX_PARTITIONS]):
+        lines += [] if number else [""]
         lines += wrapped(f"not read: {unread['why']}", "", "  ")
     if other := document["batches_of_other_code"]:
         text = f"{counted(len(other), 'batch')} ran with other code; items are told by the code now"

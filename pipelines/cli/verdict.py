@@ -14,7 +14,7 @@ def print_verdict(asset: Asset, verdict: Verdict) -> None:
     word = "do NOT match" if verdict.differing else "match"
     lines = [f"{verdict.profiles:,} profiles {word} {verdict.items:,} items in {verdict.against}"]
     if verdict.differing:
-        lines.append(f"{verdict.expected_profiles:,} are expected; these differ, among others:")
+        lines.append(f"{verdict.expected_profiles:,} are expected; the first that differ:")
         lines += [f"  {profile_id}" for profile_id in verdict.differing]
         lines.append(
             "Blocks that no run has taken up yet count too; --partitions narrows the view."

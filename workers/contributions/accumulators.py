@@ -44,7 +44,10 @@ def read_profile(file: pq.ParquetFile, profile_id: str) -> pa.Table:
     are_of_it = pc.equal(ids.cast(pa.string()), profile_id)
     if not pc.any(are_of_it).as_py():
         return file.schema_arrow.empty_table()
-    return file.read_row_groups(groups, use_threads=False).filter(are_of_it)
+
+    names = [name for name in file.schema_arrow.names if name != "profile"]
+    others = file.read_row_groups(groups, names, use_threads=False)
+    return others.append_column("profile", ids).filter(are_of_it)
 
 
 def _groups_with(metadata: pq.FileMetaData, buckets: range) -> list[int]:

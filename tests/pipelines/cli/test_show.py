@@ -44,6 +44,13 @@ def test_a_profile_is_shown_with_its_partitions_and_the_fields_of_others(ann, fa
 
 
 @pytest.mark.parametrize("command", ["show", "explain"])
+def test_the_help_ends_with_lines_to_type(fanfold, command):
+    _, out, _ = fanfold(command, "--help")
+    assert is_narrow(out)
+    assert f"\n    fanfold {command} user_profiles 405" in out
+
+
+@pytest.mark.parametrize("command", ["show", "explain"])
 def test_a_profile_that_does_not_exist_is_one_sentence(ann, fanfold, command):
     code, out, err = fanfold(command, "user_profiles", "cy")
     assert (code, out, err) == (2, "", "fanfold: user_profiles has no profile 'cy'\n")
