@@ -1,7 +1,7 @@
-"""How far runs are, where the UI shows it, whoever started them: in a tag, and in the run's log.
+"""How far runs are, where the UI shows it, whoever started them: in tags, and in the run's log.
 
 The ledger counts, so a tick costs two requests and one write a run, and nothing in the run itself.
-A run that ends before the first tick has no such tag.
+A run that ends before the first tick has no such tags.
 """
 
 import time
@@ -13,7 +13,7 @@ import pymongo
 
 from pipelines.doors import Mongo
 from pipelines.errors import in_a_sentence
-from pipelines.purposes import PROGRESS_TAG
+from pipelines.purposes import BATCHES_TAG, DEAD_LETTERS_TAG, END_TAG, ITEMS_TAG
 from pipelines.requested import assets_of, requested_partitions
 from workers.ledger.ledger import Ledger
 from workers.progress import Figures, figures, seconds_left
@@ -40,7 +40,7 @@ Looks = dict[str, Look]
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description=f"Tag runs on their way with how far they are: {PROGRESS_TAG}.",
+    description=f"Tag runs on their way with how far they are: {ITEMS_TAG} and others.",
 )
 def progress_sensor(context: dg.SensorEvaluationContext, mongo: Mongo) -> dg.SensorResult:
     """Bring the tags of runs on their way up to date, and of those that ended since."""
@@ -65,7 +65,7 @@ def count_runs(instance: dg.DagsterInstance, ledger: Ledger, before: Looks, now:
     for run_id in set(before) - set(runs):
         if instance.has_run(run_id):
             ended = _figures(ledger, run_id, before[run_id])
-            instance.add_run_tags(run_id, {PROGRESS_TAG: progress_text(ended, None)})
+            instance.add_run_tags(run_id, progress_tags(ended, None) | {END_TAG: "over"})
     return looks
 
 
@@ -85,13 +85,13 @@ def _count(
         look = msgspec.structs.replace(look, first=current, since=now)
 
     left = seconds_left(look.first, current, now - look.since) if look.first else None
-    text = progress_text(current, None if left is None else datetime.fromtimestamp(now + left, UTC))
-    if run.tags.get(PROGRESS_TAG) != text:
-        instance.add_run_tags(run.run_id, {PROGRESS_TAG: text})
+    tags = progress_tags(current, None if left is None else datetime.fromtimestamp(now + left, UTC))
+    if not tags.items() <= run.tags.items():
+        instance.add_run_tags(run.run_id, tags)
 
     part = LOGGED_PARTS * current.items_done // current.items if current.items else 0
     if part > look.told:
-        instance.report_engine_event(text, run)
+        instance.report_engine_event(progress_text(current), run)
     return msgspec.structs.replace(look, told=max(part, look.told))
 
 
@@ -100,11 +100,25 @@ def _figures(ledger: Ledger, run_id: str, look: Look) -> Figures:
         return figures(ledger, run_id, look.partitions)
 
 
-def progress_text(now: Figures, end: datetime | None) -> str:
-    """Return figures as one line of a tag."""
+def progress_tags(now: Figures, end: datetime | None) -> dict[str, str]:
+    """Return figures as tags, each short enough for a row of the page of runs."""
     if not now.is_planned:
-        return now.stage
+        return {ITEMS_TAG: now.stage}
 
+    failed = f", {now.failed:,} failed" if now.failed else ""
+    tags = {
+        ITEMS_TAG: f"{now.items_done:,} of {now.items:,}",
+        BATCHES_TAG: f"{now.finished:,} of {now.batches:,}{failed}",
+    }
+    if now.dead:
+        tags[DEAD_LETTERS_TAG] = f"{now.dead:,}"
+    if end:
+        tags[END_TAG] = f"about {end:%H:%M} UTC"
+    return tags
+
+
+def progress_text(now: Figures) -> str:
+    """Return figures as one line of the run's log."""
     parts = [f"{now.items_done:,} of {now.items:,} items"]
     parts.append(f"{now.finished:,} of {now.batches:,} batches")
     if now.failed:
@@ -113,6 +127,4 @@ def progress_text(now: Figures, end: datetime | None) -> str:
         parts.append(f"{now.dead:,} dead letters")
     if now.finished == now.batches:
         parts.append(f"{now.folded:,} of {now.partitions:,} partitions folded")
-    if end:
-        parts.append(f"end about {end:%H:%M} UTC")
     return ", ".join(parts)

@@ -22,7 +22,7 @@ from pipelines.launchers.attempt import attempt_rest, attempt_share
 from pipelines.launchers.choice import with_few_workers
 from pipelines.partial import evaluation, failure_of, materialised
 from pipelines.processes import executor_name
-from pipelines.purposes import ALL_STEPS, PROGRESS_TAG, purpose_of
+from pipelines.purposes import ALL_STEPS, PROGRESS_TAGS, purpose_of
 from pipelines.summaries import adoption_text, partition_metadata
 from pipelines.tables import losses, shard_metadata, share_metadata
 from resources.io_manager import summary_key
@@ -114,8 +114,8 @@ def list_blocks(context: dg.OpExecutionContext, mongo: Mongo, store: Store) -> I
     tags = context.run.tags
     if not ALL_STEPS.items() <= tags.items():  # it has no job of ours, that carries it
         context.instance.add_run_tags(context.run_id, ALL_STEPS)
-    if PROGRESS_TAG in tags:  # of the run that this one executes again
-        context.instance.add_run_tags(context.run_id, {PROGRESS_TAG: "executed again"})
+    if copied := PROGRESS_TAGS & tags.keys():  # of the run that this one executes again
+        context.instance.add_run_tags(context.run_id, dict.fromkeys(copied, "not yet known"))
 
     with explained(context):
         listed = steps.list_blocks(

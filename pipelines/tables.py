@@ -119,11 +119,10 @@ def unfinished(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> Metadata:
         }
         for batch in left[:MAX_NAMED_ROWS]
     ]
-    counts: Metadata = {
-        "batches_without_outcome": dg.MetadataValue.int(
-            sum(batch.state in UNFINISHED_STATES for batch in left)
-        )
-    }
+    unfinished = sum(batch.state in UNFINISHED_STATES for batch in left)
+    counts: Metadata = {}
+    if unfinished:
+        counts["batches_without_outcome"] = dg.MetadataValue.int(unfinished)
     shown: Metadata = {"batches": table(rows)} if rows else {}
     return (
         shown

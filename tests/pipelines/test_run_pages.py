@@ -4,7 +4,8 @@ import dagster as dg
 import pytest
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
-from pipelines.counters import PROGRESS_TAG, Look, count_runs
+from pipelines.counters import Look, count_runs
+from pipelines.purposes import BATCHES_TAG, END_TAG, ITEMS_TAG
 from pipelines.errors import IN_FULL, headline
 from pipelines.location import job_origin
 from pipelines.lost_runs import PROCESS, process_of_run, process_tag, tell_unfinished
@@ -166,10 +167,10 @@ def test_a_run_on_its_way_is_tagged_with_how_far_it_is_and_at_its_end_once_more(
 
         looks = count_runs(instance, pipeline.ledger, {}, 0.0)
         tags = instance.get_run_by_id(run.run_id).tags
-        assert tags[PROGRESS_TAG].endswith("items, 0 of 1 batches")
+        assert (tags[ITEMS_TAG], tags[BATCHES_TAG]) == ("0 of 2", "0 of 1")
 
         pipeline.finish(work)
         instance.report_run_failed(run)
         assert run.run_id not in count_runs(instance, pipeline.ledger, looks, 1.0)
         tags = instance.get_run_by_id(run.run_id).tags
-        assert tags[PROGRESS_TAG] == ("2 of 2 items, 1 of 1 batches, 1 of 1 partitions folded")
+        assert (tags[ITEMS_TAG], tags[BATCHES_TAG], tags[END_TAG]) == ("2 of 2", "1 of 1", "over")
