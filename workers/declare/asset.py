@@ -170,6 +170,8 @@ class Asset(Value, frozen=True, kw_only=True):
     # What the catalogue shows: the docstring of its file.
     description: str
     partitions: Partitions
+    # Who looks after it, as the catalogue names them: e-mail addresses, or `team:` and a name.
+    owners: tuple[str, ...] = ()
     # The module under workers/tasks/ that holds its `task`; where empty, its own file.
     task: str = ""
     # Where the blocks of a partition lie in the bucket; see workers/declare/template.py.
