@@ -1,241 +1,221 @@
-"""Checks that the UI shows on each asset after a run: lost, twice, tolerated, usual."""
+"""Checks that the UI shows on each asset, by partition: lost, twice, tolerated, usual; up to date.
 
-from collections.abc import Iterator, Sequence
+A run evaluates them for each of its partitions, those that it does not fold included. Executed by
+themselves, without a partition, they look at the newest one that is folded.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as Target,
+)
+from dagster._core.events import (
+    DagsterEvent,
+    DagsterEventBatchMetadata,
+    DagsterEventType,
+    generate_event_batch_id,
+)
 
 from pipelines.doors import Mongo, Store, after_a_crash
-from pipelines.errors import explained
+from pipelines.errors import FIRST_FIELDS, explained
+from pipelines.findings import (
+    BY_PARTITION,
+    Finding,
+    nothing_lost,
+    nothing_twice,
+    of_refused,
+    within_tolerance,
+)
+from pipelines.up_to_date import UP_TO_DATE, up_to_date
 from pipelines.usual import as_usual
+from resources.event_log import BatchEventLog
 from workers.declare.asset import Asset
-from workers.declare.task import load_task
 from workers.errors import Refused
-from workers.ledger.claims import Claim
-from workers.ledger.counts import counted_attempts, merge_warnings, redriven_letters
 from workers.ledger.ledger import Ledger
-from workers.ledger.losses import MAX_NAMED, explain_unused
 from workers.ledger.records import Plan, PlanState
 from workers.store import BlockStore
-from workers.values import Counts
-from workers.verify import spot_check
 
-MAX_SPOT_BYTES = 16 << 20  # bytes of blocks that a check recomputes: some seconds
 DESCRIPTIONS = {
     "nothing_lost": "Items planned = items used + dead letters, and every letter is there.",
     "nothing_twice": "A sample of profiles says what the raw blocks of a partition say.",
     "within_tolerance": "Every item could be used; where not, warns with the reasons.",
-    "as_usual": "Partitions are like the same weekdays or hours around; where not, warns.",
+    "as_usual": "A partition is like the same weekdays or hours around; where not, warns.",
 }
+OF_ASSET = "The newest partition that has ended is folded; where not, warns."
 
 
-def fold_checks(asset: Asset) -> dg.AssetChecksDefinition:
+def fold_checks(
+    asset: Asset, partitions: dg.TimeWindowPartitionsDefinition
+) -> dg.AssetChecksDefinition:
     """Return the asset's checks: one step, after the partitions of a run are folded."""
-    specs = [
-        dg.AssetCheckSpec(name, asset=asset.name, description=text)
-        for name, text in DESCRIPTIONS.items()
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # of checks by partition
+        specs = [
+            dg.AssetCheckSpec(
+                name, asset=asset.name, description=DESCRIPTIONS[name], partitions_def=partitions
+            )
+            for name in BY_PARTITION
+        ]
+    specs.append(dg.AssetCheckSpec(UP_TO_DATE, asset=asset.name, description=OF_ASSET))
 
-    @dg.multi_asset_check(name=f"{asset.name}_checks", specs=specs, retry_policy=after_a_crash())
+    @dg.multi_asset_check(
+        name=f"{asset.name}_checks", specs=specs, can_subset=True, retry_policy=after_a_crash()
+    )
     def checks(
         context: dg.AssetCheckExecutionContext, mongo: Mongo, store: Store
-    ) -> Iterator[dg.AssetCheckResult]:
-        with explained(context.op_execution_context):
-            results = evaluate(asset, Ledger(mongo), store, context.run.run_id)
-        yield from results
+    ) -> Iterator[DagsterEvent | dg.Output[None]]:
+        op = context.op_execution_context
+        selected = {key.name for key in context.selected_asset_check_keys}
+        partitions = op.partition_keys if op.has_partition_key_range or op.has_partition_key else []
+        with explained(op):
+            ledger = Ledger(mongo)
+            findings = evaluate(asset, ledger, store, context.run.run_id, partitions, selected)
+        yield from logged(op, asset, findings)
+        for name in selected:
+            yield dg.Output(None, f"{asset.name}_{name}")
 
     return checks
 
 
 def evaluate(
-    asset: Asset, ledger: Ledger, store: BlockStore, run: str
-) -> list[dg.AssetCheckResult]:
-    """Return what the checks say of the partitions that a run folded."""
-    plans = folded_plans(asset, ledger, run)
-    return [
-        nothing_lost(asset, ledger, plans),
-        nothing_twice(asset, ledger, store, plans),
-        within_tolerance(asset, ledger, plans),
-        as_usual(asset, ledger, plans, run),
-    ]
+    asset: Asset,
+    ledger: Ledger,
+    store: BlockStore,
+    run: str,
+    partitions: Sequence[str] = (),
+    checks: Collection[str] = (*BY_PARTITION, UP_TO_DATE),
+) -> list[Finding]:
+    """Return what checks say of the partitions of a run, or of some others."""
+    plans = checked_plans(asset, ledger, run, partitions)
+    folded = [plan for plan in plans if plan.state is PlanState.FOLDED]
+    refused = [plan for plan in plans if plan.state is not PlanState.FOLDED]
+
+    found: list[list[Finding]] = []
+    if "nothing_lost" in checks:
+        found.append(nothing_lost(ledger, folded))
+    if "nothing_twice" in checks:
+        found.append(nothing_twice(asset, ledger, store, folded))
+    if "within_tolerance" in checks:
+        found.append(within_tolerance(asset, ledger, folded))
+    if "as_usual" in checks:
+        found.append(as_usual(asset, ledger, folded, run))
+    if refused:
+        found.append([each for each in of_refused(asset, ledger, refused) if each.check in checks])
+    if UP_TO_DATE in checks:
+        found.append([up_to_date(asset, ledger)])
+    return list(chain.from_iterable(found))
 
 
-def folded_plans(asset: Asset, ledger: Ledger, run: str) -> list[Plan]:
-    """Return the plans that a run folded; where it folded none, that of the newest partition.
+def checked_plans(
+    asset: Asset, ledger: Ledger, run: str, partitions: Sequence[str] = ()
+) -> list[Plan]:
+    """Return the plans that a run folded or refused, in their order.
 
-    A check can be executed by itself, in a run of its own.
+    A run of checks alone has none: then those of these partitions, or that of the newest folded.
     """
-    plans = [
-        plan
-        for plan in ledger.plans_of_run(run)
-        if plan.asset == asset.name and plan.state is PlanState.FOLDED
-    ]
-    if plans:
-        return plans
-
-    generation = ledger.claims.generation(asset.name)
-    newest = ledger.folded.newest_folded(asset.name, generation)
-    if newest is None:
-        return []
-    rounds = ledger.folded.folded_plans(asset.name, generation, newest)
-    return [max(rounds, key=lambda plan: plan.round)]
-
-
-def nothing_lost(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.AssetCheckResult:
-    """Hold the counts of folded plans against each other, and against the letters there are."""
-    wrong = [sentence for plan in plans for sentence in _losses(ledger, plan)]
-    description = "items planned = used + dead letters + duplicates"
-    if wrong:
-        more = f"; and {len(wrong) - MAX_NAMED:,} more" if len(wrong) > MAX_NAMED else ""
-        description = f"{'; '.join(wrong[:MAX_NAMED])}{more}. {_way_out(asset, plans)}"
-
-    counts = _counts(plans)
-    return dg.AssetCheckResult(
-        asset_key=asset.name,
-        check_name="nothing_lost",
-        passed=not wrong,
-        description=description,
-        metadata={
-            "items": sum(each.items for each in counts),
-            "used": sum(each.used for each in counts),
-            "dead_letters": sum(each.dead for each in counts),
-            "duplicates": sum(each.duplicates for each in counts),
-            "failed": sum(each.failed for each in counts),
-            "profiles_failed": sum(len(plan.failed_profiles) for plan in plans),
-        },
-    )
-
-
-def _way_out(asset: Asset, plans: Sequence[Plan]) -> str:
-    """Return what to do about what folded plans lack."""
-    failed = [plan.partition for plan in plans if plan.failed_profiles]
-    if not failed:
-        return "This is a bug"
-
-    first, last = min(failed), max(failed)
-    option = f"partition {first}" if first == last else f"partitions {first}...{last}"
-    return (
-        "These profiles stayed as they were, and all others are folded. Once the task says less "
-        f"of them, `fanfold run {asset.name} --{option}` folds them"
-    )
-
-
-def _counts(plans: Sequence[Plan]) -> list[Counts]:
-    """Return the counts of folded plans; each of them has some."""
-    return [plan.counts for plan in plans if plan.counts]
-
-
-def _losses(ledger: Ledger, plan: Plan) -> list[str]:
-    """Return what of a folded plan is missing: items, dead letters, and what profiles lack."""
-    losses = []
-    counts = plan.counts
-    if counts:
-        letters = _letters(ledger, plan) if counts.dead else 0
-        items = counts.used + counts.dead + counts.duplicates + counts.failed
-        if counts.items != items or letters != counts.dead:
-            copies = f"{counts.duplicates:,} duplicates, " if counts.duplicates else ""
-            losses.append(
-                f"{plan.partition}: {counts.items:,} items planned, {counts.used:,} used, {copies}"
-                f"{counts.dead:,} dead and {counts.failed:,} failed; {letters:,} dead letters"
-            )
-
-    for failed in plan.failed_profiles:
-        text = f"profile {failed.profile!r} lacks it; {failed.field}: {failed.why}"
-        losses.append(f"{plan.partition}: {text}")
-    return losses
-
-
-def _letters(ledger: Ledger, plan: Plan) -> int:
-    """Return how many dead letters of a plan there are that no redrive has used."""
-    batches = ledger.batches_of(plan)
-    letters = ledger.dead_letters.found_by(counted_attempts(batches))
-    redriven = redriven_letters(ledger, batches)
-    return len({letter.id for letter in letters} - redriven)
-
-
-def nothing_twice(
-    asset: Asset, ledger: Ledger, store: BlockStore, plans: Sequence[Plan]
-) -> dg.AssetCheckResult:
-    """Recompute the latest partition that is small enough, and compare some of its profiles."""
-    generation = ledger.claims.generation(asset.name)
-    comparable = [plan for plan in plans if plan.generation == generation and _is_comparable(plan)]
-    if not comparable:
-        return _not_compared(
-            asset,
-            f"no open partition of this run has blocks of at most {MAX_SPOT_BYTES >> 20} MB in "
-            "all; see `fanfold verify`",
+    plans = [plan for plan in ledger.plans_of_run(run) if plan.asset == asset.name]
+    if not plans and partitions:
+        plans = list(ledger.newest_plans(asset.name, partitions).values())
+    if not plans:
+        generation = ledger.claims.generation(asset.name)
+        newest = ledger.folded.newest_folded(asset.name, generation)
+        plans = [*ledger.folded.newest_folds(asset.name, generation, newest).values()] * bool(
+            newest
         )
+    return sorted(filter(_is_decided, plans), key=lambda plan: plan.partition)
 
-    plan = max(comparable, key=lambda plan: plan.partition)
+
+def _is_decided(plan: Plan) -> bool:
+    return plan.state is PlanState.FOLDED or (bool(plan.why) and not plan.state.is_settled)
+
+
+@contextmanager
+def judged(context: dg.OpExecutionContext, asset: Asset, ledger: Ledger) -> Iterator[None]:
+    """Let checks say of each partition why it is not folded, where none of a run is."""
     try:
-        check = spot_check(asset, load_task(asset.task), ledger, store, plan)
-    except Refused as error:
-        return _not_compared(asset, str(error))
+        yield
+    except Refused:
+        plans = checked_plans(asset, ledger, context.run_id, context.partition_keys)
+        refused = [plan for plan in plans if plan.state is not PlanState.FOLDED]
+        findings = [*of_refused(asset, ledger, refused), up_to_date(asset, ledger)]
+        for _ in logged(context, asset, findings):
+            pass
+        raise
 
-    if check.differing and (why := _why_outdated(asset, ledger, plan)):
-        return _not_compared(asset, why)
 
-    text = f"{check.compared} profiles compared with {check.against} ({plan.partition})"
-    if check.differing:
-        named = ", ".join(check.differing[:MAX_NAMED])
-        text += (
-            f"; {len(check.differing)} differ: {named}. `fanfold verify {asset.name} "
-            f"--partition {plan.partition}` compares all of them; `fanfold rebuild {asset.name}` "
-            "makes them anew"
+def logged(
+    context: dg.OpExecutionContext, asset: Asset, findings: Sequence[Finding]
+) -> Iterator[DagsterEvent]:
+    """Log what checks found; yield as events what the run's summary tells of it.
+
+    Hundreds of partitions have a few findings each, so they take a short way into the event log,
+    and in one transaction where it can.
+    """
+    instance, step = context.instance, context.get_step_execution_context()
+    latest = _latest(instance, asset, findings)
+    is_batch = isinstance(instance.event_log_storage, BatchEventLog)
+    batch_id, now = generate_event_batch_id(), time.time()
+    for number, finding in enumerate(findings, 1):
+        event = DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name=step.job_name,
+            step_handle=step.step.handle,
+            event_specific_data=_evaluation(asset, finding, latest, context.run_id, now),
+            message=finding.description,
         )
-    return dg.AssetCheckResult(
-        asset_key=asset.name,
-        check_name="nothing_twice",
-        passed=not check.differing,
-        description=text,
-        metadata={"compared": check.compared},
+        entry = dg.EventLogEntry(
+            error_info=None,
+            level=logging.DEBUG,
+            user_message="",
+            run_id=context.run_id,
+            timestamp=now,
+            step_key=event.step_key,
+            job_name=event.job_name,
+            dagster_event=event,
+        )
+        batch = DagsterEventBatchMetadata(batch_id, number == len(findings)) if is_batch else None
+        instance.handle_new_event(entry, batch_metadata=batch)
+        if not finding.passed or FIRST_FIELDS in finding.metadata:
+            yield event
+
+
+def _evaluation(
+    asset: Asset, finding: Finding, latest: Mapping[str | None, int], run: str, now: float
+) -> dg.AssetCheckEvaluation:
+    """Return Dagster's form of a finding, about the latest materialisation."""
+    target = None
+    if finding.partition in latest:
+        target = Target(storage_id=latest[finding.partition], run_id=run, timestamp=now)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset.name),
+        check_name=finding.check,
+        partition=finding.partition,
+        passed=finding.passed,
+        description=finding.description,
+        metadata=finding.metadata,
+        severity=finding.severity,
+        target_materialization_data=target,
     )
 
 
-def _is_comparable(plan: Plan) -> bool:
-    """Tell whether all of a plan is in open profiles, and little enough to be recomputed."""
-    is_small = 0 < plan.bytes <= MAX_SPOT_BYTES
-    has_failures = plan.failed_profiles or (plan.counts and plan.counts.failed)
-    return plan.state is PlanState.FOLDED and is_small and not has_failures
-
-
-def _why_outdated(asset: Asset, ledger: Ledger, plan: Plan) -> str:
-    """Return what has happened since a plan was folded; "" where profiles should hold it."""
-    claim = Claim(plan=plan.id, key=plan.key, epoch=plan.epoch or 0)
-    if plan.key not in ledger.claims.live([claim]):
-        return f"another run has folded {plan.partition} since"
-    if asset.unique and ledger.stays.outdated(plan.batches):
-        return f"blocks with copies of items of {plan.partition} came or went since"
-    return ""
-
-
-def _not_compared(asset: Asset, why: str) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=asset.name,
-        check_name="nothing_twice",
-        passed=True,
-        description=f"nothing compared: {why}",
-    )
-
-
-def within_tolerance(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> dg.AssetCheckResult:
-    """Warn of items that could not be used, although they are few enough to be tolerated."""
-    incomplete = [counts for counts in _counts(plans) if counts.unused]
-    text = "every item was used"
-    if incomplete:
-        text = explain_unused(asset, ledger, incomplete)
-
-    warnings = merge_warnings(warning for each in _counts(plans) for warning in each.warnings)
-    if warnings:
-        text += f". Warnings: {'; '.join(map(str, warnings))}"
-
-    return dg.AssetCheckResult(
-        asset_key=asset.name,
-        check_name="within_tolerance",
-        passed=not incomplete,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=text,
-        metadata={
-            "items_not_used": sum(counts.unused for counts in incomplete),
-            "warnings": len(warnings),
-        },
-    )
+def _latest(
+    instance: dg.DagsterInstance, asset: Asset, findings: Sequence[Finding]
+) -> dict[str | None, int]:
+    """Return the latest materialisations of what findings are about: they hold for these alone."""
+    key = dg.AssetKey(asset.name)
+    storage = instance.event_log_storage
+    partitions = {finding.partition for finding in findings if finding.partition}
+    kind = DagsterEventType.ASSET_MATERIALIZATION
+    ids: dict[str | None, int] = {}
+    if partitions:
+        ids |= storage.get_latest_storage_id_by_partition(key, kind, partitions)
+    for record in instance.get_asset_records([key]):
+        if (latest := record.asset_entry.last_materialization_storage_id) is not None:
+            ids[None] = latest
+    return ids

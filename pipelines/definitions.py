@@ -3,10 +3,11 @@
 import dagster as dg
 
 from pipelines.alerts.sensor import alerts_sensor
+from pipelines.catalogue import block_assets
 from pipelines.checks import fold_checks
 from pipelines.counters import progress_sensor
 from pipelines.executors import executor
-from pipelines.fanout import fanout_asset
+from pipelines.fanout import fanout_asset, partitions_definition
 from pipelines.jobs import asset_job, redrive_job
 from pipelines.launchers.choice import check_launchers
 from pipelines.lost_runs import lost_runs_sensor
@@ -36,9 +37,13 @@ def definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(add_timing(asset, fanout_asset(asset)) for asset in assets().values()),
+            *block_assets(assets().values()),
             *(broken_asset(name, reason) for name, reason in broken_assets().items()),
         ],
-        asset_checks=[fold_checks(asset) for asset in assets().values()],
+        asset_checks=[
+            fold_checks(asset, partitions_definition(asset.partitions))
+            for asset in assets().values()
+        ],
         jobs=[job(asset) for asset in assets().values() for job in (asset_job, redrive_job)],
         schedules=[asset_schedule(asset) for asset in assets().values()],
         sensors=[

@@ -19,9 +19,12 @@ OUR_ERRORS = {error.__name__ for error in FanfoldError.__subclasses__()}
 FAILURE_EVENTS = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 REASON_TAG = "dagster/failure_reason"
 STOPPED_REASON = "UNEXPECTED_TERMINATION"  # what Dagster calls a Ctrl-C or a SIGTERM, in that tag
-# Of the metadata of the check `as_usual`: numbers by partition, and fields of the first blocks.
+# Of the metadata of the check `as_usual`: numbers of a partition, and fields of the first blocks.
 UNUSUAL = "unusual"
 FIRST_FIELDS = "unknown_fields"
+# Of the metadata of any check: its partition is not folded, and the run fails for it.
+OF_NOT_FOLDED = "not_folded"
+MAX_TOLD = 5  # partitions of which a check that did not pass is told
 
 # Of the metadata of a failed step: all that there is to say, below tables.
 IN_FULL = "in_full"
@@ -116,28 +119,44 @@ class FailedCheck(NamedTuple):
 
 
 def failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation], asset: str) -> list[FailedCheck]:
-    """Return an asset's checks that did not pass; without those that only warn."""
-    key = dg.AssetKey(asset)
-    is_error = dg.AssetCheckSeverity.ERROR
-    return [
-        FailedCheck(evaluation.check_name, evaluation.description or "it did not pass")
-        for evaluation in evaluations
-        if evaluation.asset_key == key and not evaluation.passed and evaluation.severity == is_error
-    ]
+    """Return an asset's checks that did not pass, each once for all partitions of a run.
+
+    Without those that only warn, and without partitions for which the run itself fails.
+    """
+    texts: dict[str, list[str]] = {}
+    for evaluation in _of_asset(evaluations, asset):
+        is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
+        if is_error and not evaluation.passed and OF_NOT_FOLDED not in evaluation.metadata:
+            text = evaluation.description or "it did not pass"
+            texts.setdefault(evaluation.check_name, []).append(text)
+
+    checks = []
+    for check, told in texts.items():
+        more = f"; and {len(told) - MAX_TOLD:,} partitions more" if len(told) > MAX_TOLD else ""
+        checks.append(FailedCheck(check, f"{'; '.join(told[:MAX_TOLD])}{more}"))
+    return checks
 
 
 def unusual_numbers(
     evaluations: Iterable[dg.AssetCheckEvaluation], asset: str
 ) -> dict[str, list[dict[str, Any]]]:
     """Return what an asset's check `as_usual` warns of, by partition."""
-    numbers: dict[str, list[dict[str, Any]]] = _of_as_usual(evaluations, asset, UNUSUAL) or {}
+    numbers: dict[str, list[dict[str, Any]]] = {}
+    for evaluation in _of_asset(evaluations, asset):
+        table: Any = evaluation.metadata.get(UNUSUAL)
+        if evaluation.check_name == "as_usual" and evaluation.partition and table:
+            numbers[evaluation.partition] = [dict(record.data) for record in table.records]
     return numbers
 
 
 def unusual_sentences(evaluations: Iterable[dg.AssetCheckEvaluation], asset: str) -> list[str]:
     """Return what an asset's check `as_usual` tells, in sentences."""
     evaluations = list(evaluations)
-    fields: list[str] = _of_as_usual(evaluations, asset, FIRST_FIELDS) or []
+    fields = [
+        str(evaluation.metadata[FIRST_FIELDS].value)
+        for evaluation in _of_asset(evaluations, asset)
+        if evaluation.check_name == "as_usual" and FIRST_FIELDS in evaluation.metadata
+    ]
     numbers = unusual_numbers(evaluations, asset)
     return [*(f"{name}: {joined_texts(numbers[name])}" for name in numbers), *fields]
 
@@ -147,13 +166,12 @@ def joined_texts(numbers: Iterable[dict[str, Any]]) -> str:
     return ", ".join(number["text"] for number in numbers)
 
 
-def _of_as_usual(evaluations: Iterable[dg.AssetCheckEvaluation], asset: str, name: str) -> Any:
-    """Return metadata of an asset's check `as_usual`; None where it was not evaluated."""
+def _of_asset(
+    evaluations: Iterable[dg.AssetCheckEvaluation], asset: str
+) -> list[dg.AssetCheckEvaluation]:
+    """Return the evaluations of an asset's checks."""
     key = dg.AssetKey(asset)
-    for evaluation in evaluations:
-        if evaluation.asset_key == key and evaluation.check_name == "as_usual":
-            return evaluation.metadata[name].value
-    return None
+    return [evaluation for evaluation in evaluations if evaluation.asset_key == key]
 
 
 def was_stopped(run: dg.DagsterRun) -> bool:

@@ -8,22 +8,25 @@ it did in the ledger and goes on from there.
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from pipelines.checks import evaluate
+from pipelines.catalogue import blocks_key, catalogue_metadata, description
+from pipelines.checks import evaluate, judged, logged
 from pipelines.doors import Mongo, Store, after_a_crash, four
 from pipelines.errors import explained, failure
 from pipelines.failed_batches import show_failed
 from pipelines.launchers.attempt import attempt_rest, attempt_share
 from pipelines.launchers.choice import with_few_workers
-from pipelines.partial import evaluation, failure_of, materialised
+from pipelines.materialisation import pages
+from pipelines.partial import failure_of, materialised
 from pipelines.processes import executor_name
 from pipelines.purposes import ALL_STEPS, PROGRESS_TAGS, purpose_of
-from pipelines.summaries import adoption_text, partition_metadata
+from pipelines.summaries import adoption_text
 from pipelines.tables import losses, shard_metadata, share_metadata
 from resources.io_manager import summary_key
 from workers import steps
@@ -36,6 +39,7 @@ from workers.ledger.ledger import Ledger
 from workers.planning.listing import Group
 from workers.planning.slots import Slots, decide_slots, slots_of_servers
 from workers.sources.slicing import Sliced
+from workers.store import BlockStore
 
 
 def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
@@ -50,16 +54,16 @@ def fanout_asset(asset: Asset) -> dg.AssetsDefinition:
 
     graph_asset = dg.graph_asset(
         name=asset.name,
-        description=asset.description,
+        description=description(asset),
         group_name="profiles",
-        kinds={"mongodb"} if asset.source else {"s3", "mongodb"},
+        kinds={"mongodb"},
+        owners=list(asset.owners),
+        metadata=catalogue_metadata(asset),
         partitions_def=partitions_definition(asset.partitions),
         backfill_policy=dg.BackfillPolicy.multi_run(asset.sizes.partitions_per_run),
-        ins={"upstream": upstream(asset)} if asset.source else {},
+        ins={"upstream": upstream(asset)},
     )
-    if asset.source:
-        return graph_asset(lambda upstream: fan_out(upstream=upstream))
-    return graph_asset(lambda: fan_out())  # noqa: PLW0108  Dagster looks at the arguments it takes
+    return graph_asset(lambda upstream: fan_out(upstream=upstream))
 
 
 def own_op(asset: Asset, op: dg.OpDefinition) -> Any:
@@ -81,7 +85,12 @@ def pod_tags(asset: str, op: str) -> dict[str, Any]:
 
 
 def upstream(asset: Asset) -> dg.AssetIn:
-    """Return how the asset hangs on the one whose profiles are its items: on all of them as one."""
+    """Return how the asset hangs on its blocks, or on the one whose profiles are its items.
+
+    On all of these as one.
+    """
+    if not asset.source:
+        return dg.AssetIn(blocks_key(asset), dagster_type=dg.Nothing)
     mapping = dg.AllPartitionMapping()
     return dg.AssetIn(asset.source, dagster_type=dg.Nothing, partition_mapping=mapping)
 
@@ -215,7 +224,8 @@ def reconcile(
         attempt_rest(context, first, plans, len(answers))
         show_failed(context, asset, ledger)
         try:
-            reconciled = steps.reconcile(*first, plans)
+            with judged(context, asset, ledger):
+                reconciled = steps.reconcile(*first, plans)
         except Refused as error:
             tables = losses(asset, ledger, ledger.plans_by_id(plans))
             raise failure(context.log, str(error), tables) from error
@@ -261,18 +271,10 @@ def publish(
         store.put_json(summary_key(run_id, asset.name), summary)
         results = evaluate(asset, ledger, store, run_id) if published.refused else []
 
-    metadata: dict[str, dict[str, Any]] = {}
-    for counts in answer.counts:
-        if counts.partition not in published.partitions_folded:
-            continue
-        profiles = sum(shard.profiles.get(counts.partition, 0) for shard in shards)
-        shown = partition_metadata(counts, profiles)
+        metadata = _shown(asset, ledger, store, answer, shards, published.partitions_folded)
         if adopted := adoption_text(summary):
-            shown["adopted"] = adopted
-        if not counts.blocks and not asset.source:
-            prefix = asset.prefixes(counts.partition)[0]
-            shown["no_block_under"] = f"s3://{store.bucket}/{prefix}"
-        metadata[counts.partition] = shown
+            for shown in metadata.values():
+                shown["adopted"] = adopted
 
     context.log.info(
         f"{published.items_used} items of {published.items} used, "
@@ -281,7 +283,7 @@ def publish(
     )
     if published.refused:
         yield from materialised(context, asset, metadata)
-        yield from map(evaluation, results)
+        yield from logged(op, asset, results)
         plan_ids = [plan_id for refusal in published.refused for plan_id in refusal.plans]
         with explained(op):
             tables = losses(asset, ledger, ledger.plans_by_id(plan_ids))
@@ -290,6 +292,29 @@ def publish(
     for partition, shown in metadata.items():
         context.add_asset_metadata(shown, partition_key=partition)
     yield dg.Output(None)
+
+
+def _shown(
+    asset: Asset,
+    ledger: Ledger,
+    store: BlockStore,
+    reconciled: Reconciled,
+    shards: Sequence[FoldedShard],
+    folded: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Return what the UI shows of each folded partition."""
+    are_folded = set(folded)
+    counts = [each for each in reconciled.counts if each.partition in are_folded]
+    profiles = Counter[str]()
+    for shard in shards:
+        profiles.update(shard.profiles)
+
+    metadata = pages(asset, ledger, counts, profiles)
+    for each in counts:
+        if not each.blocks and not asset.source:
+            prefix = asset.prefixes(each.partition)[0]
+            metadata[each.partition]["no_block_under"] = f"s3://{store.bucket}/{prefix}"
+    return metadata
 
 
 OPS = (list_blocks, slice_blocks, queue_batches, run_batch, reconcile, fold_shard, publish)

@@ -40,18 +40,6 @@ def materialised(
         yield DagsterEvent.asset_materialization(context.get_step_execution_context(), event, batch)
 
 
-def evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """Return a check's result as any step may log it: the step of the checks is skipped."""
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name,
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-    )
-
-
 def failure_of(
     log: logging.Logger, asset: Asset, published: Published, tables: Metadata
 ) -> dg.Failure:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.declare.asset import Asset, span
-from workers.values import Counts
 
 Summary = dict[str, Any]
 # What a person is told only where there is any; see adoption_text.
@@ -87,29 +86,6 @@ def failures(summary: Summary) -> list[str]:
 def failed_check_texts(summary: Summary) -> list[str]:
     """Return what the checks of a run say that did not pass."""
     return [f"{check['check']}: {check['text']}" for check in summary.get("checks_failed", [])]
-
-
-def partition_metadata(counts: Counts, profiles: int) -> dict[str, Any]:
-    """Return what the UI shows of a partition that was folded."""
-    return {
-        "items": counts.items,
-        "items_used": counts.used,
-        "items_skipped": counts.skipped,
-        "dead_letters": counts.dead,
-        "duplicates": counts.duplicates,
-        "unread_parts": counts.unread_parts,
-        "unread_items": counts.unread_items,
-        "items_redriven": counts.redriven,
-        "items_failed": counts.failed,
-        "batches_failed": counts.batches_failed,
-        "profiles": profiles,
-        "blocks": counts.blocks,
-        "bytes": counts.bytes,
-        "batches": counts.batches,
-        "batches_reused": counts.reused,
-        "work_seconds": counts.work_seconds,
-        "warnings": [str(warning) for warning in counts.warnings],
-    }
 
 
 def adoption_text(summary: Mapping[str, Any]) -> str:

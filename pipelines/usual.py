@@ -1,63 +1,69 @@
 """The check `as_usual`: partitions held against those like them, and fields that no type knows."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import dagster as dg
 
 from pipelines.errors import FIRST_FIELDS, UNUSUAL
+from pipelines.findings import Finding
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
-from workers.ledger.losses import MAX_NAMED
 from workers.ledger.records import Plan
 from workers.ledger.unknown import unknown_text
-from workers.ledger.usual import MIN_HISTORY, History, Unusual
+from workers.ledger.usual import MIN_HISTORY, History
+from workers.values import UnknownField
+
+SCHEMA = dg.TableSchema([dg.TableColumn("measure"), dg.TableColumn("text")])
 
 
-def as_usual(asset: Asset, ledger: Ledger, plans: Sequence[Plan], run: str) -> dg.AssetCheckResult:
+def as_usual(asset: Asset, ledger: Ledger, plans: Sequence[Plan], run: str) -> list[Finding]:
     """Warn of partitions whose numbers are not like those of the partitions like them.
 
     Also of fields that their items' type does not know, in the run that was the first to meet them.
     """
     history = _history(asset, ledger, plans)
-    partitions = sorted(plan.partition for plan in plans)
-    compared = [each for each in partitions if history and history.compares(each)]
-    unusual = {}
-    for partition in compared:
-        if history and (told := history.unusual(partition)):
-            unusual[partition] = told
-
-    text = f"{len(compared):,} of {len(partitions):,} partitions are as usual"
-    if not compared:
-        text = (
-            f"nothing compared: that takes {MIN_HISTORY} others of about the same time, which were "
-            "folded after they had ended, as this one has to be"
-        )
-    if unusual:
-        text = _unusual_text(unusual)
-
-    numbers = {name: [_with_text(each) for each in unusual[name]] for name in unusual}
     fields = ledger.unknown_fields.of(asset.name, run) if plans else []
-    firsts = [field for field in fields if field.is_first]
+    later: dict[str, list[UnknownField]] = {}
     for field in fields:
         if not field.is_first:
-            partition = asset.owner_of(field.block) or partitions[-1]
-            told = {"measure": f"field {field.name}", "text": unknown_text([field])}
-            numbers.setdefault(partition, []).append(told)
+            partition = asset.owner_of(field.block) or plans[-1].partition
+            later.setdefault(partition, []).append(field)
+
+    findings = [_finding(history, plan.partition, later.get(plan.partition, [])) for plan in plans]
+    firsts = [field for field in fields if field.is_first]
+    if firsts:
+        findings[-1] = _with_firsts(findings[-1], firsts)
+    return findings
+
+
+def _finding(history: History | None, partition: str, fields: Sequence[UnknownField]) -> Finding:
+    """Return what is not as usual of a partition, as numbers that a table has."""
+    unusual = []
+    text = (
+        f"nothing compared: that takes {MIN_HISTORY} others of about the same time, which were "
+        "folded after they had ended, as this one has to be"
+    )
+    if history and history.compares(partition):
+        unusual = history.unusual(partition)
+        text = "its numbers are as usual"
+    if unusual:
+        text = f"{partition}: {', '.join(map(str, unusual))}"
+
+    rows = [(each.measure, str(each)) for each in unusual]
+    rows += [(f"field {field.name}", unknown_text([field])) for field in fields]
     if fields:
         text += f"; {unknown_text(fields)}"
-    return dg.AssetCheckResult(
-        asset_key=asset.name,
-        check_name="as_usual",
-        passed=not numbers,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=text,
-        metadata={
-            "compared": len(compared),
-            FIRST_FIELDS: [unknown_text(firsts)] if firsts else [],
-            UNUSUAL: numbers,
-        },
-    )
+    records = [dg.TableRecord({"measure": measure, "text": told}) for measure, told in rows]
+    shown = {UNUSUAL: dg.TableMetadataValue(records, SCHEMA)} if records else {}
+    severity = dg.AssetCheckSeverity.WARN
+    return Finding("as_usual", partition, not records, text, shown, severity)
+
+
+def _with_firsts(finding: Finding, fields: Sequence[UnknownField]) -> Finding:
+    """Return a finding that tells of fields which the first blocks of the asset have."""
+    text = unknown_text(fields)
+    shown = {**finding.metadata, FIRST_FIELDS: text}
+    return finding._replace(description=f"{finding.description}; {text}", metadata=shown)
 
 
 def _history(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> History | None:
@@ -66,15 +72,3 @@ def _history(asset: Asset, ledger: Ledger, plans: Sequence[Plan]) -> History | N
         return None
     keys = [plan.partition for plan in plans]
     return ledger.folded.history(asset, plans[0].generation, min(keys), max(keys))
-
-
-def _unusual_text(unusual: Mapping[str, Sequence[Unusual]]) -> str:
-    """Return the worst of the partitions that are not as usual, with their numbers."""
-    worst = sorted(unusual, key=lambda name: -max(each.distance for each in unusual[name]))
-    named = [f"{name}: {', '.join(map(str, unusual[name]))}" for name in worst[:MAX_NAMED]]
-    more = f"; and {len(worst) - MAX_NAMED:,} more" if len(worst) > MAX_NAMED else ""
-    return f"{'; '.join(named)}{more}"
-
-
-def _with_text(unusual: Unusual) -> dict[str, Any]:
-    return {**unusual.to_json(), "text": str(unusual)}

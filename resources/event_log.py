@@ -34,12 +34,13 @@ from dagster._core.storage.sqlite_storage import (
     _schedule_directory,
 )
 from dagster._serdes import ConfigurableClassData, serialize_value
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 
 from resources.sqlite import Engines, has_schema
 
 BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_EVENTS = 1_000  # written in one transaction, at most
+OF_CHECK = ("asset_key", "check_name", "run_id")  # columns that a check of one run is known by
 
 
 class BatchEventLog(SqliteEventLogStorage):
@@ -63,12 +64,14 @@ class BatchEventLog(SqliteEventLogStorage):
                 held[shard] = stack.enter_context(self._connect(shard))
             self._batch.connections = held
             try:
-                for is_of_asset, alike in groupby(events, _is_of_asset):
-                    if is_of_asset:
+                for kind, alike in groupby(events, _kind):
+                    if kind == "asset":
                         self._store_asset_events(list(alike), held)
-                        continue
-                    for event in alike:
-                        self.store_event(event)
+                    elif kind == "evaluation":
+                        self._store_evaluations(list(alike), held)
+                    else:
+                        for event in alike:
+                            self.store_event(event)
             finally:
                 del self._batch.connections
 
@@ -76,19 +79,9 @@ class BatchEventLog(SqliteEventLogStorage):
         self, events: Sequence[dg.EventLogEntry], connections: Mapping[str, Any]
     ) -> None:
         """Store events of assets as `store_event` does one by one: in the runs and in the index."""
-        insert = SqlEventLogStorageTable.insert()
         rows = [self._event_to_row(event) for event in events]
-        by_run = defaultdict[str, list[dict[str, Any]]](list)
-        for row in rows:
-            by_run[row["run_id"]].append(row)
-        for run_id, rows_of_run in by_run.items():
-            connections[run_id].execute(insert, rows_of_run)
-
+        ids = _insert(rows, connections)
         index = connections[INDEX_SHARD_NAME]
-        index.execute(insert, rows)
-        # Nobody else writes meanwhile, so the ids follow each other.
-        last = index.execute(select(func.max(SqlEventLogStorageTable.c.id))).scalar_one()
-        ids = range(last - len(events) + 1, last + 1)
         self._store_asset_event_tags(index, events, ids)
 
         # Of an asset only the latest event of each kind is kept beside its key.
@@ -98,6 +91,32 @@ class BatchEventLog(SqliteEventLogStorage):
         }
         for event, event_id in sorted(latest.values(), key=lambda pair: pair[1]):
             self._store_asset_event(index, event, event_id)
+
+    def _store_evaluations(
+        self, events: Sequence[dg.EventLogEntry], connections: Mapping[str, Any]
+    ) -> None:
+        """Store what checks said: each takes the place of what the run had planned of it.
+
+        A check that says it of all partitions together takes that of all that was planned, as do
+        those of partitions that of a run which was for none.
+        """
+        rows = [self._event_to_row(event) for event in events]
+        ids = _insert(rows, connections)
+        executions = [
+            _execution(event, row, event_id)
+            for event, row, event_id in zip(events, rows, ids, strict=True)
+        ]
+
+        table, index = AssetCheckExecutionsTable, connections[INDEX_SHARD_NAME]
+        for check, alike in groupby(executions, lambda row: [row[name] for name in OF_CHECK]):
+            replaced = list(alike)
+            planned = and_(*(table.c[name] == of for name, of in zip(OF_CHECK, check, strict=True)))
+            partitions = {row["partition"] for row in replaced}
+            if None not in partitions:
+                of_these = or_(table.c.partition.in_(partitions), table.c.partition.is_(None))
+                planned = and_(planned, of_these)
+            index.execute(table.delete().where(planned))
+            index.execute(table.insert(), replaced)
 
     def _store_asset_check_evaluation_planned(
         self, event: dg.EventLogEntry, event_id: int | None
@@ -141,8 +160,47 @@ class BatchEventLog(SqliteEventLogStorage):
         super().wipe()
 
 
-def _is_of_asset(event: dg.EventLogEntry) -> bool:
-    return event.dagster_event_type in ASSET_EVENTS
+def _kind(event: dg.EventLogEntry) -> str:
+    """Return how an event is stored."""
+    if event.dagster_event_type in ASSET_EVENTS:
+        return "asset"
+    is_evaluation = event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    return "evaluation" if is_evaluation else ""
+
+
+def _insert(rows: Sequence[dict[str, Any]], connections: Mapping[str, Any]) -> range:
+    """Write events into the files of their runs, and into the index; return their ids there."""
+    insert = SqlEventLogStorageTable.insert()
+    by_run = defaultdict[str, list[dict[str, Any]]](list)
+    for row in rows:
+        by_run[row["run_id"]].append(row)
+    for run_id, rows_of_run in by_run.items():
+        connections[run_id].execute(insert, rows_of_run)
+
+    index = connections[INDEX_SHARD_NAME]
+    index.execute(insert, rows)
+    # Nobody else writes meanwhile, so the ids follow each other.
+    last = index.execute(select(func.max(SqlEventLogStorageTable.c.id))).scalar_one()
+    return range(last - len(rows) + 1, last + 1)
+
+
+def _execution(event: dg.EventLogEntry, row: Mapping[str, Any], event_id: int) -> dict[str, Any]:
+    """Return the row of a check that was evaluated."""
+    assert event.dagster_event
+    evaluation: Any = event.dagster_event.event_specific_data
+    target = evaluation.target_materialization_data
+    status = AssetCheckExecutionRecordStatus
+    return {
+        "asset_key": evaluation.asset_key.to_string(),
+        "check_name": evaluation.check_name,
+        "run_id": event.run_id,
+        "partition": evaluation.partition,
+        "execution_status": (status.SUCCEEDED if evaluation.passed else status.FAILED).value,
+        "evaluation_event": row["event"],
+        "evaluation_event_timestamp": row["timestamp"],
+        "evaluation_event_storage_id": event_id,
+        "materialization_event_storage_id": target.storage_id if target else None,
+    }
 
 
 class KeptRuns(SqliteRunStorage):

@@ -72,6 +72,16 @@ def gives_s3(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name) for name in S3_VARIABLES)
 
 
+def database_name(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the name of the database in MongoDB."""
+    return environ.get("FANFOLD_DATABASE") or "fanfold"
+
+
+def bucket_name(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the name of the bucket in S3."""
+    return environ.get("FANFOLD_BUCKET") or "fanfold"
+
+
 def read_settings(
     environ: Mapping[str, str] = os.environ, s3: Mapping[str, Any] = NO_ARGUMENTS
 ) -> Settings:
@@ -95,8 +105,8 @@ def read_settings(
 
     return Settings(
         mongodb_uri=environ.get("MONGODB_URI") or embedded["mongod"]["uri"],
-        database=environ.get("FANFOLD_DATABASE") or "fanfold",
-        bucket=environ.get("FANFOLD_BUCKET") or "fanfold",
+        database=database_name(environ),
+        bucket=bucket_name(environ),
         s3=dict(s3) if is_s3_given else embedded["seaweedfs"],
         requester_pays=environ.get("FANFOLD_REQUESTER_PAYS", "").lower() in YES,
     )

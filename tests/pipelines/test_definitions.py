@@ -31,7 +31,7 @@ NAMES = [
 def test_the_location_has_the_names_that_operators_rely_on():
     location = definitions()
     repository = location.get_repository_def()
-    keys = location.resolve_asset_graph().get_all_asset_keys()
+    keys = location.resolve_asset_graph().materializable_asset_keys
     assert sorted(key.to_user_string() for key in keys) == NAMES
     assert [schedule.name for schedule in repository.schedule_defs] == [
         f"{name}_schedule" for name in NAMES
@@ -167,7 +167,7 @@ def test_an_asset_whose_file_has_a_mistake_stands_beside_the_others_and_fails_wi
     reason = "workers/tasks/odd_profiles.py cannot be loaded: NameError: name 'Txet'"
     monkeypatch.setattr("pipelines.definitions.broken_assets", lambda: {"odd_profiles": reason})
     graph = definitions().resolve_asset_graph()
-    names = sorted(key.to_user_string() for key in graph.get_all_asset_keys())
+    names = sorted(key.to_user_string() for key in graph.materializable_asset_keys)
     assert names == sorted([*NAMES, "odd_profiles"])
     assert reason in graph.get(dg.AssetKey("odd_profiles")).description
 

@@ -178,6 +178,8 @@ class Asset(Value, frozen=True, kw_only=True):
     description: str
     # Its coarse units: see `Partitions`.
     partitions: Partitions
+    # Who looks after it, as the catalogue names them: e-mail addresses, or `team:` and a name.
+    owners: tuple[str, ...] = ()
     # The module under workers/tasks/ that holds its `task`; where empty, its own file.
     task: str = ""
     # Where the blocks of a partition lie in the bucket: events/dt={partition}/; see docs/data.md.

@@ -281,6 +281,21 @@ class DeadLetters:
         groups = self.collection.aggregate(pipeline)
         return [(group["_id"], group["letters"]) for group in groups]
 
+    def causes_by_partition(self, attempts: Iterable[AttemptId]) -> dict[str, dict[str, int]]:
+        """Return how many letters each cause has by partition, the most frequent first."""
+        query: Document = {"found_by": _in(attempts)}
+        alike = {"partition": "$partition", "cause": "$cause"}
+        pipeline: list[Document] = [
+            {"$match": query},
+            {"$group": {"_id": alike, "letters": {"$sum": 1}}},
+            {"$sort": {"letters": -1, "_id.cause": 1}},
+        ]
+        causes: dict[str, dict[str, int]] = {}
+        for group in self.collection.aggregate(pipeline):
+            of_partition = causes.setdefault(group["_id"]["partition"], {})
+            of_partition[group["_id"]["cause"]] = group["letters"]
+        return causes
+
     def count_discarded(self, attempts: Iterable[AttemptId]) -> int:
         """Return how many of the letters that these attempts found a person discarded."""
         query = {"found_by": _in(attempts), "state": DeadLetterState.DISCARDED}

@@ -331,6 +331,8 @@ class Plan(Record, frozen=True, kw_only=True):
     # Those of them that were finished before.
     reused: list[str]
     items: int
+    # What an item was thought to take, so that what its batches took can be held against it.
+    seconds_per_item: float = 0.0
     # So that what goes bit by bit is held back as what goes at once is.
     removed: Removed = Removed()
 

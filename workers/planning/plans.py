@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import msgspec
+
 from workers.declare.asset import Asset
 from workers.declare.task import Task
 from workers.ledger.ledger import Ledger
@@ -110,7 +112,9 @@ def _add(work: Work, asset: Asset, task: Task, run: str, partition: _Partition) 
     done = {batch.id for batch in known.values() if batch.is_done}
     base = [batch for batch in [*known.values(), *new] if not batch.is_redrive]
     work.new.extend(new)
-    work.plans.append(_plan(asset, task.shown_version, listing, run, planned, done - lost, base))
+    plan = _plan(asset, task.shown_version, listing, run, planned, done - lost, base)
+    cost = work.sizing.seconds_per_item
+    work.plans.append(msgspec.structs.replace(plan, seconds_per_item=cost))
 
 
 def _ranges_by_partition(sliced: Iterable[Sliced]) -> dict[str, list[Range]]:

@@ -10,7 +10,7 @@ import threading
 import pytest
 from rich.console import Console
 
-from pipelines import checks, runs
+from pipelines import findings, runs
 from pipelines.cli import progress
 from pipelines.cli.display import Bars, Lines, View, open_display, to_bars, to_end, to_line
 from pipelines.cli.progress import Follower, follow_run
@@ -224,7 +224,7 @@ def test_a_real_run_shows_its_stages_in_order(pipeline, monkeypatch):
     after(monkeypatch, steps, "list_partitions", seen, "listing")
     after(monkeypatch, Worker, "read", seen, "working")
     after(monkeypatch, steps, "fold_profiles", seen, "folding")
-    after(monkeypatch, checks, "spot_check", seen, "checking")
+    after(monkeypatch, findings, "spot_check", seen, "checking")
 
     monkeypatch.setattr("workers.folding.publish.MARKED_AT_ONCE", 1)
 

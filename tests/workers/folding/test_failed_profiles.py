@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.checks import nothing_lost
+from pipelines.findings import nothing_lost
 from tests.support.pipeline import DAY, event
 from workers.contributions.readers import ProfileError
 from workers.declare.task import Task, load_task
@@ -96,7 +96,7 @@ def test_a_profile_that_derive_fails_on_stays_as_it_was_and_the_others_go_on(pip
 def test_a_failed_profile_fails_the_check_by_name(large):
     large.run(NEXT)
     plan = large.ledger.last_plan("user_profiles", NEXT)
-    result = nothing_lost(large.asset, large.ledger, [plan])
+    (result,) = nothing_lost(large.ledger, [plan])
     assert not result.passed
     assert f"{NEXT}: profile 'ann' lacks it; topics" in result.description
     assert DAY not in result.description
