@@ -3,14 +3,14 @@
 import dagster as dg
 
 from pipelines.alerts.sensor import alerts_sensor
-from pipelines.catalogue import block_assets
-from pipelines.checks import fold_checks
-from pipelines.counters import progress_sensor
+from pipelines.checks.evaluation import fold_checks
 from pipelines.executors import executor
 from pipelines.fanout import fanout_asset, partitions_definition
 from pipelines.jobs import asset_job, redrive_job
 from pipelines.launchers.choice import check_launchers
 from pipelines.lost_runs import lost_runs_sensor
+from pipelines.pages.catalogue import block_assets
+from pipelines.pages.counters import progress_sensor
 from pipelines.processes import executor_name
 from pipelines.schedules import add_timing, asset_schedule
 from pipelines.sensors import changes_sensor

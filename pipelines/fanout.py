@@ -15,19 +15,19 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.catalogue import blocks_key, catalogue_metadata, description
-from pipelines.checks import evaluate, judged, logged
+from pipelines.checks.evaluation import evaluate, judged, logged
 from pipelines.doors import Mongo, Store, after_a_crash, four
 from pipelines.errors import explained, failure
-from pipelines.failed_batches import show_failed
 from pipelines.launchers.attempt import attempt_rest, attempt_share
 from pipelines.launchers.choice import with_few_workers
-from pipelines.materialisation import pages
+from pipelines.pages.catalogue import blocks_key, catalogue_metadata, description
+from pipelines.pages.failed_batches import show_failed
+from pipelines.pages.materialisation import pages
+from pipelines.pages.tables import losses, shard_metadata, share_metadata
 from pipelines.partial import failure_of, materialised
 from pipelines.processes import executor_name
 from pipelines.purposes import ALL_STEPS, PROGRESS_TAGS, purpose_of
 from pipelines.summaries import adoption_text
-from pipelines.tables import losses, shard_metadata, share_metadata
 from resources.io_manager import summary_key
 from workers import steps
 from workers.dealt import Share

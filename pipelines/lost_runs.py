@@ -12,7 +12,7 @@ import psutil
 from dagster._core.events import EngineEventData
 
 from pipelines.errors import START_AGAIN
-from pipelines.tables import unfinished
+from pipelines.pages.tables import unfinished
 from resources.s3 import location_settings
 from workers.assets import assets
 from workers.errors import FanfoldError

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, generate_event_batch_id
 
 from pipelines.errors import failure
-from pipelines.tables import MAX_NAMED_ROWS, Metadata, Row, table
+from pipelines.pages.tables import MAX_NAMED_ROWS, Metadata, Row, table
 from workers.declare.asset import Asset
 from workers.folding.publish import Published
 

@@ -8,7 +8,7 @@ REDRIVE_TAG = "fanfold/redrive"  # of a run that runs dead letters again
 GENERATION_TAG = "fanfold/generation"  # of a run that makes profiles anew: planning/rebuild.py
 # Of a run in which partitions may lose blocks that their profiles were made of.
 DROP_REMOVED_TAG = "fanfold/drop_removed"
-# How far a run is: pipelines/counters.py.
+# How far a run is: pipelines/pages/counters.py.
 ITEMS_TAG, BATCHES_TAG = "fanfold/items", "fanfold/batches"
 DEAD_LETTERS_TAG, END_TAG = "fanfold/dead_letters", "fanfold/end"
 PROGRESS_TAGS = {ITEMS_TAG, BATCHES_TAG, DEAD_LETTERS_TAG, END_TAG}

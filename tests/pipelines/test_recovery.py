@@ -10,8 +10,8 @@ import dagster as dg
 import psutil
 import pytest
 
-from pipelines.checks import checked_plans
-from pipelines.findings import nothing_lost, nothing_twice
+from pipelines.checks.evaluation import checked_plans
+from pipelines.checks.findings import nothing_lost, nothing_twice
 from pipelines.jobs import redrive_job_name
 from pipelines.lost_runs import (
     PROCESS,

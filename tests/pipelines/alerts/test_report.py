@@ -78,7 +78,7 @@ def test_a_run_that_a_person_cancelled_is_told_by_setting(pipeline, hook, watch,
 
 def test_a_check_that_fails_is_a_warning(pipeline, hook, watch, monkeypatch):
     check = SpotCheck(compared=2, differing=["ann"], against="the raw blocks")
-    monkeypatch.setattr("pipelines.findings.spot_check", lambda *_: check)
+    monkeypatch.setattr("pipelines.checks.findings.spot_check", lambda *_: check)
     pipeline.put([event("ann"), event("bo")])
     for _ in range(2):
         materialise(pipeline.asset, [DAY])

@@ -1,7 +1,7 @@
 """A partition that is not like those like it: the check, the message and the command."""
 
+from pipelines.checks.usual import as_usual
 from pipelines.runs import materialise
-from pipelines.usual import as_usual
 from tests.support.pipeline import event
 from workers.ledger.records import Plan, PlanState
 from workers.values import Counts

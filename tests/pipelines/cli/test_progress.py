@@ -10,7 +10,8 @@ import threading
 import pytest
 from rich.console import Console
 
-from pipelines import findings, runs
+from pipelines import runs
+from pipelines.checks import findings
 from pipelines.cli import progress
 from pipelines.cli.display import Bars, Lines, View, open_display, to_bars, to_end, to_line
 from pipelines.cli.progress import Follower, follow_run

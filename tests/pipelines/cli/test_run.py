@@ -231,7 +231,9 @@ def test_a_check_that_fails_in_one_of_several_runs_fails_the_command(
     differing = SpotCheck(compared=2, differing=["ann"], against="the raw blocks")
     fine = SpotCheck(compared=2, differing=[], against="the raw blocks")
     checks = {DAY: differing, "1998-04-03": fine}
-    monkeypatch.setattr("pipelines.findings.spot_check", lambda *four: checks[four[-1].partition])
+    monkeypatch.setattr(
+        "pipelines.checks.findings.spot_check", lambda *four: checks[four[-1].partition]
+    )
 
     code, summary = told(fanfold(*single, "--json"))
     assert code == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.findings import nothing_lost
+from pipelines.checks.findings import nothing_lost
 from tests.support.pipeline import DAY, event
 from workers.contributions.readers import ProfileError
 from workers.declare.task import Task, load_task

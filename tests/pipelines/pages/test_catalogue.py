@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from pipelines.catalogue import block_assets, catalogue_metadata, description
 from pipelines.definitions import definitions
+from pipelines.pages.catalogue import block_assets, catalogue_metadata, description
 from workers.assets import assets
 
 

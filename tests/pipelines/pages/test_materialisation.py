@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.materialisation import pages
+from pipelines.pages.materialisation import pages
 from tests.support.pipeline import DAY, event
 from workers.declare import Sizes
 from workers.ledger.counts import count_plan

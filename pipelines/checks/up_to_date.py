@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from pipelines.findings import Finding
+from pipelines.checks.findings import Finding
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
 

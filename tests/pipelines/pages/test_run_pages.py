@@ -4,10 +4,10 @@ import dagster as dg
 import pytest
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
-from pipelines.counters import Look, count_runs
 from pipelines.errors import IN_FULL, headline
 from pipelines.location import job_origin
 from pipelines.lost_runs import PROCESS, process_of_run, process_tag, tell_unfinished
+from pipelines.pages.counters import Look, count_runs
 from pipelines.purposes import BATCHES_TAG, END_TAG, ITEMS_TAG
 from pipelines.runs import dagster_instance, materialise
 from resources.run_queue import ASSET_TAG, PARTITIONS_TAG, STARTED_BY

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.chart import MAX_CHARACTERS, Kind, bars, chart, describe
+from pipelines.pages.chart import MAX_CHARACTERS, Kind, bars, chart, describe
 
 SECONDS = st.floats(0, 1e5, allow_nan=False)
 BATCHES = st.lists(st.tuples(SECONDS, st.integers(1, 4), st.booleans()), min_size=1, max_size=300)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from pipelines.checks.findings import Finding
 from pipelines.errors import FIRST_FIELDS, UNUSUAL
-from pipelines.findings import Finding
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Plan

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from pipelines.checks import checked_plans, evaluate
+from pipelines.checks.evaluation import checked_plans, evaluate
+from pipelines.checks.findings import BY_PARTITION
+from pipelines.checks.up_to_date import due_partition, up_to_date
 from pipelines.definitions import definitions
-from pipelines.findings import BY_PARTITION
 from pipelines.runs import dagster_instance, materialise
-from pipelines.up_to_date import due_partition, up_to_date
 from tests.support.pipeline import DAY, event
 
 NEXT = "1998-04-02"

@@ -22,9 +22,7 @@ from dagster._core.events import (
     generate_event_batch_id,
 )
 
-from pipelines.doors import Mongo, Store, after_a_crash
-from pipelines.errors import FIRST_FIELDS, explained
-from pipelines.findings import (
+from pipelines.checks.findings import (
     BY_PARTITION,
     Finding,
     nothing_lost,
@@ -32,8 +30,10 @@ from pipelines.findings import (
     of_refused,
     within_tolerance,
 )
-from pipelines.up_to_date import UP_TO_DATE, up_to_date
-from pipelines.usual import as_usual
+from pipelines.checks.up_to_date import UP_TO_DATE, up_to_date
+from pipelines.checks.usual import as_usual
+from pipelines.doors import Mongo, Store, after_a_crash
+from pipelines.errors import FIRST_FIELDS, explained
 from resources.event_log import BatchEventLog
 from workers.declare.asset import Asset
 from workers.errors import Refused

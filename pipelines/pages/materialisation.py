@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.chart import Kind, bars, chart, in_seconds
+from pipelines.pages.chart import Kind, bars, chart, in_seconds
 from workers.declare.asset import Asset
 from workers.ledger.counts import counted_attempts
 from workers.ledger.ledger import Ledger

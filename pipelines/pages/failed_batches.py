@@ -15,7 +15,7 @@ from dagster._core.execution.plan.handle import ResolvedFromDynamicStepHandle
 from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, UserFailureData
 
 from pipelines.errors import FAILED_BATCHES
-from pipelines.tables import failed_batches, to_mend
+from pipelines.pages.tables import failed_batches, to_mend
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Batch
