@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tes
 # Else each process that a test starts would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo dev chaos worker-env bench test tests test-ui docs coverage lint types clean
+.PHONY: help setup demo dev chaos worker-env bench test tests test-ui docs screenshots coverage lint types clean
 
 help:
 	@echo "make demo   real data from S3 to verified profiles, in minutes; FANFOLD_EXECUTOR=celery"
@@ -102,6 +102,9 @@ tests: .venv/ready-to-test
 
 test-ui: .venv/ready-to-look
 	$(BIN)/pytest tests/ui
+
+screenshots: .venv/ready-to-look
+	$(BIN)/python -m tests.ui.screenshots
 
 # What documents take from the code.
 docs: .venv/ready-to-test

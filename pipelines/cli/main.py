@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 the run failed or the profiles do not match, 2 the command cannot be done.
 """
 
+import os
 import sys
 
 import click
@@ -30,6 +31,7 @@ from pipelines.cli.machine import (
     up_command,
     worker_command,
 )
+from pipelines.variables import unknown_variables
 from workers import __version__
 from workers.errors import FanfoldError
 
@@ -94,6 +96,8 @@ def main() -> None:
 @click.version_option(__version__, message=f"{NAME} %(version)s")
 def cli() -> None:
     """Keep profiles in MongoDB current from blocks of data in S3."""
+    for sentence in unknown_variables(os.environ):
+        err.print(sentence, style="yellow", markup=False)
 
 
 for commands in SECTIONS.values():

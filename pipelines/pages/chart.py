@@ -11,7 +11,7 @@ from statistics import median
 from typing import NamedTuple
 from urllib.parse import quote
 
-WIDTH, HEIGHT = 330, 84
+WIDTH, HEIGHT = 280, 84
 TOP, BOTTOM = 26, 76  # between which bars stand
 MAX_CHARACTERS = 1_000  # of Markdown that is drawn in place
 MAX_BARS = (22, 14, 8)  # as many as fit; with more batches, a bar stands for several

@@ -1,26 +1,13 @@
 """A browser and a world for the whole session: Debian's Chromium, driven by Playwright."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.ui.world import WAIT_SECONDS, World, world
-
-# As root Chromium has no sandbox; and it is to ask nobody outside for anything.
-FLAGS = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-    *(["--no-sandbox"] if os.geteuid() == 0 else []),
-]
-expect.set_options(timeout=WAIT_SECONDS * 1_000)
+from tests.ui.browser import launch
+from tests.ui.world import WAIT_SECONDS, World, bad_days, world
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +18,16 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
+def bad(live: World) -> dict[str, str]:
+    """The days on which something went wrong, by what it was."""
+    return bad_days(live)
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium."""
-    path = shutil.which("chromium")
-    assert path, "Chromium is not on the path: `make test-ui` says how to install it"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with sync_playwright() as playwright, launch(playwright) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,16 +2,9 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.ui.world import ASSET, World, bad_days
-
-
-@pytest.fixture(scope="session")
-def bad(live: World) -> dict[str, str]:
-    """The days on which something went wrong, by what it was."""
-    return bad_days(live)
+from tests.ui.world import ASSET
 
 
 def open_run(page: Page, partition: str) -> None:

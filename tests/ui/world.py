@@ -24,7 +24,7 @@ from workers.values import Document
 ASSET = user_profiles.asset.name
 SENSOR = f"{ASSET}_sensor"
 ITEMS, USERS = 300, 40  # of a day
-WAIT_SECONDS = 180  # for what a run does on a busy machine
+WAIT_SECONDS = 90  # for what a run does on a busy machine
 
 
 @dataclass
@@ -86,10 +86,12 @@ def day(back: int) -> str:
     return (datetime.now(UTC) - timedelta(days=back)).date().isoformat()
 
 
-def events(of: str) -> list[Document]:
+def events(of: str, number: int = ITEMS) -> list[Document]:
     """Return the events of a day, all of them good."""
     times = [f"{of}T{hour:02}:15:00Z" for hour in range(24)]
-    return [event(f"user{n % USERS}", item=f"film {n % 7}", ts=times[n % 24]) for n in range(ITEMS)]
+    return [
+        event(f"user{n % USERS}", item=f"film {n % 7}", ts=times[n % 24]) for n in range(number)
+    ]
 
 
 def bad_days(world: World) -> dict[str, str]:

@@ -24,7 +24,7 @@ def test_any_batches_make_a_picture_that_is_drawn_in_place(batches, target):
     seconds, attempts, failed = zip(*batches, strict=True)
     markdown = chart(bars(seconds, attempts, failed), target)
     assert len(markdown) < MAX_CHARACTERS
-    assert float(svg_of(markdown).get("width")) <= 330
+    assert float(svg_of(markdown).get("width")) <= 280
 
 
 def test_batches_are_told_apart_by_more_than_their_colour():

@@ -2,7 +2,7 @@
 
 TESTS_DECLARE names what is so: `unique` (copies of an event count once, and profiles begin with the
 events of documents that are there before them), `deadly` (some events end their worker), `raising`
-(the task knows no film called boom).
+(the task knows no film called boom), `sliced` (a few items make a batch).
 
 Nothing is imported before its time: a module is changed once its file is loaded.
 """
@@ -45,6 +45,12 @@ def make_deadly(module):
     module.task = dataclasses.replace(module.task, contributions=deadly)
 
 
+def make_sliced(module):
+    """Let a few items make a batch, so that a small day has many."""
+    sizes = {"min_items": 10, "max_items": 15, "target_seconds": 0.02}
+    module.asset = type(module.asset).of({**module.asset.to_json(), "sizes": sizes})
+
+
 def make_raising(module):
     """Let the task raise for a film that it does not know."""
     contributions = module.task.contributions
@@ -67,6 +73,7 @@ def hurry(module):
 ASSET = "workers.tasks.user_profiles"
 CHANGES = {
     "unique": [(ASSET, make_unique)],
+    "sliced": [(ASSET, make_sliced)],
     "raising": [(ASSET, make_raising)],
     "deadly": [(ASSET, make_deadly), ("workers.isolation.isolated", hurry)],
 }
