@@ -1,6 +1,7 @@
 """What `make dev` runs, as processes: webserver, daemon and code, asked as the UI asks them."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.support.declared import PROJECT
 
 WAIT_SECONDS = 1_800
 LOOK_SECONDS = 0.5
+STOP_SECONDS = 20
 LAUNCH = """mutation($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
     __typename
@@ -97,13 +99,23 @@ def dagster_dev(environ: dict[str, str]) -> Iterator[Dagster]:
         env=environ,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        process_group=0,
     )
     dagster = Dagster(port)
     try:
         until(lambda: answers(dagster))
         yield dagster
     finally:
-        process.send_signal(signal.SIGINT)
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop it as Ctrl-C does; in the background of a shell, where it hears none, by force."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
