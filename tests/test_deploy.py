@@ -131,7 +131,8 @@ def database(machine):
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_the_document_followed_to_the_letter_ends_in_verified_profiles(machine, database, executor):
     printed = machine.type(commands_of(executor))
-    assert "given by settings" in printed
+    assert "S3       answers" in printed
+    assert "embedded" not in printed
     assert "7 profiles" in printed
     assert not (machine.home / "fanfold/state/servers.json").exists()
 

@@ -67,7 +67,7 @@ class World:
 @contextmanager
 def world(folder: Path, *declared: str) -> Iterator[World]:
     """Start all of it in a folder; nothing runs by itself until a person turns a sensor on."""
-    environ = own_environment(folder, "local", declared)
+    environ = own_environment(folder, "in_process", declared)
     config = folder / "dagster.yaml"
     often = config.read_text().replace("poll_interval_seconds: 30", "poll_interval_seconds: 2")
     config.write_text(often)

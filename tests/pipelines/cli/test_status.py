@@ -132,7 +132,7 @@ def test_a_mongodb_elsewhere_is_shown_with_whether_it_answers_and_the_embedded_o
 
     _, out, _ = fanfold("status")
     assert "pa55" not in out
-    assert "running, and not used: mongod (embedded)" in out
+    assert "running, and not used: mongod" in out
     assert "the ledger, which cannot be read" in out
 
 

@@ -114,6 +114,8 @@ def test_a_rest_of_one_partition_costs_the_others_of_its_run_nothing(pipeline):
 
 def test_verify_names_a_block_that_cannot_be_read_whole(pipeline):
     key = put_truncated(pipeline)
+    with pytest.raises(Refused):
+        pipeline.run()
     verdict = pipeline.verify()
     assert verdict.unread_blocks == 1
     assert verdict.unread[0].startswith(f"{key}, byte ")
