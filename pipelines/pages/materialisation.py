@@ -155,10 +155,10 @@ def _spread(
 
 
 def _line(plan: Plan, batch: Batch, kind: Kind) -> str:
-    """Return a batch as a line of a table, with a link to where the log of its run names it."""
+    """Return a batch as a line of a table, with a link to the run whose workers list it."""
     name = batch.id[:8]
     if batch.id not in plan.reused:
-        name = f"[{name}](/runs/{plan.run}?logs={batch.id})"
+        name = f"[{name}](/runs/{plan.run})"
     key = next((range_.key for range_ in batch.ranges), "")
     block = f"…{key[-MAX_KEY:]}" if len(key) > MAX_KEY else key
     outcome = batch.finished_outcome
