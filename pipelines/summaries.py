@@ -93,9 +93,9 @@ def adoption_text(summary: Mapping[str, Any]) -> str:
     documents, values = (summary.get(name, 0) for name in OF_ADOPTION)
     if not documents:
         return ""
-    text = f"The run made profiles of {_count(documents, 'document')} of others."
+    text = f"The run made profiles of {counted(documents, 'document')} of others."
     if values:
-        replaced = f"{_count(values, 'value')} in fields of the profiles"
+        replaced = f"{counted(values, 'value')} in fields of the profiles"
         text += f' It replaced {replaced}; a field with adopt="begin" begins with such values'
         text += " instead."
     return text
@@ -110,8 +110,10 @@ def numbers_to_show(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def is_folded(summary: Summary) -> bool:

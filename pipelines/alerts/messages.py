@@ -9,6 +9,7 @@ from statistics import median
 from pipelines.alerts.alert import AlertKind
 from pipelines.alerts.report import RunOutcome, RunReport
 from pipelines.alerts.run_records import Command
+from pipelines.links import run_link
 from workers.declare.asset import span
 from workers.errors import Refused
 from workers.ledger.losses import why_not_folded
@@ -23,7 +24,6 @@ SUBJECTS = {
     AlertKind.CANCELLED: "was cancelled",
 }
 DEFAULT_KINDS = "failed,recovered,warned"  # where FANFOLD_NOTIFY_ON names none
-DEFAULT_UI_URL = "http://127.0.0.1:3000"
 MAX_SENTENCES = 3  # of a failed run, and partitions that one of them names
 MAX_SENTENCE_CHARACTERS = 500
 PRECISE_SECONDS = 10  # below which a duration has a decimal
@@ -57,14 +57,12 @@ def message_subject(report: RunReport, kind: AlertKind) -> str:
 
 def message_text(report: RunReport, kind: AlertKind, usual_seconds: Sequence[float]) -> str:
     """Return a whole message, given the seconds that the last runs of its kind took."""
-    ui = (os.environ.get("FANFOLD_UI_URL") or DEFAULT_UI_URL).rstrip("/")
-
     lines = [message_subject(report, kind)]
     lines += _sentences(report)
     lines += _numbers(report)
     lines += [f"{number:,} x {_shorten(reason)}" for reason, number in report.reasons]
     lines += _duration_line(report, usual_seconds)
-    lines.append(f"{ui}/runs/{report.run}")
+    lines.append(run_link(report.run))
     lines += _command(report)
     return "\n".join(lines)
 

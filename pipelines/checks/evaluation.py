@@ -125,9 +125,8 @@ def checked_plans(
     if not plans:
         generation = ledger.claims.generation(asset.name)
         newest = ledger.folded.newest_folded(asset.name, generation)
-        plans = [*ledger.folded.newest_folds(asset.name, generation, newest).values()] * bool(
-            newest
-        )
+        if newest:
+            plans = list(ledger.folded.newest_folds(asset.name, generation, newest).values())
     return sorted(filter(_is_decided, plans), key=lambda plan: plan.partition)
 
 

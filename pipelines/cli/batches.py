@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.cli.console import print_table
-from pipelines.cli.readable import counted, cut, page_width, print_lines, wrapped
+from pipelines.cli.readable import cut, page_width, print_lines, wrapped
+from pipelines.summaries import counted
 from workers.ledger.records import Batch
 
 # Of a batch's outcome, as --json prints it.

@@ -1,7 +1,6 @@
 """What the commands share: how they print, what they take, how they reach the servers."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 WHOLE_LINES = 1_000_000  # columns that no line reaches
 WIDE_COLUMNS = 200  # characters of a table in a file or a pipe; on a terminal it fits
-
-DEFAULT_UI_URL = "http://127.0.0.1:3000"
 
 is_terminal = sys.stdout.isatty()
 out = Console(highlight=False, soft_wrap=True, width=None if is_terminal else WIDE_COLUMNS)
@@ -122,12 +119,6 @@ def show(as_json: bool, document: Any, print_text: Callable[[], None]) -> None:
         click.echo(json.dumps(document, default=str))
     else:
         print_text()
-
-
-def run_link(run_id: str) -> str:
-    """Return where the UI shows a run."""
-    ui = (os.environ.get("FANFOLD_UI_URL") or DEFAULT_UI_URL).rstrip("/")
-    return f"{ui}/runs/{run_id}"
 
 
 def columns() -> int:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from textwrap import fill
 
-from pipelines.cli.console import out, print_table, run_link, wrapped
+from pipelines.cli.console import out, print_table, wrapped
+from pipelines.links import run_link
 from pipelines.summaries import Summary, failed_check_texts, numbers_to_show
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger

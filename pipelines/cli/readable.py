@@ -89,12 +89,6 @@ def _listed(parts: Sequence[str], between: str) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number of things, such as `1 batch` or `2 batches`."""
-    plural = "es" if noun.endswith("ch") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
-
-
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines as they are."""
     for line in lines:

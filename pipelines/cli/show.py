@@ -6,7 +6,6 @@ from typing import Any
 
 from pipelines.cli.console import servers, show
 from pipelines.cli.readable import (
-    counted,
     cut,
     field_lines,
     page_width,
@@ -14,6 +13,7 @@ from pipelines.cli.readable import (
     text_of,
     wrapped,
 )
+from pipelines.summaries import counted
 from workers.contributors import Contributor, Made, Question, made_of
 from workers.declare.asset import Asset
 from workers.declare.task import Task, load_task

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.console import out, run_link, show
+from pipelines.cli.console import out, show
 from pipelines.cli.servers import STOPPED, ServerInUse, servers_in_use, unused_servers
+from pipelines.links import run_link
 from resources.door import arguments_of_location
 from resources.embedded import server_status
 from workers.assets import assets, broken_assets

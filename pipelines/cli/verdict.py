@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from pipelines.cli.readable import counted, print_lines, wrapped
+from pipelines.cli.readable import print_lines, wrapped
+from pipelines.summaries import counted
 from workers.declare.asset import Asset, span
 from workers.verify import Verdict
 

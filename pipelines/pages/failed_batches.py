@@ -16,6 +16,7 @@ from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, U
 
 from pipelines.errors import FAILED_BATCHES
 from pipelines.pages.tables import failed_batches, to_mend
+from pipelines.summaries import counted
 from workers.declare.asset import Asset
 from workers.ledger.ledger import Ledger
 from workers.ledger.records import Batch
@@ -48,7 +49,7 @@ def show_failed(context: dg.OpExecutionContext, asset: Asset, ledger: Ledger) ->
             job_name=context.job_name,
             step_handle=steps[number],
             event_specific_data=failure_of_batches(asset, ledger, batches),
-            message=f"{_count(batches)} of this worker failed.",
+            message=f"{counted(len(batches), 'batch')} of this worker failed.",
         )
         context.instance.report_dagster_event(event, context.run_id, logging.ERROR)
 
@@ -56,9 +57,5 @@ def show_failed(context: dg.OpExecutionContext, asset: Asset, ledger: Ledger) ->
 def failure_of_batches(asset: Asset, ledger: Ledger, batches: Sequence[Batch]) -> StepFailureData:
     """Return what the step of a worker failed with, given its failed batches."""
     tables = failed_batches(batches) | to_mend(asset, ledger, batches)
-    data = UserFailureData(FAILED_BATCHES, f"{_count(batches)} failed", tables)
+    data = UserFailureData(FAILED_BATCHES, f"{counted(len(batches), 'batch')} failed", tables)
     return StepFailureData(None, data, ErrorSource.USER_CODE_ERROR)
-
-
-def _count(batches: Sequence[Batch]) -> str:
-    return f"{len(batches):,} {'batch' if len(batches) == 1 else 'batches'}"

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from pipelines.pages.chart import Kind, bars, chart, in_seconds
+from pipelines.summaries import counted
 from workers.declare.asset import Asset
 from workers.ledger.counts import counted_attempts
 from workers.ledger.ledger import Ledger
@@ -94,26 +95,21 @@ def _chunks(counts: Sequence[Counts]) -> Iterator[list[Counts]]:
 def _sentence(counts: Counts, profiles: int) -> str:
     """Return what became of a partition."""
     if not counts.items:
-        return f"No items in {_count(counts.blocks, 'block')}."
+        return f"No items in {counted(counts.blocks, 'block')}."
 
     text = (
-        f"**{counts.used:,} of {_count(counts.items, 'item')}** used, from "
-        f"{_count(counts.blocks, 'block')}, for {_count(profiles, 'profile')}"
+        f"**{counts.used:,} of {counted(counts.items, 'item')}** used, from "
+        f"{counted(counts.blocks, 'block')}, for {counted(profiles, 'profile')}"
     )
     if counts.dead:
-        text += f"; **{_count(counts.dead, 'dead letter')}**"
+        text += f"; **{counted(counts.dead, 'dead letter')}**"
     if counts.duplicates:
-        text += f"; {_count(counts.duplicates, 'duplicate')}"
-    text += f". {in_seconds(counts.work_seconds)} of work in {_count(counts.batches, 'batch')}"
+        text += f"; {counted(counts.duplicates, 'duplicate')}"
+    text += f". {in_seconds(counts.work_seconds)} of work in {counted(counts.batches, 'batch')}"
     if counts.reused:
         of_them = f"{counts.reused:,} of them " if counts.batches > 1 else ""
         text += f", {of_them}finished before"
     return f"{text}."
-
-
-def _count(number: int, noun: str) -> str:
-    ending = "es" if noun.endswith("ch") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 def _of_batches(asset: Asset, plan: Plan, batches: Sequence[Batch]) -> Metadata:
